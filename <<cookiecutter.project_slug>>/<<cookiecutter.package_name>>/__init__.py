@@ -1,0 +1,1 @@
+"""A table of data to a validated, evaluated, registered model."""

@@ -1,0 +1,162 @@
+"""`python -m <package> [stage] key=value ...`, or MLflow's `--key value`: the words of a command line made to happen."""
+
+import csv
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HYDRA_FLAGS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i"}
+QUIET = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+USAGE = f"python -m {__package__} [{{}}] [key=value ...]"
+
+
+def main(argv: list[str]) -> int:
+    """The exit code of what `argv` asks for; a refusal is one sentence on stderr."""
+    try:
+        from dotenv import load_dotenv
+
+        caller = caller_folder()
+        os.chdir(ROOT)
+        load_dotenv(ROOT / ".env", override=False)
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        return _do(argv, caller)
+    except ModuleNotFoundError as error:
+        if (error.name or __package__).partition(".")[0] == __package__:
+            raise
+        return _say(f"{sys.executable} has no {error.name}: run through `uv run`, or `uv sync` first")
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+
+
+def _do(argv: list[str], caller: Path) -> int:
+    from . import config, pipeline, tracking
+    from .errors import Refused
+
+    word, words = (argv[0], argv[1:]) if argv and re.fullmatch(r"\w+", argv[0]) else ("register", argv)
+    try:
+        if word not in pipeline.LINE:
+            raise Refused(f"{word} is no stage: {USAGE.format('|'.join(pipeline.LINE))}")
+        if "MLFLOW_RUN_ID" not in os.environ and HYDRA_FLAGS & set(words):
+            return hydra_itself(words)
+        resolved = config.resolve(overrides(words, caller))
+    except Refused as error:  # before there is a run of ours: `mlflow run` has opened one, which it will end as FAILED
+        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+            tracking.fail(run_id, str(error))
+        return _say(str(error))
+    try:
+        pipeline.run(word, *resolved)
+    except Refused as error:
+        return _say(str(error))
+    return 0
+
+
+def _say(sentence: str) -> int:
+    print(f"{__package__}: {sentence}", file=sys.stderr)
+    return 1
+
+
+def overrides(words: list[str], caller: Path) -> list[str]:
+    """Hydra overrides that give every key the value typed, whatever Hydra's grammar makes of it.
+
+    `--key value` and `key=value` mean the same; `+key=value` and `~key` go to Hydra as they are. A relative path of a
+    source is looked for in `caller`, the folder in which the command was typed, first.
+    """
+    from . import config
+
+    pairs, plain = _pairs(words)
+    groups = config.groups()
+    chosen = [f"{key}={value}" for key, value in pairs if key in groups]
+    values = [(key, value) for key, value in pairs if key not in groups]
+    base = config.composed(chosen) if values else None
+    return chosen + plain + [_override(key, value, config.wants(base, key), caller) for key, value in values]
+
+
+def caller_folder() -> Path:
+    """The folder in which the command was typed: that of `mlflow run` where it is an ancestor, else the current one."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        import psutil
+
+        for process in psutil.Process().parents():
+            try:
+                if "mlflow" in Path(" ".join(process.cmdline()[:2])).name:
+                    return Path(process.cwd())
+            except psutil.Error:  # another user's process
+                break
+    return Path.cwd()
+
+
+def hydra_itself(words: list[str]) -> int:
+    """Hydra's own answer to flags such as `--cfg job` and `--help`; nothing is run."""
+    import hydra
+
+    sys.argv = [__package__, *words]
+    hydra.main(config_path=str(ROOT / "conf"), config_name="config", version_base="1.3")(lambda _: None)()
+    return 0
+
+
+def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The (key, value) pairs in `words`, and the words that are for Hydra as they stand."""
+    from .errors import Refused
+
+    pairs, plain, rest = [], [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word[:1] in ("+", "~"):
+            plain.append(word)
+            continue
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and not equals and rest:
+            value = rest.pop(0)
+        elif not equals:
+            raise Refused(f"{word!r} is neither key=value nor --key value")
+        if not re.fullmatch(r"[\w.\-]+", key):
+            raise Refused(f"{key!r} is no key")
+        pairs.append((key, value))
+    return pairs, plain
+
+
+def _override(key: str, value: str, kind: str, caller: Path) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    elif key.startswith("source.") and value and (caller / value).exists():
+        value = str(caller / value)
+    # `++`: the key may be one that an open section's callable takes and conf/ does not list; a closed section refuses it
+    if kind == "texts":
+        return f"++{key}=[{','.join(_quoted(item) for item in _items(value))}]"
+    if kind == "text" or (kind == "text or null" and value != "null"):
+        return f"++{key}={_quoted(value)}"
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}={value}")
+        understood = not parsed.is_sweep_override()
+    except HydraException:
+        understood = False
+    return f"++{key}={value if understood else _quoted(value)}"
+
+
+def _items(value: str) -> list[str]:
+    """The texts of `[a, "b, c"]` or `a, "b, c"`."""
+    inner = value.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1].strip()
+    quote = '"' if '"' in inner else "'"
+    return [item.strip() for item in next(csv.reader([inner], quotechar=quote, skipinitialspace=True))] if inner else []
+
+
+def _quoted(text: str) -> str:
+    """`text` as a quoted value of Hydra's grammar, in which backslashes count before a quote only."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda run: 2 * run[1] + ("\\'" if run[2] else ""), text) + "'"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

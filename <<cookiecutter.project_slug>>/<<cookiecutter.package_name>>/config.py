@@ -1,0 +1,191 @@
+"""One `Config` out of conf/ and the overrides of a command line; callables out of its open sections."""
+
+import difflib
+import functools
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from .errors import Refused
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+
+
+# The closed sections. Their values stand in conf/, none here; what a key means is said there too.
+@dataclass
+class Columns:
+    target: str
+    key: list[str]
+    drop: list[str]
+
+
+@dataclass
+class Features:
+    max_categories: int
+    min_frequency: float
+
+
+@dataclass
+class Split:
+    by: str
+    test: float
+    validation: float
+    train: float | None
+
+
+@dataclass
+class Task:
+    kind: str
+    estimator: str
+    metrics: list[str]
+
+
+@dataclass
+class Evaluation:
+    importance_repeats: int
+    importance_rows: int
+
+
+@dataclass
+class Gate:
+    min_gain: float
+    max_loss: float
+    min_scores: dict[str, float]
+
+
+@dataclass
+class Tracking:
+    autolog: bool
+    system_metrics: bool
+    sample_rows: int
+
+
+@dataclass
+class Platform:
+    server: bool
+    outputs: str
+
+
+@dataclass
+class Config:
+    project: str
+    description: str
+    seed: int
+    registered_model: str
+    reuse: bool
+    choices: dict[str, str]  # the option chosen of every group: {"model": "forest", ...}
+    source: dict[str, Any]
+    columns: Columns
+    expectations: list[dict[str, Any]]
+    features: Features
+    split: Split
+    task: Task
+    model: dict[str, Any]
+    evaluation: Evaluation
+    gate: Gate
+    tracking: Tracking
+    platform: Platform
+    tags: dict[str, str | None]
+
+
+def groups() -> dict[str, list[str]]:
+    """The options of every group: {"model": ["boosting", ...], ...}."""
+    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir())
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """conf/ with Hydra's `overrides` applied, checked against `Config`, interpolations kept as written."""
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            raw = compose("config", overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(raw)  # what ${hydra:runtime.choices...} reads
+        choices = {group: name for group, name in raw.hydra.runtime.choices.items() if name and "/" not in group}
+        stated = OmegaConf.masked_copy(raw, [key for key in raw if key != "hydra"])
+        return OmegaConf.merge(OmegaConf.structured(Config), stated, {"choices": choices})
+    except MissingConfigException as error:
+        raise Refused(_missing(error)) from error
+    except HydraException as error:
+        raise Refused(" ".join(str(error.__cause__ or error).split())) from error
+    except OmegaConfBaseException as error:
+        raise Refused(_sentence(error)) from error
+
+
+def resolve(overrides: list[str]) -> tuple[Config, dict[str, Any]]:
+    """The `Config` of conf/ with `overrides`, and the same as plain data, interpolations as written (secrets stay out)."""
+    typed = composed(overrides)
+    try:
+        return OmegaConf.to_object(typed), OmegaConf.to_container(typed)
+    except OmegaConfBaseException as error:
+        raise Refused(_sentence(error)) from error
+
+
+def wants(typed: DictConfig, key: str) -> str:
+    """What `key` takes: "text", "text or null", "texts" (a list of text), or "other"."""
+    node: Any = typed
+    for part in key.split("."):
+        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+    if node is None:
+        return "text or null" if key.startswith("tags.") else "other"
+    if isinstance(node, ListConfig):
+        return "texts" if node._metadata.element_type is str else "other"
+    if node._metadata.ref_type is str:
+        return "text or null" if node._is_optional() else "text"
+    return "text or null" if isinstance(node._value(), str) and not node._is_interpolation() else "other"
+
+
+def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
+    """The call that `section` describes by `_target_` and keyword arguments, checked against the signature.
+
+    Raises Refused for a target that cannot be imported and for an argument that it does not take or misses.
+    """
+    target = section.get("_target_")
+    if not target:
+        raise Refused(f"{name}._target_ is missing: it names the callable")
+    try:
+        takes = inspect.signature(pkgutil.resolve_name(target)).parameters
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refused(f"{name}._target_={target} cannot be imported: {error}") from error
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    for key in section:
+        if not key.startswith("_") and key not in takes and not anything:
+            raise Refused(f"{name}.{key}: {target} has no such argument{_close(key, list(takes))}")
+    for key, parameter in takes.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.default is parameter.empty and key not in section:
+            raise Refused(f"{name}.{key} is missing: {target} needs it")
+    return functools.partial(instantiate, section, _convert_="all")
+
+
+def _close(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
+
+
+def _missing(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if group not in groups():
+        return " ".join(str(error).split())
+    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}"
+
+
+def _sentence(error: OmegaConfBaseException) -> str:
+    """One line out of OmegaConf's several, with the key's full name."""
+    key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
+    if isinstance(error, ConfigKeyError):
+        known = list(error.parent_node) if isinstance(error.parent_node, DictConfig) else list(Config.__annotations__)
+        return f"{key}: there is no such key{_close(str(error.key), known)}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} has no value: give it one in conf/ or as {key}=..."
+    return f"{key}: {reason[:1].lower()}{reason[1:]}"

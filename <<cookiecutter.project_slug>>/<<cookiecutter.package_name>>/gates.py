@@ -1,0 +1,55 @@
+"""Whether a model is good enough, each reason in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import Refused
+
+
+@dataclass(frozen=True)
+class Verdict:
+    name: str
+    passed: bool
+    sentence: str
+
+
+def verdicts(
+    scores: dict[str, float],
+    *,
+    metric: str,
+    baseline: float,
+    compared: tuple[float, float] | None,
+    hindrance: str | None,
+    min_gain: float,
+    max_loss: float,
+    min_scores: dict[str, float],
+) -> list[Verdict]:
+    """The verdict of every gate on a candidate with these test `scores`, of which `metric` decides.
+
+    `compared`: candidate's and champion's `metric` on the same rows; None where there is no champion to compare with.
+    `hindrance`: why a champion that there is could not be compared, in which case it stays.
+    """
+    unknown = [name for name in min_scores if name not in scores]
+    if unknown:
+        raise Refused(f"gate.min_scores names {unknown[0]}, which task.metrics does not compute: {', '.join(scores)}")
+    found = [
+        Verdict(
+            "min_gain",
+            gain := scores[metric] - baseline > min_gain,
+            f"{metric} {scores[metric]:.4f} {'beats' if gain else 'does not beat'} the dummy baseline's {baseline:.4f}"
+            f"{f' by more than {min_gain:g}' if min_gain else ''}",
+        )
+    ]
+    for name, floor in min_scores.items():
+        reached = scores[name] >= floor
+        sentence = f"{name} {scores[name]:.4f} {'reaches' if reached else 'is below'} {floor:g}"
+        found.append(Verdict(f"min_scores.{name}", reached, sentence))
+    if hindrance:
+        found.append(Verdict("max_loss", False, hindrance))
+    elif compared:
+        candidate, champion = compared
+        kept = candidate >= champion - max_loss
+        sentence = f"{metric} {candidate:.4f} is {'no worse' if kept else 'worse'} than the champion's {champion:.4f}"
+        found.append(Verdict("max_loss", kept, sentence + (f", {max_loss:g} allowed" if max_loss else "")))
+    return found

@@ -1,0 +1,60 @@
+"""How well a model does on rows that it is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import check_scoring, get_scorer_names
+from threadpoolctl import threadpool_limits
+
+from .errors import Refused
+
+
+def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
+    """The value of each scikit-learn scorer in `names` for `model` on `frame` (n, d) and `target` (n,): greater is better.
+
+    Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
+    """
+    known = get_scorer_names()
+    for name in names:
+        if name not in known:
+            raise Refused(f"task.metrics: scikit-learn has no scorer {name}; it has {', '.join(known)}")
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            found = check_scoring(model, scoring=names)(model, frame, target)
+    except (ValueError, AttributeError) as error:
+        raise Refused(f"{', '.join(names)} cannot be had on {len(target)} rows: {_line(error)}") from error
+    for name, value in found.items():
+        if not np.isfinite(value):
+            raise Refused(f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows")
+    return {name: float(value) for name, value in found.items()}
+
+
+def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:
+    """A model that says the same for every row: the class shares or the mean of `target`."""
+    dummy = DummyClassifier(strategy="prior") if kind == "classification" else DummyRegressor(strategy="mean")
+    return dummy.fit(frame, target)
+
+
+def importances(
+    model: Any, frame: pd.DataFrame, target: np.ndarray, *, name: str, repeats: int, rows: int, seed: int
+) -> dict[str, float]:
+    """How much the score `name` falls, on average, when a column of `frame` is shuffled, the greatest fall first.
+
+    Source: https://scikit-learn.org/stable/modules/permutation_importance.html
+    """
+    chosen = np.random.default_rng(seed).permutation(len(frame))[:rows]
+    with threadpool_limits(1, user_api="blas"):
+        found = permutation_importance(
+            model, frame.iloc[chosen], target[chosen], scoring=name, n_repeats=repeats, random_state=seed % 2**32
+        )
+    falls = dict(zip(frame.columns, map(float, found.importances_mean), strict=True))
+    return dict(sorted(falls.items(), key=lambda fall: -fall[1]))
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]

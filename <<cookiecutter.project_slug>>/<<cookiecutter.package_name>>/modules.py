@@ -1,0 +1,79 @@
+"""What code a stage can reach, told from syntax trees without importing any of it."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def arguments(stage: str) -> list[str]:
+    """The keyword-only arguments of the function `stage` in stages/`stage`.py: what the stage is allowed to see."""
+    functions = {node.name: node for node in _tree(f"stages.{stage}").body if isinstance(node, ast.FunctionDef)}
+    return [argument.arg for argument in functions[stage].args.kwonlyargs]
+
+
+def reachable(module: str) -> list[str]:
+    """`module` and every module of this package that it imports, directly or through others, sorted."""
+    found, rest = set(), [module]
+    while rest:
+        name = rest.pop()
+        if name not in found:
+            found.add(name)
+            rest += _imported(name)
+    return sorted(found)
+
+
+def digest(names: list[str]) -> str:
+    """A hash of what the modules `names` mean: comments, formatting and docstrings do not count."""
+    meaning = "\n".join(f"{name}: {ast.dump(_tree(name))}" for name in names)
+    return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+def libraries(names: list[str]) -> set[str]:
+    """The top-level names of all that the modules `names` import from outside the package."""
+    found = set()
+    for node in (node for name in names for node in ast.walk(_tree(name))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def _file(name: str) -> Path | None:
+    path = PACKAGE.joinpath(*name.split("."))
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    """The module's syntax tree without docstrings and without what only a type checker runs."""
+    file = _file(name)
+    assert file is not None, name
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_docstring(part) and not _is_for_types(part)]  # type: ignore
+    return tree
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _imported(name: str) -> list[str]:
+    """The package's modules that the module `name` imports itself, as relative imports."""
+    found = []
+    for node in ast.walk(_tree(name)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parent = name.split(".")[: -node.level] + (node.module.split(".") if node.module else [])
+            found += [".".join(parent), *(".".join([*parent, alias.name]) for alias in node.names)]
+    return [module for module in found if module and _file(module)]

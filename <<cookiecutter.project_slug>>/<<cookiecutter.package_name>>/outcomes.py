@@ -1,0 +1,22 @@
+"""What a stage gives back for the pipeline to store, log and print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Outcome:
+    summary: str  # the one line that people read while it runs
+    scores: dict[str, float] = field(default_factory=dict)  # numbers to compare runs by
+    facts: dict[str, Any] = field(default_factory=dict)  # what later stages and the lineage need; JSON
+    tags: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # sentences for the end of the run
+    figures: dict[str, Figure] = field(default_factory=dict)
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)  # file name -> content

@@ -1,0 +1,127 @@
+"""MLflow models: saved, loaded, logged, registered, and which of them is champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
+TYPES = {"number": DataType.double, "boolean": DataType.boolean, "text": DataType.string}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry, and what this package wrote down about it."""
+
+    name: str
+    version: str
+    digest: str  # of what the model answers; see models.digest
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any) -> None:
+    """Writes `model` as an MLflow model: skops instead of pickle, an explicit signature, the pins that it needs.
+
+    Every column is required, and numbers are doubles: an inferred signature would make columns with missing values
+    optional, and a served model would then not say which column a request lacks.
+    """
+    import mlflow.sklearn
+    from skops.io import dumps, get_untrusted_types
+
+    inputs = Schema([ColSpec(TYPES[kind], name) for name, kind in kinds.items()])
+    outputs = mlflow.models.infer_signature(model.predict(example)).inputs
+    mlflow.sklearn.save_model(
+        model,
+        str(folder),
+        signature=ModelSignature(inputs, outputs),
+        input_example=example,
+        pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+        serialization_format="skops",
+        skops_trusted_types=get_untrusted_types(data=dumps(model)),  # named one by one in the model's file
+    )
+
+
+def load(address: str | Path) -> tuple[Any, dict[str, str]]:
+    """The scikit-learn model in a folder or at a `models:/` address, and the kinds of the columns that it takes."""
+    import mlflow.sklearn
+
+    signature = mlflow.models.get_model_info(str(address)).signature
+    kinds = {type_: kind for kind, type_ in TYPES.items()}
+    return mlflow.sklearn.load_model(str(address)), {column.name: kinds[column.type] for column in signature.inputs}
+
+
+def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:
+    """The id of the model in `folder` as MLflow has it under `key`; uploaded by the active run where it has not.
+
+    The files go up as they are: they are not made a second time.
+    """
+    client, active = MlflowClient(), mlflow.active_run()
+    assert active is not None
+    experiment = active.info.experiment_id
+    found = client.search_logged_models([experiment], filter_string=f"tags.`stage.key` = '{key}'")
+    ready = [model.model_id for model in found if model.status == "READY"]
+    if ready:
+        return ready[0]
+    made = client.create_logged_model(
+        experiment, name, source_run_id=active.info.run_id, tags={"stage.key": key}, params=params, model_type=kind
+    )
+    client.log_model_artifacts(made.model_id, str(folder))
+    client.finalize_logged_model(made.model_id, "READY")
+    return made.model_id
+
+
+def with_alias(name: str, alias: str) -> Registered | None:
+    """The version of `name` with `alias`, if there is one."""
+    try:
+        return _registered(MlflowClient().get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def twin(name: str, digest: str) -> Registered | None:
+    """The newest version of `name` that is the same model."""
+    found = MlflowClient().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
+    return _registered(max(found, key=lambda each: int(each.version))) if found else None
+
+
+def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> Registered:
+    """A new version of `name` out of a logged model."""
+    client = MlflowClient()
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name)
+    model = client.get_logged_model(model_id)
+    made = client.create_model_version(
+        name, f"models:/{model_id}", model.source_run_id, tags=tags, description=description, model_id=model_id
+    )
+    return _registered(made)
+
+
+def crown(version: Registered, *, alias: str) -> None:
+    """Gives `version` the alias; the champion is never challenger too, and stays champion until another is."""
+    if alias == "challenger" and (now := with_alias(version.name, "champion")) and now.version == version.version:
+        return
+    client = MlflowClient()
+    client.set_registered_model_alias(version.name, alias, version.version)
+    challenger = with_alias(version.name, "challenger")
+    if alias == "champion" and challenger and challenger.version == version.version:
+        client.delete_registered_model_alias(version.name, "challenger")
+
+
+def _registered(found: Any) -> Registered:
+    return Registered(found.name, str(found.version), found.tags.get("digest", ""), dict(found.tags))

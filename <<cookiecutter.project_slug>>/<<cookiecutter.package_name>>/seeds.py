@@ -1,0 +1,20 @@
+"""The global random generators, set from one number, for code that draws from them."""
+
+import importlib
+import random
+from collections.abc import Collection
+
+import numpy as np
+
+
+def plant(seed: int, *, libraries: Collection[str] = ()) -> None:
+    """Seeds Python's and NumPy's global generators, and torch's and TensorFlow's where `libraries` names them.
+
+    NumPy takes 32 bits: a larger or negative seed is folded into them.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if "torch" in libraries:
+        importlib.import_module("torch").manual_seed(seed)
+    if "tensorflow" in libraries:
+        importlib.import_module("tensorflow").random.set_seed(seed)

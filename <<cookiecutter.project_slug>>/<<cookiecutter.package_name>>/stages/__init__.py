@@ -1,0 +1,1 @@
+"""The line, in order: ingest, validate, split, train, evaluate, register."""

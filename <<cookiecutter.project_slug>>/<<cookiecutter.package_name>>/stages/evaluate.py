@@ -1,0 +1,116 @@
+"""Candidate, champion and dummy baseline, scored on the same untouched rows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from .. import features, metrics, models, plots, registry, splits
+from ..outcomes import Outcome
+
+if TYPE_CHECKING:
+    from ..config import Columns, Evaluation, Task
+    from ..store import Store
+
+
+def evaluate(
+    store: Store,
+    *,
+    columns: Columns,
+    task: Task,
+    evaluation: Evaluation,
+    seed: int,
+    champion: registry.Registered | None,
+) -> Outcome:
+    """The candidate's scores on its test rows, beside the baseline's and the champion's, and the figures."""
+    candidate, kinds = registry.load(store.path("train") / "model")
+    table = store.table("split").collect()
+    frames, targets = {}, {}
+    for side, rows in table.partition_by("split", as_dict=True).items():
+        frames[side[0]] = features.frame(rows, kinds)
+        targets[side[0]] = features.target(rows, columns.target, kind=task.kind)
+
+    test, answered = frames["test"], targets["test"]
+    dummy = metrics.baseline(frames["train"], targets["train"], kind=task.kind)
+    found = {"test": metrics.scores(candidate, test, answered, names=task.metrics)}
+    found["baseline"] = metrics.scores(dummy, test, answered, names=task.metrics)
+    if "validation" in frames:
+        found["validation"] = metrics.scores(candidate, frames["validation"], targets["validation"], names=task.metrics)
+    facts: dict[str, Any] = {"rows": len(test), **found}
+    if champion:
+        facts |= compare(candidate, champion, table=table, kinds=kinds, columns=columns, task=task)
+        found["champion"] = facts.get("champion", {})
+
+    answers, first = models.answers(candidate, test), task.metrics[0]
+    if task.kind == "classification":
+        figures = plots.classification(answered, answers, classes=candidate.classes_)
+    else:
+        figures = plots.regression(answered, answers)
+    tables = {}
+    if evaluation.importance_repeats:
+        falls = metrics.importances(
+            candidate,
+            test,
+            answered,
+            name=first,
+            repeats=evaluation.importance_repeats,
+            rows=evaluation.importance_rows,
+            seed=seed,
+        )
+        figures["importance"] = plots.importances(falls, metric=first)
+        tables["importance"] = pl.DataFrame({"column": list(falls), "fall": list(falls.values())})
+    others = [f"{who} {found[who][first]:.4f}" for who in ("baseline", "champion") if found.get(who)]
+    return Outcome(
+        f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(test):,} test rows",
+        scores={f"{who}_{name}": value for who, each in found.items() for name, value in each.items()},
+        facts=facts,
+        figures=figures,
+        tables=tables,
+    )
+
+
+def compare(
+    candidate: Any,
+    champion: registry.Registered,
+    *,
+    table: pl.DataFrame,
+    kinds: dict[str, str],
+    columns: Columns,
+    task: Task,
+) -> dict[str, Any]:
+    """Both models' scores on the rows that were kept from both.
+
+    {"compared_rows", "candidate", "champion"}; or {"unfit"}, why the champion cannot answer for this table; or
+    {"hindrance"}, why no such rows can be found.
+    """
+    record = json.loads(champion.tags["trained"])
+    model, wanted = registry.load(champion.uri)
+    missing = [name for name in wanted if name not in table.columns]
+    if missing or record["target"] != columns.target:
+        lack = f"needs the column {missing[0]}" if missing else f"predicts {record['target']}"
+        return {"unfit": f"the champion, version {champion.version}, {lack} and cannot be compared on this table"}
+    whole = table.drop("split")
+    if not record["key"] and record["columns"] != whole.columns:
+        return {
+            "hindrance": f"which rows the champion, version {champion.version}, was trained on cannot be told: its table "
+            "had other columns and no columns.key"
+        }
+    theirs = splits.assign(
+        whole.lazy(),
+        by=record["by"],
+        shares=record["shares"],
+        key=record["key"],
+        target=columns.target,
+        seed=record["seed"],
+    )
+    rows = table.filter((table["split"] == "test") & (theirs.collect()["split"] == "test"))
+    if not len(rows):
+        return {"hindrance": f"no row is a test row of both this model and the champion, version {champion.version}"}
+    target = features.target(rows, columns.target, kind=task.kind)
+    return {
+        "compared_rows": len(rows),
+        "candidate": metrics.scores(candidate, features.frame(rows, kinds), target, names=task.metrics),
+        "champion": metrics.scores(model, features.frame(rows, wanted), target, names=task.metrics),
+    }
