@@ -8,10 +8,8 @@ Standard library only, Python 3.9 and later.
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
-import tempfile
 
 ANSWERS = json.loads(r"""<< cookiecutter | tojson >>""")
 LOCK_SECONDS = 120
@@ -85,6 +83,8 @@ def lock():
     """
     if not shutil.which("uv"):
         return "uv is not installed"
+    import tempfile  # here, as it takes a while and is not always needed
+
     with open("requirements.txt", encoding="utf-8") as file:
         pins = [line.rstrip(" \\\n") for line in file if line[0].isalnum()]
     with open("pyproject.toml", encoding="utf-8") as file:
@@ -107,8 +107,8 @@ def commit():
     around = git("rev-parse", "--show-toplevel")
     if around.returncode == 0:
         return f"the folder lies in the repository {around.stdout.strip()}"
-    # The user's signing keys and hooks may ask, fail or take long: not for this commit.
-    quietly = ("-c", "commit.gpgsign=false", "-c", f"core.hooksPath={os.devnull}")
+    # The user's signing keys and hooks may ask, fail or take long, and nothing needs tidying: not for this commit.
+    quietly = ("-c", "commit.gpgsign=false", "-c", f"core.hooksPath={os.devnull}", "-c", "gc.auto=0")
     message = ("commit", "--quiet", "--message", "Generate the project from its template")
     nobody = ("-c", "user.name=cookiecutter", "-c", "user.email=cookiecutter@localhost")
     for step in (("-c", "init.defaultBranch=main", "init", "--quiet"), ("add", "--all")):
@@ -131,6 +131,8 @@ if os.environ.get("COOKIECUTTER_MLPROJECT_LOCK") != "no" and (missing := lock())
 if missing := commit():
     print(f"Nothing is committed ({missing}): `git add .` and `git commit` are left to you.")
 place = os.path.relpath(os.getcwd(), os.environ.get("PWD") or "..")
-print("cd", shlex.quote(place if not place.startswith("..") else ANSWERS["project_slug"]))
+if place.startswith(".."):
+    place = ANSWERS["project_slug"]
+print("cd", place if " " not in place else f"'{place}'")
 print("uv run mlflow run . --env-manager local")
 print("uv run mlflow ui")

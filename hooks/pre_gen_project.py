@@ -104,7 +104,7 @@ def fault(key, value):
         if value.lower() in TAKEN:
             return "would hide a module or a folder that the project uses", free_package(value)
     if key == "python_version" and value not in TESTED:
-        return "is not a tested Python", " or ".join(TESTED)
+        return f"is not one of the tested {', '.join(TESTED)}", TESTED[0]
     return None
 
 
@@ -130,6 +130,11 @@ def sweep(project, output):
 
 
 faults = {key: fault(key, value) for key, value in ANSWERS.items() if not key.startswith("_")}
+# A default that only repeats a refused answer needs no sentence of its own.
+if faults["project_slug"] and ANSWERS["package_name"] == re.sub("[-.]", "_", ANSWERS["project_slug"])[:50]:
+    faults["package_name"] = None
+if faults["project_name"] and ANSWERS["author"] == f"The {ANSWERS['project_name']} authors":
+    faults["author"] = None
 for key, found in faults.items():
     if found:
         value = ANSWERS[key]

@@ -130,6 +130,15 @@ def test_a_generated_project_agrees(project: Path) -> None:
     assert (project / "python_env.yaml").read_text().count("<<") == 0
 
 
+def test_a_slug_of_digits_stays_text(tmp_path: Path) -> None:
+    answers = {"project_slug": "2024", "package_name": "sales_2024"}
+    made = cookiecutter(
+        str(TEMPLATE), no_input=True, accept_hooks=False, output_dir=str(tmp_path), extra_context=answers
+    )
+    names = {name: read_yaml(Path(made) / name)["name"] for name in ("MLproject", "conda.yaml")}
+    assert names == {"MLproject": "2024", "conda.yaml": "2024"}
+
+
 def test_direct_dependencies_have_both_bounds() -> None:
     for wanted in declared(FOLDER):
         assert {bound.operator for bound in wanted.specifier} == {">=", "<"}, wanted
@@ -230,6 +239,8 @@ def test_the_lower_bounds_are_good_enough(project: Path) -> None:
         if bound.operator == ">="
     }
     assert all(Requirement(f"{name}=={low}").specifier.contains(there[name]) for name, low in lowest.items())
+    line = ["mlflow", "run", ".", "--env-manager", "local", "-P", "platform=ci"]
+    done("uv", "run", "--no-sync", *line, folder=project)
     done("uv", "run", "--no-sync", "pytest", "-q", folder=project)
 
 

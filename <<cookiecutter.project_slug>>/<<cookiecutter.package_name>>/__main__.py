@@ -1,4 +1,4 @@
-"""`python -m <package> [stage] key=value ...`, or MLflow's `--key value`: the words of a command line made to happen."""
+"""`python -m <package> [stage] key=value ...`, or MLflow's `--key value`: what a command line says, done."""
 
 import csv
 import os
@@ -74,9 +74,9 @@ def overrides(words: list[str], caller: Path) -> list[str]:
     pairs, plain = _pairs(words)
     groups = config.groups()
     chosen = [f"{key}={value}" for key, value in pairs if key in groups]
-    values = [(key, value) for key, value in pairs if key not in groups]
-    base = config.composed(chosen) if values else None
-    return chosen + plain + [_override(key, value, config.wants(base, key), caller) for key, value in values]
+    base = config.composed(chosen)  # tells what the other keys take
+    values = [(key, value, config.wants(base, key)) for key, value in pairs if key not in groups]
+    return chosen + plain + [_override(key, value, kind, caller) for key, value, kind in values]
 
 
 def caller_folder() -> Path:
@@ -124,6 +124,7 @@ def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def _override(key: str, value: str, kind: str, caller: Path) -> str:
+    """One override in Hydra's grammar; `kind`: what the key takes, see config.wants."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -131,7 +132,7 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
         value = str(Path(value).expanduser())
     elif key.startswith("source.") and value and (caller / value).exists():
         value = str(caller / value)
-    # `++`: the key may be one that an open section's callable takes and conf/ does not list; a closed section refuses it
+    # `++`: conf/ need not list every argument of an open section's callable; a closed section refuses what it has not
     if kind == "texts":
         return f"++{key}=[{','.join(_quoted(item) for item in _items(value))}]"
     if kind == "text" or (kind == "text or null" and value != "null"):
@@ -145,12 +146,13 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
 
 
 def _items(value: str) -> list[str]:
-    """The texts of `[a, "b, c"]` or `a, "b, c"`."""
+    """The texts of a list `[a, "b, c"]`; without brackets, the one text that `value` is."""
     inner = value.strip()
-    if inner.startswith("[") and inner.endswith("]"):
-        inner = inner[1:-1].strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        return [value] if value else []
+    inner = " ".join(inner[1:-1].split("\n")).strip()
     quote = '"' if '"' in inner else "'"
-    return [item.strip() for item in next(csv.reader([inner], quotechar=quote, skipinitialspace=True))] if inner else []
+    return [item.strip() for item in next(csv.reader([inner], quotechar=quote, skipinitialspace=True), [])]
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -112,8 +112,9 @@ def composed(overrides: list[str]) -> DictConfig:
             raw = compose("config", overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(raw)  # what ${hydra:runtime.choices...} reads
         choices = {group: name for group, name in raw.hydra.runtime.choices.items() if name and "/" not in group}
-        stated = OmegaConf.masked_copy(raw, [key for key in raw if key != "hydra"])
-        return OmegaConf.merge(OmegaConf.structured(Config), stated, {"choices": choices})
+        stated = OmegaConf.masked_copy(raw, [str(key) for key in raw if key != "hydra"])
+        typed = OmegaConf.merge(OmegaConf.structured(Config), stated, {"choices": choices})
+        return cast(DictConfig, typed)
     except MissingConfigException as error:
         raise Refused(_missing(error)) from error
     except HydraException as error:
@@ -123,12 +124,15 @@ def composed(overrides: list[str]) -> DictConfig:
 
 
 def resolve(overrides: list[str]) -> tuple[Config, dict[str, Any]]:
-    """The `Config` of conf/ with `overrides`, and the same as plain data, interpolations as written (secrets stay out)."""
+    """The `Config` of conf/ with `overrides`, and the same as plain data, interpolations as written: no secrets."""
     typed = composed(overrides)
     try:
-        return OmegaConf.to_object(typed), OmegaConf.to_container(typed)
+        config = cast(Config, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
         raise Refused(_sentence(error)) from error
+    if not 0 <= config.seed < 2**32:
+        raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
+    return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 
 
 def wants(typed: DictConfig, key: str) -> str:

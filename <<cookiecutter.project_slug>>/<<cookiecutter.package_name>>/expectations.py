@@ -8,6 +8,11 @@ from typing import Any
 import great_expectations as gx
 import pandas as pd
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
@@ -15,14 +20,16 @@ from great_expectations.render.view import DefaultJinjaPageView
 from .errors import Refused
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+body { color: #222; background: #fff }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
 th, td { border: 1px solid #ddd; padding: .35rem .6rem; text-align: left; vertical-align: top }
 th { background: #f4f4f4 } h1, h2, h3, h4, h5 { margin: 1.2rem 0 .4rem } ul { padding-left: 1.2rem }
 .badge { background: #eee; border-radius: .3rem; padding: 0 .35rem; font-family: ui-monospace, monospace }
 .text-success { color: #1a7f37 } .text-danger { color: #b42318 }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } th { background: #262626 }
-  th, td { border-color: #444 } .badge { background: #333 } .text-success { color: #56d364 } .text-danger { color: #ff7b72 } }
+  th, td { border-color: #444 } .badge { background: #333 }
+  .text-success { color: #56d364 } .text-danger { color: #ff7b72 } }
 """
 
 
@@ -40,8 +47,9 @@ def suite(expectations: list[dict[str, Any]]) -> ExpectationSuite:
 
 def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteValidationResult:
     """The result of holding `frame` to `suite`."""
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp each time
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores))
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("table").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("table").get_batch({"dataframe": frame})
     return batch.validate(suite)
@@ -68,7 +76,9 @@ def _failure(each: Any) -> str:
         return f"{what}: {raised[0].strip().splitlines()[-1]}"
     if "unexpected_count" in found:
         examples = ", ".join(repr(value) for value in found.get("partial_unexpected_list", [])[:5])
-        return f"{what}: {found['unexpected_count']} of {found['element_count']} values" + (f": {examples}" if examples else "")
+        return f"{what}: {found['unexpected_count']} of {found['element_count']} values" + (
+            f": {examples}" if examples else ""
+        )
     return f"{what}: found {found.get('observed_value')}"
 
 

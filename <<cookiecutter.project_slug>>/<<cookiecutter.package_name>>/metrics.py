@@ -15,7 +15,7 @@ from .errors import Refused
 
 
 def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
-    """The value of each scikit-learn scorer in `names` for `model` on `frame` (n, d) and `target` (n,): greater is better.
+    """What each scikit-learn scorer in `names` gives for `model` on `frame` (n, d) and `target` (n,): greater is better.
 
     Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
     """
@@ -30,7 +30,9 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
         raise Refused(f"{', '.join(names)} cannot be had on {len(target)} rows: {_line(error)}") from error
     for name, value in found.items():
         if not np.isfinite(value):
-            raise Refused(f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows")
+            raise Refused(
+                f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows"
+            )
     return {name: float(value) for name, value in found.items()}
 
 
@@ -48,9 +50,9 @@ def importances(
     Source: https://scikit-learn.org/stable/modules/permutation_importance.html
     """
     chosen = np.random.default_rng(seed).permutation(len(frame))[:rows]
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1):  # many small predictions: threads would wait for one another
         found = permutation_importance(
-            model, frame.iloc[chosen], target[chosen], scoring=name, n_repeats=repeats, random_state=seed % 2**32
+            model, frame.iloc[chosen], target[chosen], scoring=name, n_repeats=repeats, random_state=seed
         )
     falls = dict(zip(frame.columns, map(float, found.importances_mean), strict=True))
     return dict(sorted(falls.items(), key=lambda fall: -fall[1]))

@@ -17,10 +17,8 @@ from threadpoolctl import threadpool_limits
 from .errors import Refused
 
 
-def pipeline(
-    estimator: BaseEstimator, *, kinds: dict[str, str], max_categories: int, min_frequency: float
-) -> Pipeline:
-    """An unfitted Pipeline: numbers imputed and scaled, text one-hot encoded, both decided by `kinds`, then `estimator`.
+def pipeline(estimator: BaseEstimator, *, kinds: dict[str, str], max_categories: int, min_frequency: float) -> Pipeline:
+    """An unfitted Pipeline: by `kinds`, numbers are imputed and scaled and text one-hot encoded; then `estimator`.
 
     A missing text is a level of its own. The casts make a served row, which may hold nothing but nulls, look like the
     training rows.

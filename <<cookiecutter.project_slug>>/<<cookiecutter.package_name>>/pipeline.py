@@ -1,4 +1,4 @@
-"""The order of the stages; each reused or run; one MLflow run for the whole and a nested one for each stage that runs."""
+"""The order of the stages, each reused or run; an MLflow run for the whole, and one nested in it for each that runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,13 @@ def run(word: str, config: Config, stated: dict[str, Any]) -> None:
     if config.tracking.autolog:
         tracking.autolog()
     name = f"{config.choices['model']}-{config.choices['data']}"
-    tags = {"stage": word, "seed": str(config.seed), **_stated(config.tags), **tracking.git(ROOT), **tracking.versions()}
+    tags = {
+        "stage": word,
+        "seed": str(config.seed),
+        **_stated(config.tags),
+        **tracking.git(ROOT),
+        **tracking.versions(),
+    }
     with tracking.run(name, tags=tags, description=config.description, system_metrics=config.tracking.system_metrics):
         tracking.log_params(_params(config))
         tracking.log_texts({"config.json": _json(stated)})
@@ -87,7 +93,7 @@ class Line:
         """A hash of all that decides what `stage` gives: what it rests on and sees, its code, the lock, Python."""
         code = self._modules(stage, sees)
         lock = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
-        plain = {name: asdict(value) if is_dataclass(value) else value for name, value in sees.items()}
+        plain = {name: vars(value) if is_dataclass(value) else value for name, value in sees.items()}
         return _hash(
             [self.previous, stage, plain, contents, modules.digest(code), lock, platform.python_version_tuple()[:2]]
         )
@@ -115,7 +121,9 @@ class Line:
         """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
         config = self.config
         if stage == "ingest":
-            tracking.log_dataset(name=config.choices["data"], digest=outcome.facts["digest"], source=self.stated["source"])
+            tracking.log_dataset(
+                name=config.choices["data"], digest=outcome.facts["digest"], source=self.stated["source"]
+            )
             if config.tracking.sample_rows:
                 sample = self.store.table(stage).head(config.tracking.sample_rows).collect()
                 tracking.log_texts({"sample.csv": sample.write_csv()})
@@ -130,7 +138,11 @@ class Line:
     def _modules(self, stage: str, sees: dict[str, Any]) -> list[str]:
         """The modules that `stage` can reach, through its own imports or a `_target_` of this package."""
         targets = [sees[name].get("_target_", "") for name in sees if name in OPEN]
-        own = [target.removeprefix(f"{__package__}.").rpartition(".")[0] for target in targets if target.startswith(f"{__package__}.")]
+        own = [
+            target.removeprefix(f"{__package__}.").rpartition(".")[0]
+            for target in targets
+            if target.startswith(f"{__package__}.")
+        ]
         return sorted({name for start in [f"stages.{stage}", *own] for name in modules.reachable(start)})
 
 
@@ -164,7 +176,11 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
 def _params(config: Config) -> dict[str, str]:
     """What tells runs apart: the chosen options, and the values of the sections that decide a model."""
     params: dict[str, str] = {name: option for name, option in config.choices.items() if name != "experiment"}
-    for name, section in {"model": config.model, "features": asdict(config.features), "split": asdict(config.split)}.items():
+    for name, section in {
+        "model": config.model,
+        "features": vars(config.features),
+        "split": vars(config.split),
+    }.items():
         params |= {f"{name}.{key}": str(value) for key, value in section.items()}
     return params | {"seed": str(config.seed)}
 

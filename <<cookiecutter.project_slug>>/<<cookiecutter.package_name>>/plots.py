@@ -48,7 +48,13 @@ def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]
     ):
         figure, axes = _blank(f"{title}, test rows")
         PredictionErrorDisplay.from_predictions(
-            target, predictions, kind=kind, subsample=2000, random_state=0, ax=axes, scatter_kwargs={"alpha": 0.5, "s": 14}
+            target,
+            predictions,
+            kind=kind,
+            subsample=2000,
+            random_state=0,
+            ax=axes,
+            scatter_kwargs={"alpha": 0.5, "s": 14},
         )
         figures[name] = figure
     return figures

@@ -8,12 +8,9 @@ import numpy as np
 
 
 def plant(seed: int, *, libraries: Collection[str] = ()) -> None:
-    """Seeds Python's and NumPy's global generators, and torch's and TensorFlow's where `libraries` names them.
-
-    NumPy takes 32 bits: a larger or negative seed is folded into them.
-    """
+    """Seeds Python's and NumPy's global generators, and torch's and TensorFlow's where `libraries` names them."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed)
     if "torch" in libraries:
         importlib.import_module("torch").manual_seed(seed)
     if "tensorflow" in libraries:

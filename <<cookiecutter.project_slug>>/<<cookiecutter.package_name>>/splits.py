@@ -14,14 +14,17 @@ SIDES = ("test", "validation", "train")
 
 def shares(*, test: float, validation: float, train: float | None) -> dict[str, float]:
     """The share of each side; `train` defaults to the rest. Raises Refused unless they sum to 1."""
-    rest = 1 - test - validation if train is None else train
-    given = dict(zip(SIDES, (test, validation, rest), strict=True))
-    total = round(sum(given.values()), 9)
-    if total != 1:
-        stated = ", ".join(f"split.{side}={share:g}" for side, share in given.items())
+    given = {"test": test, "validation": validation, "train": 1 - test - validation if train is None else train}
+    stated = ", ".join(
+        f"split.{side}={share:g}" for side, share in given.items() if side != "train" or train is not None
+    )
+    total = round(test + validation + (train or 0), 9)
+    if total != 1 and (train is not None or total > 1):
         raise Refused(f"{stated}: shares sum to {total:g}, not 1")
-    if min(given.values()) < 0 or test <= 0 or rest <= 0:
-        raise Refused(f"split.test={test:g}, split.validation={validation:g}: each share is in 0 to 1, train's more than 0")
+    if min(given.values()) < 0 or test <= 0 or given["train"] <= 0:
+        raise Refused(
+            f"{stated}: split.test and what is left for training are more than 0, split.validation at least 0"
+        )
     return given
 
 
@@ -31,7 +34,7 @@ def assign(
     """`table` with the column `split`: "test", "validation" or "train".
 
     By `hash`, a row's side follows from its own key (no key: the whole row) and the seed alone: it stays as the table
-    grows. By `stratified`, rows are put in the order of that hash within each class, and each class is cut by the shares.
+    grows. By `stratified`, the rows of each class are put in the order of that hash and cut by the shares.
     """
     place = position(table, key=key, seed=seed)
     if by == "stratified":
@@ -40,9 +43,14 @@ def assign(
     elif by != "hash":
         raise Refused(f"split.by={by}: it is hash or stratified")
     first, second = shares["test"], shares["test"] + shares["validation"]
-    side = pl.when(pl.col("split") < first).then(pl.lit("test"))
-    side = side.when(pl.col("split") < second).then(pl.lit("validation")).otherwise(pl.lit("train"))
-    return place.with_columns(side.alias("split"))
+    side = (
+        pl.when(pl.col("split") < first)
+        .then(pl.lit("test"))
+        .when(pl.col("split") < second)
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+    return place.with_columns(split=side)
 
 
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
@@ -52,7 +60,7 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     """
     schema = table.collect_schema()
     columns = key or schema.names()
-    salt = str(seed).encode()[:16]
+    salt = str(seed).encode()
 
     def hashed(batch: pl.DataFrame) -> pl.DataFrame:
         texts = batch.select(pl.concat_str([_canonical(batch[name]) for name in columns], separator="\x1f"))
@@ -82,4 +90,6 @@ def _canonical(values: pl.Series) -> pl.Series:
 def _refuse_numbers(table: pl.LazyFrame, target: str) -> None:
     different = table.select(pl.col(target).n_unique()).collect().item()
     if table.collect_schema()[target].is_numeric() and different > 100:
-        raise Refused(f"split=stratified needs classes, and {target} holds {different} different numbers: use split=hash")
+        raise Refused(
+            f"split=stratified needs classes, and {target} holds {different} different numbers: use split=hash"
+        )

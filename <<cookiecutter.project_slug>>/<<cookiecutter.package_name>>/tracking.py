@@ -28,6 +28,14 @@ LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expec
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
 
 
+class _Named(MetaDataset):
+    """A dataset by name, source and digest: MLflow's own would profile the table in memory."""
+
+    @property
+    def profile(self) -> None:
+        return None
+
+
 def connect(*, project: str, server: bool) -> list[str]:
     """Makes sure of the tracking store and of the experiment; gives sentences about what is not as it should be.
 
@@ -57,7 +65,9 @@ def run(
 ) -> Iterator[str]:
     """The id of a new MLflow run, or of the one that `mlflow run` opened; one that fails carries its cause."""
     with mlflow.start_run(nested=nested, log_system_metrics=system_metrics) as active:
-        mlflow.set_tags({"mlflow.runName": name, **({"mlflow.note.content": description} if description else {}), **tags})
+        mlflow.set_tags(
+            {"mlflow.runName": name, **({"mlflow.note.content": description} if description else {}), **tags}
+        )
         try:
             yield active.info.run_id
         except Exception as error:
@@ -105,7 +115,8 @@ def fail(run_id: str, cause: str) -> None:
 def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
     """Names the table that the active run used; `source` as conf/ states it."""
     plain = {key: str(value) for key, value in source.items()}
-    mlflow.log_input(MetaDataset(CodeDatasetSource(plain), name=name, digest=digest[:32]), context="training")
+    dataset = _Named(CodeDatasetSource(plain), name=name, digest=digest[:32])
+    mlflow.log_input(dataset, context="training")
 
 
 def git(root: Path) -> dict[str, str]:

@@ -94,8 +94,8 @@ def compare(
     whole = table.drop("split")
     if not record["key"] and record["columns"] != whole.columns:
         return {
-            "hindrance": f"which rows the champion, version {champion.version}, was trained on cannot be told: its table "
-            "had other columns and no columns.key"
+            "hindrance": f"the champion, version {champion.version}, was split by whole rows of a table with other "
+            "columns: which rows it knows cannot be told without columns.key"
         }
     theirs = splits.assign(
         whole.lazy(),

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 
 def ingest(store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame]) -> Outcome:
-    """Streams what `source` gives to Parquet. Raises Refused for a source that cannot be read and for an empty table."""
+    """Streams what `source` gives to Parquet. Raises Refused for a source that cannot be read and for one with no rows."""
     try:
         table = source().lazy()
         schema = table.collect_schema()
         digest = store.save_table("ingest", table)
+    except FileNotFoundError as error:
+        raise Refused(
+            f"the source is not there: {error} (a relative path is looked for in the folder of the command, then in "
+            "the project's)"
+        ) from error
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise Refused(f"the source cannot be read: {' '.join(str(error).split())}") from error
     rows = store.table("ingest").select(pl.len()).collect().item()

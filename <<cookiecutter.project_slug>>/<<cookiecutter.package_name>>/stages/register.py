@@ -72,7 +72,10 @@ def register(
             "sentence": f"gate {'passed' if passed else 'failed'}: {reasons}\n{title} is {alias}",
         },
         tags={"gate": "passed" if passed else "failed", "registered": f"{version.name}/{version.version}"}
-        | {f"gate.{verdict.name}": f"{'passed' if verdict.passed else 'failed'}: {verdict.sentence}" for verdict in found},
+        | {
+            f"gate.{verdict.name}": f"{'passed' if verdict.passed else 'failed'}: {verdict.sentence}"
+            for verdict in found
+        },
         notes=[evaluated["unfit"]] if "unfit" in evaluated else [],
         tables={"gates": pl.DataFrame([vars(verdict) for verdict in found])},
     )

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from << cookiecutter.package_name >> import config
+from << cookiecutter.package_name >>.__main__ import overrides
+from << cookiecutter.package_name >>.errors import Refused
+
+TASKS = {"penguins": "classification", "penguins_mass": "regression"}
+ONLY = {"logistic": "penguins", "ridge": "penguins_mass"}  # a linear model serves one task
+
+
+def resolve(*words: str) -> config.Config:
+    return config.resolve(overrides(list(words), Path.cwd()))[0]
+
+
+@pytest.mark.parametrize(
+    "group, option", [(group, option) for group, options in config.groups().items() for option in options]
+)
+def test_every_option_composes_and_builds(group, option, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    resolved = resolve(f"{group}={option}", *(["data=penguins_mass"] if option == "ridge" else []))
+    assert resolved.choices[group] == option
+    assert callable(config.bound(resolved.source, name="source"))
+    estimator = config.bound(resolved.model, name="model")()
+    assert hasattr(estimator, "fit")
+
+
+@pytest.mark.parametrize("model", config.groups()["model"])
+@pytest.mark.parametrize("data", TASKS)
+def test_one_model_file_serves_both_tasks(model, data):
+    resolved = resolve(f"model={model}", f"data={data}")
+    assert resolved.task.kind == TASKS[data]
+    suffix = {"classification": "Classifier", "regression": "Regressor"}[resolved.task.kind]
+    assert model in ONLY or resolved.model["_target_"].endswith(suffix)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Data (final).csv", "price_€", "Größe", "O'Neil", "a=b.csv", "Amount, EUR", "1e10", "null", "", "-3", "a\\", "[x"],
+)
+def test_text_arrives_as_typed(value):
+    assert resolve("--columns.target", value).columns.target == value
+    assert resolve(f"columns.target={value}").columns.target == value
+    assert resolve(f"columns.drop={value}").columns.drop == ([value] if value else [])
+
+
+def test_lists_numbers_and_home_arrive_as_meant():
+    assert resolve("columns.drop=[a, 'b, c', 1e10]").columns.drop == ["a", "b, c", "1e10"]
+    assert resolve("--gate.max_loss", "-0.5").gate.max_loss == -0.5
+    assert resolve("--model.n_estimators", "7").model["n_estimators"] == 7
+    assert resolve("--source.source", "~/a b.csv").source["source"] == str(Path.home() / "a b.csv")
+
+
+def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
+    (tmp_path / "mine.csv").touch()
+    found = config.resolve(overrides(["source.source=mine.csv"], tmp_path))[0]
+    assert found.source["source"] == str(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize(
+    "word, sentence",
+    [
+        ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has boosting, dummy, forest"),
+        ("split.tset=0.3", "split.tset: there is no such key; did you mean test?"),
+        ("sed=1", "sed: there is no such key; did you mean seed?"),
+        ("seed=one", "seed: value 'one' of type 'str' could not be converted to Integer"),
+        ("seed=-1", "seed=-1: random generators take 0 to 4294967295"),
+        ("reuse", "'reuse' is neither key=value nor --key value"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence(word, sentence):
+    with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
+        resolve(word)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_an_open_section_is_held_to_its_signature():
+    assert config.bound(resolve("model.max_depth=3").model, name="model")().max_depth == 3
+    with pytest.raises(Refused, match=r"model.n_estimator: .* did you mean n_estimators?"):
+        config.bound(resolve("model.n_estimator=5").model, name="model")
+    with pytest.raises(Refused, match=r"source.source is missing"):
+        config.bound({"_target_": "polars.scan_csv"}, name="source")
+    with pytest.raises(Refused, match=r"model._target_=sklearn.Nothing cannot be imported"):
+        config.bound({"_target_": "sklearn.Nothing"}, name="model")
+
+
+def test_a_secret_stays_an_interpolation_in_what_is_logged(monkeypatch):
+    monkeypatch.setenv("PASSWORD", "hunter2")
+    resolved, stated = config.resolve(["+source.storage_options={key: '${oc.env:PASSWORD}'}"])
+    assert resolved.source["storage_options"] == {"key": "hunter2"}
+    assert "hunter2" not in str(stated)

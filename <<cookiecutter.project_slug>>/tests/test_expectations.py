@@ -1,0 +1,46 @@
+import re
+
+import pandas as pd
+import pytest
+
+from << cookiecutter.package_name >> import expectations
+from << cookiecutter.package_name >>.errors import Refused
+
+FRAME = pd.DataFrame({"size": [1.0, 2.0, 99.0], "kind": ["a", "b", "c"]})
+SUITE = [
+    {"type": "expect_column_values_to_be_between", "kwargs": {"column": "size", "max_value": 10}},
+    {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "kind", "value_set": ["a", "b", "c"]}},
+    {"type": "expect_column_to_exist", "kwargs": {"column": "colour"}},
+    {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "shape"}},
+    {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10}},
+]
+
+
+def test_each_failure_says_what_how_many_and_which():
+    result = expectations.validate(FRAME, expectations.suite(SUITE))
+    lines = "\n".join(expectations.failures(result))
+    assert "size: expect_column_values_to_be_between {'max_value': 10.0}: 1 of 3 values: 99.0" in lines
+    assert "colour: expect_column_to_exist" in lines
+    assert 'The column "shape" in BatchData does not exist' in lines
+    assert "table: expect_table_row_count_to_be_between {'min_value': 10}: found 3" in lines
+    assert len(lines.splitlines()) == 4
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    page = expectations.page(expectations.validate(FRAME, expectations.suite(SUITE)))
+    assert "expect" in page.lower() and "size" in page
+    assert not re.findall(r'(?:src|<link[^>]*href)="?http', page)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "expect_magic", "kwargs": {}},
+        {"type": "expect_column_to_exist", "kwargs": {"colum": "size"}},
+        {"kwargs": {"column": "size"}},
+        {"type": "expect_column_to_exist", "kwarg": {}},
+    ],
+)
+def test_an_unknown_expectation_is_one_sentence(wrong):
+    with pytest.raises(Refused, match=r"^expectations: [^\n]+$"):
+        expectations.suite([wrong])

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+SMALL = ("model.n_estimators=10", "evaluation.importance_repeats=1")
+
+
+def runs(stage: str):
+    """The runs in the project's experiment of the command `stage`, or of that stage, the newest first."""
+    return MlflowClient().search_runs(["0"], f"tags.stage = '{stage}'")
+
+
+@pytest.mark.parametrize("data", ["penguins", "penguins_mass"])
+def test_a_table_becomes_a_champion_and_nothing_is_done_twice(do, outputs, data):
+    name = f"<< cookiecutter.project_slug >>-{data}"
+    code, printed = do(f"data={data}", *SMALL)
+    assert code == 0, printed
+    assert f"{name} version 1 is champion" in printed
+    client = MlflowClient()
+    assert client.get_experiment("0").name == "<< cookiecutter.project_slug >>"
+    version = client.get_model_version_by_alias(name, "champion")
+    assert version.description and version.tags["digest"]
+
+    parent = next(run for run in runs("register") if "mlflow.parentRunId" not in run.data.tags)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["model.n_estimators"] == "10" and parent.data.params["data"] == data
+    assert any(name.startswith("test_") for name in parent.data.metrics)
+    assert {"config.json", "lineage.json", "sample.csv", "evaluate"} <= {
+        a.path for a in client.list_artifacts(parent.info.run_id)
+    }
+
+    code, printed = do(f"data={data}", *SMALL)  # the champion is new since, so it is compared; nothing else runs
+    assert code == 0 and [line.split()[0] for line in printed.splitlines() if "(reused)" in line] == [
+        "ingest",
+        "validate",
+        "split",
+        "train",
+    ]
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_a_worse_model_stays_challenger_and_a_gate_can_refuse_the_first(do):
+    name = "<< cookiecutter.project_slug >>-penguins"
+    do("data=penguins", *SMALL)
+    code, printed = do("data=penguins", "model=dummy", "evaluation.importance_repeats=0")
+    assert code == 0 and f"{name} version 2 is challenger" in printed and "gate failed" in printed
+    client = MlflowClient()
+    assert client.get_model_version_by_alias(name, "champion").version == 1
+    assert client.get_model_version_by_alias(name, "challenger").version == 2
+
+
+def test_a_failed_expectation_stops_the_line_and_leaves_nothing(do, outputs):
+    never = "expectations=[{type: expect_column_values_to_be_between, kwargs: {column: year, max_value: 2008}}]"
+    code, printed = do("data=penguins", never)
+    assert code == 1
+    assert "1 of 1 expectations failed" in printed and "120 of 344 values" in printed
+    assert [run.info.status for run in runs("validate")] == ["FAILED"]
+    assert "expectations failed" in runs("validate")[0].data.tags["cause"]
+    assert not list((outputs / "outputs/validate").iterdir()) and not (outputs / "outputs/split").exists()
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["source.source=nothing.csv"], "the source is not there"),
+        (["columns.target=wings"], "columns.target=wings: the table has no such column; it has species, island"),
+        (["split.test=0.3", "split.train=0.8"], "shares sum to 1.1, not 1"),
+        (["model=ridge"], "Ridge is no model for classification"),
+        (["platform=server"], "platform=server needs MLFLOW_TRACKING_URI to name a server"),
+        (["model.n_estimator=5"], "did you mean n_estimators?"),
+    ],
+)
+def test_wrong_input_is_one_sentence(do, words, sentence):
+    code, printed = do("train", "data=penguins", *words)
+    assert code == 1 and sentence in printed and "Traceback" not in printed
+
+
+def test_a_damaged_output_is_not_reused(do, outputs):
+    do("split", "data=penguins")
+    table = next((outputs / "outputs/ingest").glob("*/table.parquet"))
+    table.write_bytes(table.read_bytes()[:-1])
+    _, printed = do("split", "data=penguins")
+    assert "ingest    344 rows x 8 columns (reused)" not in printed and "validate  11 of 11" in printed
+
+
+def test_lineage_names_every_step_and_file(do, outputs):
+    do("split", "data=penguins")
+    [run] = [run for run in runs("split") if "mlflow.parentRunId" not in run.data.tags]
+    path = MlflowClient().download_artifacts(run.info.run_id, "lineage.json", str(outputs))
+    lineage = json.loads(Path(path).read_text())
+    assert [step["stage"] for step in lineage["transformations"]] == ["ingest", "validate", "split"]
+    assert lineage["transformations"][2]["files"]["table.parquet"] == lineage["output"]["digest"]

@@ -1,0 +1,42 @@
+import textwrap
+
+import pytest
+
+from << cookiecutter.package_name >> import modules, pipeline
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of one stage that uses one noun, which can be rewritten."""
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/train.py").write_text("import torch\nfrom ..nouns import fit\ndef train(store, *, seed): ...\n")
+    (tmp_path / "nouns.py").write_text("def fit():\n    return 1\n")
+    (tmp_path / "others.py").write_text("X = 1\n")
+    monkeypatch.setattr(modules, "PACKAGE", tmp_path)
+    modules._tree.cache_clear()
+
+    def digest(nouns: str) -> str:
+        (tmp_path / "nouns.py").write_text(textwrap.dedent(nouns))
+        modules._tree.cache_clear()
+        return modules.digest(modules.reachable("stages.train"))
+
+    yield digest
+    modules._tree.cache_clear()
+
+
+def test_a_stage_reaches_what_it_imports(package):
+    assert modules.reachable("stages.train") == ["nouns", "stages.train"]
+    assert modules.libraries(["stages.train"]) == {"torch"}
+    assert modules.arguments("train") == ["seed"]
+
+
+def test_only_meaning_counts(package):
+    before = package("def fit():\n    return 1\n")
+    assert package('def fit():\n    """Says one."""\n    return (1)  # one\n') == before
+    assert package("def fit():\n    return 2\n") != before
+
+
+def test_every_stage_sees_only_what_its_key_covers():
+    for stage in pipeline.LINE:
+        assert modules.arguments(stage), stage
+    assert "model" not in modules.arguments("split") and "gate" not in modules.arguments("train")
