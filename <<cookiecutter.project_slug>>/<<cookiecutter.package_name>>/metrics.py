@@ -15,7 +15,7 @@ from .errors import Refused
 
 
 def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
-    """What each scikit-learn scorer in `names` gives for `model` on `frame` (n, d) and `target` (n,): greater is better.
+    """What each scikit-learn scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
 
     Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
     """

@@ -33,15 +33,12 @@ def run(word: str, config: Config, stated: dict[str, Any]) -> None:
     notes = tracking.connect(project=config.project, server=config.platform.server)
     if config.tracking.autolog:
         tracking.autolog()
-    name = f"{config.choices['model']}-{config.choices['data']}"
-    tags = {
-        "stage": word,
-        "seed": str(config.seed),
-        **_stated(config.tags),
-        **tracking.git(ROOT),
-        **tracking.versions(),
-    }
-    with tracking.run(name, tags=tags, description=config.description, system_metrics=config.tracking.system_metrics):
+    model, data = config.choices["model"], config.choices["data"]
+    description = f"{model} predicting {config.columns.target} of {data}. {config.description}"
+    tags = {"stage": word, "seed": str(config.seed), **tracking.git(ROOT), **tracking.versions()}
+    tags |= {name: value for name, value in config.tags.items() if value is not None}
+    settings = config.tracking
+    with tracking.run(f"{model}-{data}", tags=tags, description=description, system_metrics=settings.system_metrics):
         tracking.log_params(_params(config))
         tracking.log_texts({"config.json": _json(stated)})
         line = Line(config, stated)
@@ -167,7 +164,10 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
         for metric in evaluated["test"]:
             print(f"  {metric:<30}" + "".join(f"{evaluated[name][metric]:>12.4f}" for name in columns))
     if "register" in outcomes:
-        print(f"\n{outcomes['register'].facts['sentence']}")
+        registered = outcomes["register"].facts
+        gate = f"gate {registered['verdict']}: "
+        print("\n" + gate + f"\n{' ' * len(gate)}".join(registered["reasons"]))
+        print(f"{registered['name']} version {registered['version']} is {registered['alias']}")
     for note in [*(note for outcome in outcomes.values() for note in outcome.notes), *notes]:
         print(f"note: {note}")
     print(f"look: {tracking.look()}")
@@ -183,10 +183,6 @@ def _params(config: Config) -> dict[str, str]:
     }.items():
         params |= {f"{name}.{key}": str(value) for key, value in section.items()}
     return params | {"seed": str(config.seed)}
-
-
-def _stated(tags: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in tags.items() if value is not None}
 
 
 def _hash(parts: list[Any]) -> str:

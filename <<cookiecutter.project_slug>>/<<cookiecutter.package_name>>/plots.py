@@ -24,17 +24,19 @@ def classification(target: np.ndarray, probabilities: np.ndarray, *, classes: np
     """Confusion matrix, ROC, precision-recall and calibration from `target` (n,) and `probabilities` (n, classes)."""
     figures = {"confusion_matrix": _confusion(target, classes[probabilities.argmax(axis=1)], classes)}
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
-    for name, display, title in (
-        ("roc", RocCurveDisplay, "ROC"),
-        ("precision_recall", PrecisionRecallDisplay, "Precision and recall"),
-        ("calibration", CalibrationDisplay, "Calibration"),
+    for name, display, title, labels in (
+        ("roc", RocCurveDisplay, "ROC", ("false positive rate", "true positive rate")),
+        ("precision_recall", PrecisionRecallDisplay, "Precision and recall", ("recall", "precision")),
+        ("calibration", CalibrationDisplay, "Calibration", ("predicted probability", "share that is positive")),
     ):
         figure, axes = _blank(f"{title}, test rows")
         for column, label in sides:
             is_label = (target == label).astype(int)
             if 0 < is_label.sum() < len(target):
                 display.from_predictions(is_label, probabilities[:, column], name=str(label), ax=axes)
-        axes.legend(fontsize="small", loc="best")
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small", loc="best")
         figures[name] = figure
     return figures
 

@@ -53,6 +53,17 @@ def assign(
     return place.with_columns(split=side)
 
 
+def record(columns: list[str], *, by: str, shares: dict[str, float], key: list[str], target: str, seed: int) -> dict:
+    """What a later run needs to tell which rows of a table with these `columns` a model was trained on."""
+    known = {"by": by, "shares": shares, "key": key, "target": target, "seed": seed}
+    return known | {"columns": "" if key else _mark(columns)}
+
+
+def knows(record: dict, columns: list[str]) -> bool:
+    """Whether `record` tells the sides of the rows of a table with these `columns`."""
+    return bool(record["key"]) or record["columns"] == _mark(columns)
+
+
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     """`table` with the column `split`: a number in [0, 1) out of BLAKE2b over the seed and the row's key columns.
 
@@ -68,6 +79,10 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
         return batch.with_columns(split=pl.Series(np.frombuffer(digests, "<u8") / 2.0**64, dtype=pl.Float64))
 
     return table.map_batches(hashed, schema={**schema, "split": pl.Float64}, streamable=True)
+
+
+def _mark(columns: list[str]) -> str:
+    return blake2b("\x1f".join(columns).encode(), digest_size=16).hexdigest()
 
 
 def _canonical(values: pl.Series) -> pl.Series:

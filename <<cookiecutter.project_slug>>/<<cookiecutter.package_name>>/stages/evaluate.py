@@ -92,19 +92,12 @@ def compare(
         lack = f"needs the column {missing[0]}" if missing else f"predicts {record['target']}"
         return {"unfit": f"the champion, version {champion.version}, {lack} and cannot be compared on this table"}
     whole = table.drop("split")
-    if not record["key"] and record["columns"] != whole.columns:
+    if not splits.knows(record, whole.columns):
         return {
             "hindrance": f"the champion, version {champion.version}, was split by whole rows of a table with other "
             "columns: which rows it knows cannot be told without columns.key"
         }
-    theirs = splits.assign(
-        whole.lazy(),
-        by=record["by"],
-        shares=record["shares"],
-        key=record["key"],
-        target=columns.target,
-        seed=record["seed"],
-    )
+    theirs = splits.assign(whole.lazy(), **{name: record[name] for name in ("by", "shares", "key", "target", "seed")})
     rows = table.filter((table["split"] == "test") & (theirs.collect()["split"] == "test"))
     if not len(rows):
         return {"hindrance": f"no row is a test row of both this model and the champion, version {champion.version}"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def ingest(store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame]) -> Outcome:
-    """Streams what `source` gives to Parquet. Raises Refused for a source that cannot be read and for one with no rows."""
+    """Streams what `source` gives to Parquet. Raises Refused for a source that cannot be read or has no rows."""
     try:
         table = source().lazy()
         schema = table.collect_schema()

@@ -43,15 +43,14 @@ def register(
     )
     passed = all(verdict.passed for verdict in found)
     alias = "champion" if passed else "challenger"
-    whole = store.table("split").drop("split").collect_schema().names()
-    record = {
-        "by": split.by,
-        "shares": splits.shares(test=split.test, validation=split.validation, train=split.train),
-        "key": columns.key,
-        "columns": [] if columns.key else whole,
-        "target": columns.target,
-        "seed": seed,
-    }
+    record = splits.record(
+        store.table("split").drop("split").collect_schema().names(),
+        by=split.by,
+        shares=splits.shares(test=split.test, validation=split.validation, train=split.train),
+        key=columns.key,
+        target=columns.target,
+        seed=seed,
+    )
     version = registry.twin(registered_model, trained["digest"])
     known = version is not None
     version = version or registry.register(
@@ -62,14 +61,15 @@ def register(
         | {name: value for name, value in tags.items() if value is not None},
     )
     registry.crown(version, alias=alias)
-    reasons = "; ".join(verdict.sentence for verdict in found if passed or not verdict.passed)
     title = f"{version.name} version {version.version}"
     return Outcome(
         f"{title}{', registered before as the same model' if known else ''}: {alias}",
         facts={
+            "name": version.name,
             "version": version.version,
             "alias": alias,
-            "sentence": f"gate {'passed' if passed else 'failed'}: {reasons}\n{title} is {alias}",
+            "verdict": "passed" if passed else "failed",
+            "reasons": [verdict.sentence for verdict in found if passed or not verdict.passed],
         },
         tags={"gate": "passed" if passed else "failed", "registered": f"{version.name}/{version.version}"}
         | {

@@ -30,8 +30,12 @@ def train(store: Store, *, model: Callable[[], Any], columns: Columns, features:
     first = columns_of.frame(table.head(10_000).collect(), kinds)
     scores = metrics.scores(candidate, frame, target, names=task.metrics)
     estimator = type(candidate[-1]).__name__
+    classes = rows[columns.target].value_counts(sort=True) if task.kind == "classification" else None
     return Outcome(
         f"{estimator} on {len(frame):,} rows x {len(kinds)} columns",
-        scores={"features": len(kinds), **{f"train_{name}": value for name, value in scores.items()}},
+        scores={"features": len(kinds)}
+        | ({"classes": len(classes)} if classes is not None else {})
+        | {f"train_{name}": value for name, value in scores.items()},
+        tables={"classes": classes} if classes is not None else {},
         facts={"estimator": estimator, "digest": models.digest(candidate, first)},
     )
