@@ -1,0 +1,32 @@
+# Needs git, make and Python 3.11 or later: everything else is installed into .venv by the first target that needs it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint
+PYTHON ?= python3
+UV := .venv/bin/uv
+RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/ready ## generate a project with default answers into demo/ and run its main job
+	rm -rf demo && mkdir demo
+	$(RUN) cookiecutter --no-input . --output-dir demo
+	cd demo/penguin-classifier && env -u VIRTUAL_ENV $(RUN) uv run mlflow run . --env-manager local
+
+test: .venv/ready ## all tests, in generated projects that are really run (about a quarter of an hour)
+	$(RUN) pytest $(ARGS)
+
+quick: .venv/ready ## the tests that need no environment of a generated project
+	$(RUN) pytest -m "not slow" $(ARGS)
+
+LINTED := hooks tests benchmarks "<<cookiecutter.project_slug>>/<<cookiecutter.package_name>>"
+lint: .venv/ready ## ruff, on this repository and on the package where it stands
+	$(RUN) ruff check --no-cache $(LINTED)
+	$(RUN) ruff format --no-cache --check $(LINTED)
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: name one from 3.11 on, as in make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	env -u VIRTUAL_ENV $(UV) sync --quiet --python .venv/bin/python
+	@touch $@

@@ -1,0 +1,139 @@
+"""The rules of the generated package, held by reading its code where it stands."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import FOLDER, ROOT
+
+PACKAGE = FOLDER / "<<cookiecutter.package_name>>"
+MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+SHARED = {"errors", "outcomes"}  # what every module may import
+ABOVE = {"__main__": 4, "pipeline": 3, "config": 1}  # stages and jobs stand at 2, nouns at 0
+OWNERS = {"hydra": {"__main__", "config"}, "omegaconf": {"config"}, "mlflow": {"tracking", "registry"}}
+
+
+def level(name: str) -> int:
+    return 2 if name.startswith(("stages/", "jobs/")) else ABOVE.get(name, 0)
+
+
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """A module's imports, but those that only a type checker reads."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def own(name: str) -> set[str]:
+    """The package's modules that a module imports."""
+    found = set()
+    for node in imports(MODULES[name]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parent = name.split("/")[: -node.level] + (node.module or "").split(".")
+            paths = ["/".join([*filter(None, parent), *more]) for more in [[], *([alias.name] for alias in node.names)]]
+            found |= {path for path in paths if path in MODULES}
+    return found
+
+
+def foreign(name: str) -> set[str]:
+    """The libraries that a module imports."""
+    found = set()
+    for node in imports(MODULES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def tracked() -> list[str]:
+    """The repository's files."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.split("\0") if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name):
+    for other in own(name) - SHARED:
+        assert level(other) < level(name), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_is_named_by_its_owner_alone(library):
+    assert {name for name in MODULES if library in foreign(name)} <= OWNERS[library]
+
+
+def test_only_the_store_writes():
+    for name, path in MODULES.items():
+        if name != "store":
+            assert not re.search(
+                r"\.(write_text|write_bytes|mkdir|sink_\w+|savefig)\(|\bopen\(.*[\"']w", path.read_text()
+            )
+
+
+def test_nothing_is_done_at_import():
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Expr):  # a docstring, or a call that sets a library's switch
+                text = ast.unparse(node)
+                assert isinstance(node.value, ast.Constant) or re.match(r"logging\.|matplotlib\.use", text), (
+                    f"{name}: {text}"
+                )
+
+
+def test_public_functions_say_what_they_give():
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and name != "__main__":
+                assert ast.get_docstring(node), f"{name}.{node.name}"
+
+
+def test_it_can_be_read_in_half_an_hour():
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert sum(lines.values()) < 2500
+    way = {"config", "stages/train", "stages/register"}
+    way |= {other for name in way for other in own(name)}
+    assert sum(lines[name] for name in way) <= 1000, {name: lines[name] for name in way}
+
+
+def test_there_is_no_jinja_in_the_package():
+    for name, path in MODULES.items():
+        assert not re.search("<<|>>|<%|%>|<#|#>", path.read_text()), name
+
+
+def test_there_are_few_conditionals_and_none_in_conf_and_tests():
+    counts = {}
+    for path in (ROOT / name for name in tracked() if name.startswith(FOLDER.name)):
+        found = re.findall(r"<%-?\s*(if|for|set|elif)|<<[^>]*\bif\b", path.read_text(encoding="utf-8"))
+        if found:
+            counts[path.relative_to(FOLDER).as_posix()] = len(found)
+    assert not [name for name in counts if name.startswith(("conf/", "tests/"))]
+    assert sum(counts.values()) <= 10, counts
+
+
+def test_the_source_is_clean_by_ruff_where_it_stands():
+    tool = str(Path(sys.executable).parent / "ruff")
+    for words in (["check", "--no-cache"], ["format", "--no-cache", "--check"]):  # a cache would be generated along
+        folders = ["hooks", "tests", "benchmarks", str(PACKAGE)]
+        done = subprocess.run([tool, *words, *folders], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_decisions_name_every_question():
+    text = (ROOT / "docs/decisions.md").read_text()
+    for question in json.loads((ROOT / "cookiecutter.json").read_text()):
+        assert question.startswith("_") or f"`{question}`" in text, question
+
+
+def test_no_file_names_a_registry_or_ships_a_lock():
+    hosts = re.compile("pypi" + r"\.org|python" + r"hosted\.org|registry\.npm" + "js")
+    for name in tracked():
+        assert not re.search(r"(^|/)(uv\.lock|mlflow\.db|mlruns/|outputs/)", name), name
+        if not name.endswith(".png"):
+            assert not hosts.search((ROOT / name).read_text(encoding="utf-8")), name
