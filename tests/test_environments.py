@@ -1,24 +1,19 @@
 """pyproject.toml, requirements.txt, conda.yaml and python_env.yaml say the same, and install."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections import Counter
 from itertools import product
 from pathlib import Path
 
 import pytest
-import uv
 import yaml
-from cookiecutter.main import cookiecutter
+from conftest import FOLDER, ROOT, bake, settings
 from packaging.requirements import Requirement
 
-TEMPLATE = Path(__file__).parents[1]
-FOLDER = TEMPLATE / "<<cookiecutter.project_slug>>"
 FILES = ["pyproject.toml", "requirements.txt", "conda.yaml", "python_env.yaml"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 MACHINES = {
@@ -89,22 +84,18 @@ def check_agreement(folder: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project of default answers as generated without hooks: no uv.lock yet."""
-    return Path(cookiecutter(str(TEMPLATE), no_input=True, accept_hooks=False, output_dir=str(tmp_path)))
+    """A project of default answers: no uv.lock yet."""
+    return bake(tmp_path)
 
 
-def run(*words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command as its user would type it, with uv on PATH and none of the test run's own environment."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "UV_PYTHON")}
-    pythons = Path(sys.base_prefix).parent.glob("3.*/bin")  # those beside this one, as pyenv keeps them
-    path = [str(Path(uv.find_uv_bin()).parent), os.environ["PATH"], *map(str, pythons)]
-    environment = {**kept, "PATH": os.pathsep.join(path), "UV_PYTHON_DOWNLOADS": "never", **settings}
-    return subprocess.run(words, cwd=folder, env=environment, text=True, capture_output=True)
+def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command as its user would type it."""
+    return subprocess.run(words, cwd=folder, env=settings(), text=True, capture_output=True)
 
 
-def done(*words: str, folder: Path, **settings: str) -> str:
+def done(*words: str, folder: Path) -> str:
     """The output of a command that must succeed."""
-    result = run(*words, folder=folder, **settings)
+    result = run(*words, folder=folder)
     assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout}{result.stderr}"
     return result.stdout
 
@@ -131,11 +122,8 @@ def test_a_generated_project_agrees(project: Path) -> None:
 
 
 def test_a_slug_of_digits_stays_text(tmp_path: Path) -> None:
-    answers = {"project_slug": "2024", "package_name": "sales_2024"}
-    made = cookiecutter(
-        str(TEMPLATE), no_input=True, accept_hooks=False, output_dir=str(tmp_path), extra_context=answers
-    )
-    names = {name: read_yaml(Path(made) / name)["name"] for name in ("MLproject", "conda.yaml")}
+    made = bake(tmp_path, project_slug="2024", package_name="sales_2024")
+    names = {name: read_yaml(made / name)["name"] for name in ("MLproject", "conda.yaml")}
     assert names == {"MLproject": "2024", "conda.yaml": "2024"}
 
 
@@ -147,7 +135,7 @@ def test_direct_dependencies_have_both_bounds() -> None:
 def test_tools_that_judge_are_pinned_exactly() -> None:
     tools = tomllib.loads((FOLDER / "pyproject.toml").read_text())["dependency-groups"]["dev"]
     assert all(re.match(r"(ruff|mypy)==\d+\.\d+\.\d+$", tool) for tool in tools if tool.startswith(("ruff", "mypy")))
-    ours = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
     assert [tool for tool in tools if tool.startswith("ruff")] == [tool for tool in ours if tool.startswith("ruff")]
 
 

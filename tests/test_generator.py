@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import FOLDER, ROOT
 from markdown_it import MarkdownIt
 
-ROOT = Path(__file__).parents[1]
-PROJECT = ROOT / "<<cookiecutter.project_slug>>"
 HOOKS = sorted((ROOT / "hooks").glob("*.py"))
 NEXT = ["cd penguin-classifier", "uv run mlflow run . --env-manager local", "uv run mlflow ui"]
 OURS = ("GIT_", "UV_OFFLINE", "UV_PYTHON", "VIRTUAL_ENV", "COOKIECUTTER", "PWD")
@@ -207,9 +206,8 @@ def test_free_text_survives_in_every_file(baked, text):
     assert made["conf/config.yaml"]["description"] == described
     assert made["conf/config.yaml"]["tags"]["owner"] == described
     assert described in (project / "LICENSE").read_text(encoding="utf-8")
-    if "README.md" in made:
-        _, heading, *_ = MarkdownIt().parse((project / "README.md").read_text(encoding="utf-8"))
-        assert "".join(token.content for token in heading.children) == text
+    opened, heading, *_ = MarkdownIt().parse((project / "README.md").read_text(encoding="utf-8"))
+    assert (opened.tag, "".join(token.content for token in heading.children)) == ("h1", text)
 
 
 @pytest.mark.parametrize("slug", ["2024", "null", "1e5", "a.b-c_d", "X"])
@@ -290,7 +288,7 @@ def template(tmp_path):
     copy = tmp_path / "home/template"
     copy.mkdir()
     shutil.copy(ROOT / "cookiecutter.json", copy)
-    for folder in (ROOT / "hooks", PROJECT):
+    for folder in (ROOT / "hooks", FOLDER):
         shutil.copytree(folder, copy / folder.name)
     git(copy, "init", "-q", "-b", "trunk")
     git(copy, "add", "-A")
@@ -391,7 +389,7 @@ def test_an_offline_uv_is_one_line_and_leaves_the_project_whole(bake, tmp_path):
 
 
 def test_no_package_can_be_called_like_a_pinned_one():
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (FOLDER / "requirements.txt").read_text(), re.MULTILINE)
     assert {re.sub(r"[-_.]+", "_", name.lower()) for name in pins} <= pre_hook()["TAKEN"]
 
 

@@ -1,6 +1,5 @@
 """The workflows pass the checkers, keep the rules, and their steps run."""
 
-import os
 import re
 import shutil
 import stat
@@ -9,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import uv
 import yaml
-from cookiecutter.main import cookiecutter
+from conftest import ROOT, bake, settings
 
-TEMPLATE = Path(__file__).parents[1]
 # GitHub's own words for `run:` without `shell:`
 SHELL = ["bash", "-e", "-c"]
 # Stands in for conda where there is none: an environment of what conda.yaml lists below `pip:`, made by uv.
@@ -35,15 +32,14 @@ esac
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of default answers as generated without hooks."""
-    folder = tmp_path_factory.mktemp("generated")
-    return Path(cookiecutter(str(TEMPLATE), no_input=True, accept_hooks=False, output_dir=str(folder)))
+    """A project of default answers."""
+    return bake(tmp_path_factory.mktemp("generated"))
 
 
 @pytest.fixture(params=["template", "generated"])
 def workflows(request: pytest.FixtureRequest, generated: Path) -> list[Path]:
     """The workflow files of the template, and of a project."""
-    folder = TEMPLATE if request.param == "template" else generated
+    folder = ROOT if request.param == "template" else generated
     return sorted((folder / ".github/workflows").glob("*.yml"))
 
 
@@ -56,14 +52,7 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def environment(**settings: str) -> dict[str, str]:
-    """A user's environment with uv on PATH and none of the test run's own."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "UV_PYTHON")}
-    path = f"{Path(uv.find_uv_bin()).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, "PATH": path, "UV_PYTHON_DOWNLOADS": "never", **settings}
-
-
-def run_job(workflow: Path, job: str, folder: Path, **settings: str) -> None:
+def run_job(workflow: Path, job: str, folder: Path, **more: str) -> None:
     """Executes the `run:` steps of a job in order, as GitHub would, with the first values of its matrix."""
     content = read_workflow(workflow)
     told = content["jobs"][job]
@@ -71,12 +60,10 @@ def run_job(workflow: Path, job: str, folder: Path, **settings: str) -> None:
     for step in told["steps"]:
         if "run" not in step:
             continue
-        values = {**content.get("env", {}), **told.get("env", {}), **step.get("env", {}), **settings}
+        values = {**content.get("env", {}), **told.get("env", {}), **step.get("env", {}), **more}
         values = {key: filled(value, matrix) for key, value in values.items()}
         command = filled(step["run"], matrix)
-        result = subprocess.run(
-            [*SHELL, command], cwd=folder, env=environment(**values), text=True, capture_output=True
-        )
+        result = subprocess.run([*SHELL, command], cwd=folder, env=settings(**values), text=True, capture_output=True)
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
 
 
@@ -142,7 +129,7 @@ def test_actions_are_pinned_by_commit(workflows: list[Path]) -> None:
 
 def test_both_trees_pin_the_same_actions(generated: Path) -> None:
     pins: dict[str, set[str]] = {}
-    for folder in (TEMPLATE, generated):
+    for folder in (ROOT, generated):
         for path in (folder / ".github/workflows").glob("*.yml"):
             for name, commit in re.findall(r"uses: *([^@\s]+)@(.*)", path.read_text()):
                 pins.setdefault(name, set()).add(commit)
@@ -150,11 +137,8 @@ def test_both_trees_pin_the_same_actions(generated: Path) -> None:
 
 
 def test_the_projects_python_is_the_answer(tmp_path: Path) -> None:
-    answers = {"python_version": "3.12"}
-    made = cookiecutter(
-        str(TEMPLATE), no_input=True, accept_hooks=False, output_dir=str(tmp_path), extra_context=answers
-    )
-    job = read_workflow(Path(made) / ".github/workflows/ci.yml")["jobs"]["test"]
+    made = bake(tmp_path, python_version="3.12")
+    job = read_workflow(made / ".github/workflows/ci.yml")["jobs"]["test"]
     assert job["strategy"]["matrix"]["python"] == ["3.12"]
 
 
@@ -163,7 +147,7 @@ def locked(generated: Path, tmp_path: Path) -> Path:
     """A fresh copy of the project with its uv.lock, as its repository has it."""
     folder = tmp_path / generated.name
     shutil.copytree(generated, folder)
-    subprocess.run(["make", "lock"], cwd=folder, env=environment(), check=True, capture_output=True)
+    subprocess.run(["make", "lock"], cwd=folder, env=settings(), check=True, capture_output=True)
     return folder
 
 
@@ -179,5 +163,5 @@ def test_the_conda_job_runs(locked: Path, tmp_path: Path) -> None:
     conda.parent.mkdir(parents=True)
     conda.write_text(CONDA)
     conda.chmod(conda.stat().st_mode | stat.S_IXUSR)
-    settings = {"CONDA": str(tmp_path / "conda"), "RUNNER_TEMP": str(tmp_path)}
-    run_job(locked / ".github/workflows/ci.yml", "conda", locked, **settings)
+    given = {"CONDA": str(tmp_path / "conda"), "RUNNER_TEMP": str(tmp_path)}
+    run_job(locked / ".github/workflows/ci.yml", "conda", locked, **given)

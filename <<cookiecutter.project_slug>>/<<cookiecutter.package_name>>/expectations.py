@@ -20,16 +20,18 @@ from great_expectations.render.view import DefaultJinjaPageView
 from .errors import Refused
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
-body { color: #222; background: #fff }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 1rem auto; padding: 0 1rem; color: #222 }
+nav.sticky-top, footer, .collapse:not(:target), .card:has(.btn-group) { display: none }
+a[href^=".."] { pointer-events: none; color: inherit; text-decoration: none }
+.row:has(> .col-lg-2) { display: flex; gap: 2rem } .col-lg-2 { flex: 0 0 14rem } .col-lg-10 { flex: 1; min-width: 0 }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
-th, td { border: 1px solid #ddd; padding: .35rem .6rem; text-align: left; vertical-align: top }
-th { background: #f4f4f4 } h1, h2, h3, h4, h5 { margin: 1.2rem 0 .4rem } ul { padding-left: 1.2rem }
-.badge { background: #eee; border-radius: .3rem; padding: 0 .35rem; font-family: ui-monospace, monospace }
-.text-success { color: #1a7f37 } .text-danger { color: #b42318 }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } th { background: #262626 }
-  th, td { border-color: #444 } .badge { background: #333 }
-  .text-success { color: #56d364 } .text-danger { color: #ff7b72 } }
+th, td { border: 1px solid #8884; padding: .35rem .6rem; text-align: left; vertical-align: top }
+th { background: #8882 }
+.badge { background: #8883; border-radius: .3rem; padding: 0 .35rem; font-family: ui-monospace, monospace }
+h4, h5, .card-header { font-size: 1.15rem; font-weight: 600; margin: 1.2rem 0 .4rem } ul { padding-left: 1.2rem }
+.fa-check-circle::before { content: "\\2713"; color: #1a7f37; font: bold 1.1rem sans-serif }
+.fa-times::before, .fa-exclamation-triangle::before { content: "\\2717"; color: #d1242f; font: bold 1.1rem sans-serif }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } a { color: #8ab4f8 } }
 """
 
 
@@ -75,10 +77,9 @@ def _failure(each: Any) -> str:
     if raised:
         return f"{what}: {raised[0].strip().splitlines()[-1]}"
     if "unexpected_count" in found:
-        examples = ", ".join(repr(value) for value in found.get("partial_unexpected_list", [])[:5])
-        return f"{what}: {found['unexpected_count']} of {found['element_count']} values" + (
-            f": {examples}" if examples else ""
-        )
+        different = list(dict.fromkeys(map(repr, found.get("partial_unexpected_list", []))))[:5]
+        examples = f", such as {', '.join(different)}" if different else ""
+        return f"{what}: {found['unexpected_count']} of {found['element_count']} values{examples}"
     return f"{what}: found {found.get('observed_value')}"
 
 

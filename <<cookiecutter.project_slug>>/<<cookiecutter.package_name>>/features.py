@@ -24,9 +24,15 @@ def kinds(schema: pl.Schema, *, target: str, key: list[str], drop: list[str]) ->
 
 
 def frame(rows: pl.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
-    """`rows` as a frame (n, d) of float64, boolean and text columns, as MLflow hands one to a served model."""
+    """`rows` as a frame (n, d) of float64, boolean and text columns, as MLflow hands one to a served model.
+
+    Raises Refused for a column that is not of its kind.
+    """
     types = {"number": pl.Float64, "boolean": pl.Boolean, "text": pl.String}
-    return rows.select(pl.col(name).cast(types[kind]) for name, kind in kinds.items()).to_pandas()
+    try:
+        return rows.select(pl.col(name).cast(types[kind]) for name, kind in kinds.items()).to_pandas()
+    except pl.exceptions.PolarsError as error:
+        raise Refused(f"a column is not of the kind that the model takes: {str(error).splitlines()[0]}") from error
 
 
 def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:

@@ -38,14 +38,22 @@ def run(word: str, config: Config, stated: dict[str, Any]) -> None:
     tags = {"stage": word, "seed": str(config.seed), **tracking.git(ROOT), **tracking.versions()}
     tags |= {name: value for name, value in config.tags.items() if value is not None}
     settings = config.tracking
-    with tracking.run(f"{model}-{data}", tags=tags, description=description, system_metrics=settings.system_metrics):
-        tracking.log_params(_params(config))
-        tracking.log_texts({"config.json": _json(stated)})
-        line = Line(config, stated)
-        for stage in LINE[: LINE.index(word) + 1]:
-            line.bring_up_to_date(stage)
-        tracking.log_texts({"lineage.json": _json(line.lineage())})
-        _report(line.outcomes, notes)
+    try:
+        with tracking.run(
+            f"{model}-{data}", tags=tags, description=description, system_metrics=settings.system_metrics
+        ):
+            tracking.log_params(_params(config))
+            tracking.log_texts({"config.json": _json(stated)})
+            line = Line(config, stated)
+            for stage in LINE[: LINE.index(word) + 1]:
+                line.bring_up_to_date(stage)
+            tracking.log_texts({"lineage.json": _json(line.lineage())})
+            _report(line.outcomes, notes)
+    except Refused:
+        raise
+    except Exception as error:  # a defect: the run has the traceback
+        reason = " ".join(str(error).split())
+        raise Refused(f"{type(error).__name__}: {reason} (traceback.txt of the run tells where)") from error
 
 
 class Line:
@@ -123,7 +131,7 @@ class Line:
             )
             if config.tracking.sample_rows:
                 sample = self.store.table(stage).head(config.tracking.sample_rows).collect()
-                tracking.log_texts({"sample.csv": sample.write_csv()})
+                tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
         if stage == "train":
             name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
             tracking.rename(name)

@@ -21,7 +21,12 @@ SIZE = (6.4, 4.8)
 
 
 def classification(target: np.ndarray, probabilities: np.ndarray, *, classes: np.ndarray) -> dict[str, Figure]:
-    """Confusion matrix, ROC, precision-recall and calibration from `target` (n,) and `probabilities` (n, classes)."""
+    """Confusion matrix, ROC, precision-recall and calibration from `target` (n,) and `probabilities` (n, classes).
+
+    Of a classifier that gives labels (n,) instead of probabilities, the confusion matrix alone.
+    """
+    if probabilities.ndim == 1:
+        return {"confusion_matrix": _confusion(target, probabilities, classes)}
     figures = {"confusion_matrix": _confusion(target, classes[probabilities.argmax(axis=1)], classes)}
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
     for name, display, title, labels in (

@@ -19,7 +19,7 @@ SUITE = [
 def test_each_failure_says_what_how_many_and_which():
     result = expectations.validate(FRAME, expectations.suite(SUITE))
     lines = "\n".join(expectations.failures(result))
-    assert "size: expect_column_values_to_be_between {'max_value': 10.0}: 1 of 3 values: 99.0" in lines
+    assert "size: expect_column_values_to_be_between {'max_value': 10.0}: 1 of 3 values, such as 99.0" in lines
     assert "colour: expect_column_to_exist" in lines
     assert 'The column "shape" in BatchData does not exist' in lines
     assert "table: expect_table_row_count_to_be_between {'min_value': 10}: found 3" in lines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from .. import features, metrics, models, plots, registry, splits
+from ..errors import Refused
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -97,13 +98,14 @@ def compare(
             "hindrance": f"the champion, version {champion.version}, was split by whole rows of a table with other "
             "columns: which rows it knows cannot be told without columns.key"
         }
-    theirs = splits.assign(whole.lazy(), **{name: record[name] for name in ("by", "shares", "key", "target", "seed")})
-    rows = table.filter((table["split"] == "test") & (theirs.collect()["split"] == "test"))
+    sides = splits.assign(whole.lazy(), **{name: record[name] for name in ("by", "shares", "key", "target", "seed")})
+    rows = table.filter((table["split"] == "test") & (sides.collect()["split"] == "test"))
     if not len(rows):
         return {"hindrance": f"no row is a test row of both this model and the champion, version {champion.version}"}
     target = features.target(rows, columns.target, kind=task.kind)
-    return {
-        "compared_rows": len(rows),
-        "candidate": metrics.scores(candidate, features.frame(rows, kinds), target, names=task.metrics),
-        "champion": metrics.scores(model, features.frame(rows, wanted), target, names=task.metrics),
-    }
+    try:
+        theirs = metrics.scores(model, features.frame(rows, wanted), target, names=task.metrics)
+    except Refused as error:
+        return {"unfit": f"the champion, version {champion.version}, cannot be compared on this table: {error}"}
+    ours = metrics.scores(candidate, features.frame(rows, kinds), target, names=task.metrics)
+    return {"compared_rows": len(rows), "candidate": ours, "champion": theirs}

@@ -19,7 +19,10 @@ def split(store: Store, *, split: Split, columns: Columns, seed: int) -> Outcome
     """Raises Refused where a side is left without rows; rows without a target are left out and counted."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     table = store.table("ingest")
-    labelled = table.filter(pl.col(columns.target).is_not_null())
+    known = pl.col(columns.target).is_not_null()
+    if table.collect_schema()[columns.target].is_float():
+        known &= pl.col(columns.target).is_not_nan()
+    labelled = table.filter(known)
     assigned = splits.assign(labelled, by=split.by, shares=shares, key=columns.key, target=columns.target, seed=seed)
     digest = store.save_table("split", assigned)
     counts = dict(store.table("split").group_by("split").len().sort("split").collect().iter_rows())

@@ -1,0 +1,401 @@
+"""What users do with a generated project, done: real stores, real validation, real environments, real HTTP."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import PYTHONS, Project, bake, settings
+
+pytestmark = pytest.mark.slow
+
+NAME = "penguin-classifier"
+STAGES = ["ingest", "validate", "split", "train", "evaluate", "register"]
+QUICK = ["evaluation.importance_repeats=0", "tracking.sample_rows=0"]
+ODD = 'Größe & "Co" 🐧 it\'s: #1 \\ C:\\new'
+
+
+def records(outputs: Path) -> dict[str, dict]:
+    """The newest record of each stage below an outputs folder."""
+    found = sorted(outputs.glob("*/*/outcome.json"), key=lambda path: path.stat().st_mtime)
+    return {path.parts[-3]: json.loads(path.read_text()) for path in found}
+
+
+def last_run(project: Project, stage: str) -> dict:
+    """Status, tags, params and experiment of the newest command `stage` in the embedded store."""
+    code = f"""
+import json
+runs = [run for run in client.search_runs(["0"], "tags.stage = '{stage}'") if "mlflow.parentRunId" not in run.data.tags]
+print(json.dumps(runs[0].to_dictionary() | {{"experiment": client.get_experiment("0").name}}))
+"""
+    return json.loads(project.ask(code))
+
+
+# --- Each answer of each question, baked, linted, type-checked and tested
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {
+            "task": "regression",
+            "environment": "conda",
+            "ci": "none",
+            "license": "Proprietary",
+            "python_version": "3.12",
+            "project_slug": "2024",
+            "package_name": "p",
+        },
+        {
+            "project_name": ODD,
+            "project_slug": "odd.name_1",
+            "package_name": "a_package_name_that_is_exactly_fifty_letters_long1",
+            "description": ODD,
+            "author": ODD,
+            "license": "Apache-2.0",
+            "python_version": "3.13",
+        },
+        {"license": "BSD-3-Clause", "task": "regression", "package_name": "zebra"},
+    ],
+    ids=["default", "regression conda", "odd names", "regression uv"],
+)
+def test_every_answer_lints_type_checks_and_passes_its_tests(answers, environment, tmp_path):
+    project = Project(bake(tmp_path, **answers), environment)
+    for words in (
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy"],
+        ["pytest", "-q", "-p", "no:cacheprovider"],
+    ):
+        done = project.run(*words)
+        assert done.code == 0, done.printed
+    assert project.run("git", "status", "--porcelain").printed == "", "the tests left files behind"
+
+
+# --- The commands of the README
+
+
+def test_the_main_job_and_what_it_prints(default):
+    done = default.mlflow()
+    assert done.code == 0, done.printed
+    ours = [line for line in done.lines if not re.match(r"\d{4}/\d\d/\d\d .* INFO mlflow\.(projects|store)", line)]
+    assert [line.split()[0] for line in ours[:6]] == STAGES, done.printed
+    assert all(re.search(r"\((\d+\.\d s|reused)\)$", line) for line in ours[:6])
+    assert "gate passed: " in done.printed and f"{NAME}-penguins version 1 is champion" in done.lines
+    assert ours[-1] == "look: uv run mlflow ui"
+    assert len(ours) < 20 and not re.search("Warning|INFO|DEBUG", "\n".join(ours)), done.printed
+
+
+def test_other_values_reach_the_run(default):
+    done = default.mlflow("-P", "model=logistic", "-P", "split.test=0.3", "-P", "seed=7")
+    assert done.code == 0, done.printed
+    run = last_run(default, "register")
+    assert run["info"]["status"] == "FINISHED" and run["experiment"] == NAME
+    params = run["data"]["params"]
+    assert (params["model"], params["split.test"], params["seed"]) == ("logistic", "0.3", "7")
+    assert re.fullmatch(r"logistic-penguins-[0-9a-f]{8}", run["info"]["run_name"])
+    assert run["data"]["tags"]["git.branch"] == "main" and len(run["data"]["tags"]["git.commit"]) == 40
+
+
+@pytest.mark.parametrize("data", ["breast_cancer", "diabetes", "digits", "penguins_mass"])
+def test_every_dataset_has_a_champion_of_its_own(default, data):
+    done = default.mlflow("-P", f"data={data}", "-P", "evaluation.importance_repeats=1")
+    assert done.code == 0 and f"{NAME}-{data} version 1 is champion" in done.lines, done.printed
+
+
+def test_the_ui_shows_runs_and_models(default):
+    default.mlflow()
+    with served(default, "mlflow", "ui", "--port", "{port}") as address:
+        page = urllib.request.urlopen(address).read().decode()
+        assert "<title>MLflow</title>" in page
+        body = json.dumps({"experiment_ids": ["0"]}).encode()
+        url = f"{address}/api/2.0/mlflow/runs/search"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        assert json.load(urllib.request.urlopen(request))["runs"]
+
+
+@pytest.mark.parametrize("manager", ["uv", "virtualenv"])
+def test_isolated_environments(fresh, manager):
+    if manager == "virtualenv":
+        if not shutil.which("pyenv"):
+            pytest.skip("the virtualenv manager needs pyenv, which this machine has not")
+        patch = ".".join(map(str, sys.version_info[:3]))  # pyenv would look for the newest patch of 3.11
+        for name in ("python_env.yaml", ".python-version"):
+            path = fresh.path / name
+            path.write_text(re.sub(r"\b3\.11\b", patch, path.read_text()))
+        made = fresh.run("uv", "pip", "install", "--quiet", "virtualenv", "--target", str(fresh.path / ".tools"))
+        assert made.code == 0, made.printed
+    tools = fresh.path / ".tools"
+    paths = {"PYTHONPATH": str(tools)} if tools.exists() else {}
+    more = {"MLFLOW_ENV_ROOT": str(fresh.path.parent / "environments"), **paths}
+    path = os.pathsep.join([str(fresh.environment / "bin"), str(tools / "bin"), settings()["PATH"]])
+    if tools.exists():
+        more["PATH"] = path
+    for stage in STAGES if manager == "uv" else ["main"]:
+        done = fresh.mlflow("-e", stage, manager=manager, **more)
+        assert done.code == 0, done.printed
+    assert f"{NAME}-penguins version 1 is champion" in done.lines
+
+
+def test_the_conda_environment_as_uv_makes_it(environment, tmp_path):
+    project = Project(bake(tmp_path / "conda", environment="conda"), environment)
+    assert "conda_env: conda.yaml" in (project.path / "MLproject").read_text()
+    done = project.mlflow(manager="uv", MLFLOW_ENV_ROOT=str(tmp_path / "environments"))
+    assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
+
+
+def test_another_folder_and_a_git_address(fresh, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    table = (fresh.path / "data/raw/penguins.csv").read_text().splitlines()
+    (elsewhere / "Data (final).csv").write_text("\n".join(table[:200]) + "\n")
+    words = ["-e", "split", "-P", "source.source=Data (final).csv"]
+    done = fresh.mlflow(*words, uri=str(fresh.path), folder=elsewhere)
+    assert done.code == 0 and "199 rows x 8 columns" in done.printed, done.printed
+    assert (elsewhere / "mlflow.db").exists() and not (fresh.path / "mlflow.db").exists()
+
+    address = "https://git.invalid/team/penguins.git"
+    git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{fresh.path}.insteadOf", "GIT_CONFIG_VALUE_0": address}
+    done = fresh.mlflow("-v", "main", *words, uri=address, folder=elsewhere, **git)
+    assert done.code == 0 and "199 rows x 8 columns" in done.printed, done.printed
+
+
+def test_a_table_with_awkward_names(fresh):
+    rows = "\n".join(f"{i % 7},{'x' if i % 3 else ''},{i % 2}" for i in range(200))
+    (fresh.path / "a=b (1).csv").write_text(f'"Amount, EUR",Größe,null\n{rows}\n')
+    words = {"source.source": "a=b (1).csv", "columns.target": "null", "columns.drop": "[]", "expectations": "[]"}
+    words |= {"task": "classification", "gate.min_scores": "{balanced_accuracy: -1}", "tags.owner": "O'Neil"}
+    done = fresh.mlflow(*(part for key, value in words.items() for part in ("-P", f"{key}={value}")))
+    assert done.code == 0 and "200 rows x 3 columns" in done.printed, done.printed
+    assert last_run(fresh, "register")["data"]["tags"]["owner"] == "O'Neil"
+
+
+# --- What runs leave
+
+
+def test_a_model_answers_over_http_what_it_answers_here(default):
+    default.mlflow()
+    uri = f"models:/{NAME}-penguins@champion"
+    rows = [["Adelie", "Biscoe", 40.1, 18.2, 190.0, 3700.0], [None, None, None, None, None, None]]
+    names = ["species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
+    here = default.ask(
+        f"import pandas as pd; frame = pd.DataFrame({rows!r}, columns={names!r})\n"
+        f"print(mlflow.pyfunc.load_model({uri!r}).predict(frame).tolist())"
+    )
+    words = ["mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--port", "{port}"]
+    with served(default, *words, path="/ping") as address:
+
+        def post(columns: list[str], values: list) -> tuple[int, str]:
+            body = json.dumps({"dataframe_split": {"columns": columns, "data": values}}).encode()
+            request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(request) as response:
+                    return response.status, response.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+
+        status, text = post(names, rows)
+        assert status == 200 and str(json.loads(text)["predictions"]) == here, text
+        status, text = post(names[1:], [row[1:] for row in rows])
+        assert status == 400 and "species" in text
+
+
+def test_tracking_on_a_server_in_its_own_experiment(fresh, tmp_path):
+    store = f"sqlite:///{tmp_path / 'server.db'}"
+    words = ["mlflow", "server", "--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts")]
+    with served(fresh, *words, "--port", "{port}") as address:
+        server = {"MLFLOW_TRACKING_URI": address}
+        done = fresh.python("platform=server", *QUICK, **server)
+        assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
+        assert done.lines[-1].startswith(f"look: {address}/#/experiments/")
+        done = fresh.mlflow("-e", "split", **server)
+        assert f"MLFLOW_EXPERIMENT_NAME={NAME}" in done.printed
+        done = fresh.mlflow("-e", "split", **server, MLFLOW_EXPERIMENT_NAME=NAME)
+        assert done.code == 0 and "note:" not in done.printed, done.printed
+
+
+def test_the_page_of_great_expectations_reads_offline(default):
+    default.mlflow()
+    page = next((default.path / "outputs/validate").glob("*/expectations.html")).read_text()
+    assert "bill_length_mm" in page and not re.search(r"""(src|<link[^>]*href)=["']?https?:""", page)
+
+
+# --- Determinism
+
+
+@pytest.mark.parametrize(
+    "data, models",
+    [("penguins", ["forest", "boosting", "logistic", "dummy"]), ("diabetes", ["forest", "boosting", "ridge"])],
+)
+def test_two_processes_give_the_same_to_the_last_bit(fresh, data, models):
+    machines = [
+        {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"},
+        {"PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "POLARS_MAX_THREADS": "3"},
+    ]
+    for model in models:
+        found = []
+        for number, machine in enumerate(machines):
+            outputs = f"outputs/{model}-{number}"
+            words = [f"data={data}", f"model={model}", f"platform.outputs={outputs}", *QUICK]
+            done = fresh.python(
+                "evaluate", *words, MLFLOW_TRACKING_URI=f"sqlite:///{fresh.path}/{number}.db", **machine
+            )
+            assert done.code == 0, done.printed
+            made = records(fresh.path / outputs)
+            tables = {stage: made[stage]["files"]["table.parquet"] for stage in ("ingest", "split")}
+            found.append((tables, made["train"]["outcome"]["facts"]["digest"], made["evaluate"]["outcome"]["scores"]))
+        assert found[0] == found[1], model
+
+
+# --- Wrong input
+
+
+@pytest.fixture(scope="module")
+def broken(environment, tmp_path_factory) -> Project:
+    """A project for commands that fail, with tables that cannot serve."""
+    project = Project(bake(tmp_path_factory.mktemp("broken")), environment)
+    (project.path / "empty.csv").write_text("a,sex\n")
+    (project.path / "nothing.csv").write_text("")
+    (project.path / "one.csv").write_text("a,sex\n" + "".join(f"{i},male\n" for i in range(50)))
+    (project.path / "few.csv").write_text("a,sex\n1,male\n2,female\n")
+    return project
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (
+            ["model.n_estimator=5"],
+            "model.n_estimator: sklearn.ensemble.RandomForestClassifier has no such argument; did",
+        ),
+        (["sede=5"], "sede: there is no such key; did you mean seed?"),
+        (["seed=soon"], "seed: value 'soon' of type 'str' could not be converted to Integer"),
+        (["model=tree"], "model=tree: conf/model/ has no tree.yaml; it has boosting, dummy, forest, logistic, ridge"),
+        (["source.source=nowhere.csv"], "the source is not there: "),
+        (["columns.target=wings"], "columns.target=wings: the table has no such column; it has species, island"),
+        (["source.source=empty.csv"], "the source has no rows"),
+        (["source.source=nothing.csv"], "the source cannot be read: "),
+        (["source.source=one.csv", "columns.drop=[]", "expectations=[]"], "one class only (male)"),
+        (["source.source=few.csv", "columns.drop=[]", "expectations=[]"], "it takes more rows, or a larger share"),
+        (["source.source=few.csv"], "of 11 expectations failed:"),
+        (["split.test=0.5", "split.train=0.6"], "shares sum to 1.1, not 1"),
+        (["platform.outputs=/sys/outputs"], "/sys/outputs cannot be written"),
+        (["task.metrics=[accurcy]"], "task.metrics: scikit-learn has no scorer accurcy"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_a_failed_run(broken, words, sentence):
+    done = broken.mlflow(*(part for word in words for part in ("-P", word)))
+    assert done.code != 0
+    [said] = [line for line in done.lines if line.startswith("penguin_classifier: ")]
+    assert sentence in said and "Traceback" not in done.printed, done.printed
+    status, cause = broken.ask(
+        "runs = client.search_runs(['0'], order_by=['attributes.start_time DESC'])\n"
+        "run = next(run for run in runs if 'mlflow.parentRunId' not in run.data.tags)\n"
+        "print(run.info.status, run.data.tags['cause'])"
+    ).split(" ", 1)
+    assert status == "FAILED" and cause.splitlines()[0] in said
+    assert not list((broken.path / "outputs").glob("*/.*")), "a draft was left"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(fresh, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        done = fresh.python("ingest", f"platform.outputs={small}", "data=digits")
+        assert done.code == 1 and f"{small} cannot be written" in done.printed and "Traceback" not in done.printed
+        assert not list(small.glob("*/*"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_silent_server_is_said_at_once(fresh):
+    began = time.monotonic()
+    done = fresh.python(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.code == 1 and time.monotonic() - began < 30
+    assert "the tracking server http://127.0.0.1:9 does not answer" in done.printed and "Traceback" not in done.printed
+
+
+def test_a_store_of_another_version_is_said(fresh):
+    fresh.ask("client.search_experiments()")
+    with sqlite3.connect(fresh.path / "mlflow.db") as store:
+        store.execute("UPDATE alembic_version SET version_num = 'cc1f77228345'")
+    done = fresh.python("ingest")
+    assert done.code == 1 and "was made by another MLflow than this one" in done.printed, done.printed
+    assert "Traceback" not in done.printed
+
+
+def test_a_missing_package_is_said(fresh):
+    bare = fresh.run(sys.executable, "-S", "-m", fresh.package)
+    assert bare.code == 1 and "run through `uv run`, or `uv sync` first" in bare.printed, bare.printed
+
+
+def test_an_unexpected_error_keeps_its_traceback_in_the_run(fresh):
+    stage = fresh.path / fresh.package / "stages/split.py"
+    stage.write_text(stage.read_text().replace("    shares = ", "    1 / 0\n    shares = "))
+    done = fresh.python("split")
+    assert done.code == 1 and "ZeroDivisionError" in done.printed and "Traceback" not in done.printed, done.printed
+    run = last_run(fresh, "split")
+    assert run["info"]["status"] == "FAILED"
+    text = fresh.ask(f"print(mlflow.artifacts.load_text('runs:/{run['info']['run_id']}/traceback.txt'))")
+    assert "1 / 0" in text
+
+
+def test_other_pythons(fresh, tmp_path):
+    """The line under every other Python that this machine has and the template says it supports."""
+    found = [path for path in PYTHONS if re.search(r"/3\.1[23]\.\d+/bin$", path)]
+    if not found:
+        pytest.skip("no other Python on this machine")
+    assert yaml.safe_load((fresh.path / "python_env.yaml").read_text())["python"] == "3.11"
+    for bin_folder in found:
+        other = Project(fresh.path, tmp_path / Path(bin_folder).parent.name)
+        words = ["uv", "venv", "--quiet", "--python", f"{bin_folder}/python", str(other.environment)]
+        assert fresh.run(*words).code == 0
+        target = {"VIRTUAL_ENV": str(other.environment)}
+        done = fresh.run("uv", "pip", "install", "--quiet", "-r", "requirements.txt", **target)
+        assert done.code == 0, done.printed
+        done = other.python(*QUICK, f"platform.outputs=outputs/{other.environment.name}")
+        assert done.code == 0 and "is champion" in done.printed, done.printed
+
+
+class served:
+    """A server started by a project's command on a free port, there when `path` answers, gone at the end."""
+
+    def __init__(self, project: Project, *words: str, path: str = "/") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        self.address = f"http://127.0.0.1:{port}"
+        self.words = [word.replace("{port}", port) for word in words]
+        self.project, self.path = project, path
+
+    def __enter__(self) -> str:
+        known = settings()
+        known["PATH"] = f"{self.project.environment / 'bin'}{os.pathsep}{known['PATH']}"
+        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        self.process = subprocess.Popen(self.words, cwd=self.project.path, env=known, **options)
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(self.address + self.path).close()
+                return self.address
+            except OSError:
+                assert self.process.poll() is None, f"{self.words} ended"
+                time.sleep(0.5)
+        raise AssertionError(f"{self.words} does not answer")
+
+    def __exit__(self, *_) -> None:
+        os.killpg(self.process.pid, 15)
+        self.process.wait()
