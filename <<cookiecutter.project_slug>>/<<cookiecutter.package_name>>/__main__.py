@@ -59,6 +59,8 @@ def _do(argv: list[str], caller: Path) -> int:
 
 
 def _say(sentence: str) -> int:
+    if sys.stdout.isatty():
+        print("\r\033[K", end="", flush=True)  # the line of the stage that was under way
     print(f"{__package__}: {sentence}", file=sys.stderr)
     return 1
 

@@ -74,12 +74,13 @@ def answers(model: Pipeline, frame: pd.DataFrame) -> np.ndarray:
         return model.predict_proba(frame) if hasattr(model, "predict_proba") else model.predict(frame)
 
 
-def digest(model: Pipeline, frame: pd.DataFrame) -> str:
-    """A hash of what `model` answers for `frame`, of its estimator's parameters and of its columns.
+def digest(model: Pipeline, frame: pd.DataFrame, *, data: str) -> str:
+    """A hash of what `model` answers for `frame`, of its estimator's parameters, its columns and its `data`'s digest.
 
     Answers and not the file: the file of one and the same model differs from second to second.
     """
-    whole = hashlib.sha256(repr((model[-1], sorted(model[-1].get_params().items()), list(frame.columns))).encode())
+    told = (data, model[-1], sorted(model[-1].get_params().items()), list(frame.columns))
+    whole = hashlib.sha256(repr(told).encode())
     found = answers(model, frame)
     whole.update(found.astype("<f8").tobytes() if found.dtype.kind in "fiub" else repr(found.tolist()).encode())
     return whole.hexdigest()

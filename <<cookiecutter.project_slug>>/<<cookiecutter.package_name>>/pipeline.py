@@ -125,6 +125,11 @@ class Line:
     def _log(self, stage: str, key: str, outcome: Outcome) -> None:
         """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
         config = self.config
+        name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
+        if (
+            stage in LINE[: LINE.index("train") + 1]
+        ):  # what stands behind the key of `train` gives a model no other name
+            tracking.rename(name)
         if stage == "ingest":
             tracking.log_dataset(
                 name=config.choices["data"], digest=outcome.facts["digest"], source=self.stated["source"]
@@ -133,8 +138,6 @@ class Line:
                 sample = self.store.table(stage).head(config.tracking.sample_rows).collect()
                 tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
         if stage == "train":
-            name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
-            tracking.rename(name)
             self.model_id = registry.logged(
                 self.store.path("train") / "model", key=key, name=name, kind=config.task.kind, params=_params(config)
             )

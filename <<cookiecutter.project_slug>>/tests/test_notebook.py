@@ -59,5 +59,7 @@ def test_it_compares_the_runs_and_asks_the_champion(do, shown):
 def test_without_runs_it_says_in_a_sentence_how_to_make_one(shown):
     with pytest.raises(CellExecutionError) as stopped:
         shown(ROOT)
-    assert stopped.value.evalue.startswith("No finished runs of << cookiecutter.project_slug >> yet: `uv run mlflow run .")
+    said = stopped.value.evalue
+    assert said.startswith("No finished runs of << cookiecutter.project_slug >> yet: ")
+    assert "`uv run mlflow run . --env-manager local` in the project's folder makes one" in said
     assert "Traceback" not in stopped.value.traceback

@@ -67,9 +67,22 @@ def evaluate(
         f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(test):,} test rows",
         scores={f"{who}_{name}": value for who, each in found.items() for name, value in each.items()},
         facts=facts,
+        notes=_notes(facts),
         figures=figures,
         tables=tables,
     )
+
+
+def _notes(facts: dict[str, Any]) -> list[str]:
+    """What is worth knowing of the comparison beside its scores."""
+    if "unfit" in facts:
+        return [facts["unfit"]]
+    if facts.get("compared_rows", facts["rows"]) == facts["rows"]:
+        return []
+    return [
+        f"candidate and champion are compared on the {facts['compared_rows']} of {facts['rows']} test rows that neither "
+        "was trained on"
+    ]
 
 
 def compare(
@@ -86,6 +99,11 @@ def compare(
     {"compared_rows", "candidate", "champion"}; or {"unfit"}, why the champion cannot answer for this table; or
     {"hindrance"}, why no such rows can be found.
     """
+    if "trained" not in champion.tags:
+        return {
+            "hindrance": f"the champion, version {champion.version}, was not registered by this project, which cannot tell "
+            "what rows it knows: take the alias from it to let others in"
+        }
     record = json.loads(champion.tags["trained"])
     model, wanted = registry.load(champion.uri)
     missing = [name for name in wanted if name not in table.columns]

@@ -76,7 +76,6 @@ def register(
             f"gate.{verdict.name}": f"{'passed' if verdict.passed else 'failed'}: {verdict.sentence}"
             for verdict in found
         },
-        notes=[evaluated["unfit"]] if "unfit" in evaluated else [],
         tables={"gates": pl.DataFrame([vars(verdict) for verdict in found])},
     )
 

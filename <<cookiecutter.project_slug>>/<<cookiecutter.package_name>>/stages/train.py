@@ -37,5 +37,8 @@ def train(store: Store, *, model: Callable[[], Any], columns: Columns, features:
         | ({"classes": len(classes)} if classes is not None else {})
         | {f"train_{name}": value for name, value in scores.items()},
         tables={"classes": classes} if classes is not None else {},
-        facts={"estimator": estimator, "digest": models.digest(candidate, first)},
+        facts={
+            "estimator": estimator,
+            "digest": models.digest(candidate, first, data=store.outcome("split").facts["digest"]),
+        },
     )
