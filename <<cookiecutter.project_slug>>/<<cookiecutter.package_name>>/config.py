@@ -55,6 +55,7 @@ class Task:
 class Evaluation:
     importance_repeats: int
     importance_rows: int
+    min_rows: int
 
 
 @dataclass

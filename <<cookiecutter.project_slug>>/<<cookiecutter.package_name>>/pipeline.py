@@ -126,9 +126,7 @@ class Line:
         """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
         config = self.config
         name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
-        if (
-            stage in LINE[: LINE.index("train") + 1]
-        ):  # what stands behind the key of `train` gives a model no other name
+        if stage in LINE[: LINE.index("train") + 1]:  # the stages after it make no other model
             tracking.rename(name)
         if stage == "ingest":
             tracking.log_dataset(
@@ -192,8 +190,8 @@ def _params(config: Config) -> dict[str, str]:
         "features": vars(config.features),
         "split": vars(config.split),
     }.items():
-        params |= {f"{name}.{key}": str(value) for key, value in section.items()}
-    return params | {"seed": str(config.seed)}
+        params |= {f"{name}.{key}": str(value) for key, value in section.items() if value is not None}
+    return params | {"seed": str(config.seed), "target": config.columns.target, "metric": config.task.metrics[0]}
 
 
 def _hash(parts: list[Any]) -> str:

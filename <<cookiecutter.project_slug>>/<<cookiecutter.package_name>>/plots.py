@@ -29,11 +29,12 @@ def classification(target: np.ndarray, probabilities: np.ndarray, *, classes: np
         return {"confusion_matrix": _confusion(target, probabilities, classes)}
     figures = {"confusion_matrix": _confusion(target, classes[probabilities.argmax(axis=1)], classes)}
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
-    for name, display, title, labels in (
+    curves = [
         ("roc", RocCurveDisplay, "ROC", ("false positive rate", "true positive rate")),
         ("precision_recall", PrecisionRecallDisplay, "Precision and recall", ("recall", "precision")),
         ("calibration", CalibrationDisplay, "Calibration", ("predicted probability", "share that is positive")),
-    ):
+    ]
+    for name, display, title, labels in curves if len(classes) <= 3 else curves[:2]:  # calibration needs rows per class
         figure, axes = _blank(f"{title}, test rows")
         for column, label in sides:
             is_label = (target == label).astype(int)

@@ -41,8 +41,12 @@ def evaluate(
         found["validation"] = metrics.scores(candidate, frames["validation"], targets["validation"], names=task.metrics)
     facts: dict[str, Any] = {"rows": len(test), **found}
     if champion:
-        facts |= compare(candidate, champion, table=table, kinds=kinds, columns=columns, task=task)
+        facts |= compare(
+            candidate, champion, table=table, kinds=kinds, columns=columns, task=task, min_rows=evaluation.min_rows
+        )
         found["champion"] = facts.get("champion", {})
+        if facts.get("compared_rows", len(test)) != len(test):
+            found["candidate"] = facts["candidate"]  # on the rows of the comparison
 
     answers, first = models.answers(candidate, test), task.metrics[0]
     if task.kind == "classification":
@@ -80,8 +84,8 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     if facts.get("compared_rows", facts["rows"]) == facts["rows"]:
         return []
     return [
-        f"candidate and champion are compared on the {facts['compared_rows']} of {facts['rows']} test rows that neither "
-        "was trained on"
+        f"candidate and champion are compared on {facts['compared_rows']} of {facts['rows']} test rows: those that "
+        "neither was trained on"
     ]
 
 
@@ -93,6 +97,7 @@ def compare(
     kinds: dict[str, str],
     columns: Columns,
     task: Task,
+    min_rows: int,
 ) -> dict[str, Any]:
     """Both models' scores on the rows that were kept from both.
 
@@ -101,8 +106,8 @@ def compare(
     """
     if "trained" not in champion.tags:
         return {
-            "hindrance": f"the champion, version {champion.version}, was not registered by this project, which cannot tell "
-            "what rows it knows: take the alias from it to let others in"
+            "hindrance": f"the champion, version {champion.version}, was not registered by this project: what rows it "
+            "knows cannot be told"
         }
     record = json.loads(champion.tags["trained"])
     model, wanted = registry.load(champion.uri)
@@ -118,8 +123,11 @@ def compare(
         }
     sides = splits.assign(whole.lazy(), **{name: record[name] for name in ("by", "shares", "key", "target", "seed")})
     rows = table.filter((table["split"] == "test") & (sides.collect()["split"] == "test"))
-    if not len(rows):
-        return {"hindrance": f"no row is a test row of both this model and the champion, version {champion.version}"}
+    if len(rows) < min(min_rows, (table["split"] == "test").sum()):
+        return {
+            "hindrance": f"{len(rows)} rows are test rows of both this model and the champion, version "
+            f"{champion.version}, fewer than evaluation.min_rows={min_rows}: take the champion's seed and split to compare"
+        }
     target = features.target(rows, columns.target, kind=task.kind)
     try:
         theirs = metrics.scores(model, features.frame(rows, wanted), target, names=task.metrics)
