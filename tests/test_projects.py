@@ -225,6 +225,12 @@ def test_tracking_on_a_server_in_its_own_experiment(fresh, tmp_path):
         assert done.code == 0 and "note:" not in done.printed, done.printed
 
 
+def test_the_notebook_without_runs_says_how_to_make_one(fresh):
+    done = fresh.run("jupyter", "execute", "notebooks/explore.ipynb")
+    assert done.code != 0 and f"No finished runs of {NAME} yet: " in done.printed
+    assert "`uv run mlflow run . --env-manager local` in the project's folder makes one" in done.printed
+
+
 def test_the_page_of_great_expectations_reads_offline(default):
     default.mlflow()
     page = next((default.path / "outputs/validate").glob("*/expectations.html")).read_text()

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 from mlflow import MlflowClient
@@ -6,14 +7,24 @@ from mlflow import MlflowClient
 from << cookiecutter.package_name >>.__main__ import main
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """A new embedded store: made once, because MLflow takes a second for it, and copied for each test."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where its artifacts will be
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def outputs(tmp_path, monkeypatch):
-    """A folder of its own for what runs write: outputs, and the embedded store with its artifacts."""
+def outputs(store, tmp_path, monkeypatch):
+    """A folder of its own for what runs write, an embedded store among it."""
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         monkeypatch.delenv(name)
+    shutil.copy(store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    MlflowClient().search_experiments()  # made here, so that artifacts land here
     return tmp_path
 
 
