@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,15 +102,9 @@ def twin(name: str, digest: str) -> Registered | None:
 
 def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> Registered:
     """A new version of `name` out of a logged model."""
-    client = MlflowClient()
-    try:
-        client.get_registered_model(name)
-    except MlflowException:
-        client.create_registered_model(name)
-    model = client.get_logged_model(model_id)
-    made = client.create_model_version(
-        name, f"models:/{model_id}", model.source_run_id, tags=tags, description=description, model_id=model_id
-    )
+    with redirect_stderr(io.StringIO()):  # MLflow says there that it did what it did
+        made = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
+    MlflowClient().update_model_version(name, made.version, description=description)
     return _registered(made)
 
 

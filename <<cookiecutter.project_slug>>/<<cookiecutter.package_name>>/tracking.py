@@ -162,7 +162,6 @@ def _experiment(client: MlflowClient, project: str, *, embedded: bool) -> list[s
     default = client.get_experiment("0") if embedded else None
     if default and default.name == "Default" and not client.get_experiment_by_name(project):
         client.rename_experiment("0", project)
-        client.set_experiment_tag("0", "mlflow.experimentKind", "custom_model_development")  # how the UI shows it
     if run_id := os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`, whose experiment cannot be changed any more
         name = client.get_experiment(client.get_run(run_id).info.experiment_id).name
         chosen = os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")
