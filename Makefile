@@ -14,10 +14,10 @@ demo: .venv/ready ## generate a project with default answers into demo/ and run 
 	cd demo/penguin-classifier && env -u VIRTUAL_ENV $(RUN) uv run mlflow run . --env-manager local
 
 test: .venv/ready ## all tests, in generated projects that are really run (about a quarter of an hour)
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n auto --dist worksteal $(ARGS)
 
 quick: .venv/ready ## the tests that need no environment of a generated project
-	$(RUN) pytest -m "not slow" $(ARGS)
+	$(RUN) pytest -n auto -m "not slow" $(ARGS)
 
 LINTED := hooks tests benchmarks "<<cookiecutter.project_slug>>/<<cookiecutter.package_name>>"
 lint: .venv/ready ## ruff, on this repository and on the package where it stands

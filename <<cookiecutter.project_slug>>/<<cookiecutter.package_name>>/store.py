@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,11 @@ class Store:
     def save_table(self, stage: str, table: pl.LazyFrame) -> str:
         """The digest of `table`, once it is streamed to `stage`'s folder."""
         path = self.path(stage) / "table.parquet"
-        table.sink_parquet(path, row_group_size=100_000)  # a set size: the file must not depend on the machine
+        try:
+            table.sink_parquet(path, row_group_size=100_000)  # a set size: the file must not depend on the machine
+        except Exception as error:  # of reading as well as of writing, for it streams
+            self._refuse_unwritable(error)
+            raise
         return digest(path)
 
     def outcome(self, stage: str) -> Outcome:
@@ -72,12 +77,18 @@ class Store:
             self.drafts[stage] = folder
             yield folder
         except OSError as error:
-            if error.errno in CANNOT_WRITE or any(f"os error {number}" in str(error) for number in CANNOT_WRITE):
-                raise Refused(f"{self.root} cannot be written ({error.strerror or error}): {WAY_OUT}") from error
+            self._refuse_unwritable(error)
             raise
         finally:
             self.drafts.pop(stage, None)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _refuse_unwritable(self, error: Exception) -> None:
+        """Raises Refused where `error` says that nothing can be written; polars gives the number in its text only."""
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else getattr(error, "errno", None)
+        if code in CANNOT_WRITE:
+            raise Refused(f"{self.root} cannot be written ({os.strerror(code)}): {WAY_OUT}") from error
 
     def keep(self, stage: str, outcome: Outcome) -> None:
         """Turns the draft, with `outcome`'s files in it, into `stage`'s output."""

@@ -20,6 +20,8 @@ def ingest(store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame]) -
         table = source().lazy()
         schema = table.collect_schema()
         digest = store.save_table("ingest", table)
+    except Refused:  # of the store
+        raise
     except FileNotFoundError as error:
         raise Refused(
             f"the source is not there: {error} (a relative path is looked for in the folder of the command, then in "
