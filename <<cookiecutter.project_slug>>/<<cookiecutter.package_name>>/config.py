@@ -15,6 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from .errors import Refused
 
@@ -122,6 +123,8 @@ def composed(overrides: list[str]) -> DictConfig:
         raise Refused(" ".join(str(error.__cause__ or error).split())) from error
     except OmegaConfBaseException as error:
         raise Refused(_sentence(error)) from error
+    except YAMLError as error:
+        raise Refused(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
 
 
 def resolve(overrides: list[str]) -> tuple[Config, dict[str, Any]]:
@@ -189,8 +192,12 @@ def _sentence(error: OmegaConfBaseException) -> str:
     """One line out of OmegaConf's several, with the key's full name."""
     key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
     if isinstance(error, ConfigKeyError):
+        if error.key in groups():
+            return f"conf/{error.key}/: the chosen file is empty, or its first line is not `# @package _global_`"
         known = list(error.parent_node) if isinstance(error.parent_node, DictConfig) else list(Config.__annotations__)
         return f"{key}: there is no such key{_close(str(error.key), known)}"
     if isinstance(error, MissingMandatoryValue):
         return f"{key} has no value: give it one in conf/ or as {key}=..."
+    if "is not a ListConfig" in reason:
+        return f"{key} is a list: write it in brackets, as in [a, b]"
     return f"{key}: {reason[:1].lower()}{reason[1:]}"

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,30 @@ def test_an_open_section_is_held_to_its_signature():
         config.bound({"_target_": "polars.scan_csv"}, name="source")
     with pytest.raises(Refused, match=r"model._target_=sklearn.Nothing cannot be imported"):
         config.bound({"_target_": "sklearn.Nothing"}, name="model")
+
+
+def test_a_platform_and_an_experiment_decide_over_the_main_file():
+    assert resolve("platform=ci").reuse is False and resolve().reuse is True
+    assert resolve("experiment=stronger").model["max_iter"] == 300
+
+
+BROKEN = {
+    "columns:\n\ttarget: x\n": "a file in conf/ is no YAML: ",
+    "columns: {target: a}\n": "conf/data/: the chosen file is empty, or its first line is not",
+    "# @package _global_\nsource: {_target_: x}\ncolumns: {target: a}\n": "task has no value",
+    "# @package _global_\ndefaults:\n  - /task: regression\nsource: {_target_: x}\n": "columns.target has no value",
+    "# @package _global_\ncolumns: {target: a, key: id}\n": "columns.key is a list",
+}
+
+
+@pytest.mark.parametrize("text, sentence", BROKEN.items())
+def test_a_broken_file_is_one_sentence(text, sentence, tmp_path, monkeypatch):
+    shutil.copytree(config.CONF, tmp_path / "conf")
+    (tmp_path / "conf/data/mine.yaml").write_text(text)
+    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
+    with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
+        resolve("data=mine")
+    assert str(refused.value).startswith(sentence)
 
 
 def test_a_secret_stays_an_interpolation_in_what_is_logged(monkeypatch):
