@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 NAME = "penguin-classifier"
 STAGES = ["ingest", "validate", "split", "train", "evaluate", "register"]
 QUICK = ["evaluation.importance_repeats=0", "tracking.sample_rows=0"]
-ODD = 'Größe & "Co" 🐧 it\'s: #1 \\ C:\\new'
+ODD = 'Größe & "Co" 🐧 it\'s: #1'
 
 
 def records(outputs: Path) -> dict[str, dict]:
@@ -60,8 +60,8 @@ print(json.dumps(runs[0].to_dictionary() | {{"experiment": client.get_experiment
             "project_name": ODD,
             "project_slug": "odd.name_1",
             "package_name": "a_package_name_that_is_exactly_fifty_letters_long1",
-            "description": ODD,
-            "author": ODD,
+            "description": ODD + r" \ C:\new",
+            "author": ODD + " / R&D",
             "license": "Apache-2.0",
             "python_version": "3.13",
         },
