@@ -42,6 +42,8 @@ def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
         if not values.dtype.is_numeric():
             raise Refused(f"columns.target={name} holds {values.dtype}, and task=regression needs numbers")
         return values.cast(pl.Float64).to_numpy()
+    if values.dtype.is_float() and not (values == values.floor()).all():
+        raise Refused(f"columns.target={name} holds fractions, and task=classification needs classes: task=regression?")
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return values.to_numpy()
     return values.cast(pl.String).to_numpy()

@@ -51,6 +51,16 @@ def test_a_worse_model_stays_challenger_and_a_gate_can_refuse_the_first(do):
     assert client.get_model_version_by_alias(name, "challenger").version == 2
 
 
+def test_a_champion_stays_where_nothing_is_proved(do):
+    do("data=penguins", *SMALL)
+    few = "rows are test rows of both this model and the champion, version 1, fewer than evaluation.min_rows=30"
+    _, printed = do("data=penguins", "seed=7", *SMALL)
+    assert few in printed and "version 2 is challenger" in printed
+    _, printed = do("data=penguins", "columns.target=species", "gate.min_scores.balanced_accuracy=0", *SMALL)
+    assert "predicts sex, not species: give this model a name of its own" in printed
+    assert "version 3 is challenger" in printed
+
+
 def test_a_failed_expectation_stops_the_line_and_leaves_nothing(do, outputs):
     never = "expectations=[{type: expect_column_values_to_be_between, kwargs: {column: year, max_value: 2008}}]"
     code, printed = do("data=penguins", never)

@@ -61,9 +61,11 @@ def test_features_are_all_columns_but_the_named():
         features.kinds(schema, target="y", key=["id"], drop=["when", "x"])
 
 
-def test_a_text_target_is_refused_for_regression():
+def test_a_target_that_does_not_fit_the_task_is_refused():
     with pytest.raises(Refused, match=r"columns.target=y holds String"):
         features.target(TABLE, "y", kind="regression")
+    with pytest.raises(Refused, match=r"columns.target=x holds fractions"):
+        features.target(TABLE, "x", kind="classification")
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path):

@@ -111,10 +111,14 @@ def compare(
         }
     record = json.loads(champion.tags["trained"])
     model, wanted = registry.load(champion.uri)
+    if record["target"] != columns.target:
+        return {
+            "hindrance": f"the champion, version {champion.version}, predicts {record['target']}, not "
+            f"{columns.target}: give this model a name of its own by registered_model=..."
+        }
     missing = [name for name in wanted if name not in table.columns]
-    if missing or record["target"] != columns.target:
-        lack = f"needs the column {missing[0]}" if missing else f"predicts {record['target']}"
-        return {"unfit": f"the champion, version {champion.version}, {lack} and cannot be compared on this table"}
+    if missing:
+        return {"unfit": f"the champion, version {champion.version}, needs the column {missing[0]}, which is not there"}
     whole = table.drop("split")
     if not splits.knows(record, whole.columns):
         return {
