@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -136,6 +136,12 @@ def resolve(overrides: list[str]) -> tuple[Config, dict[str, Any]]:
         raise Refused(_sentence(error)) from error
     if not 0 <= config.seed < 2**32:
         raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
+    if not config.task.metrics:
+        raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
+    counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items()}
+    for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
+        if count < 0:
+            raise Refused(f"{name}={count}: a count is 0 or more")
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 
 
@@ -173,10 +179,19 @@ def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and key not in section:
             raise Refused(f"{name}.{key} is missing: {target} needs it")
-    return functools.partial(instantiate, section, _convert_="all")
+    return functools.partial(_call, section)
+
+
+def _call(section: dict[str, Any]) -> Any:
+    """What the callable gives; its own error where it raises one, not Hydra's around it."""
+    try:
+        return instantiate(section, _convert_="all")
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
 
 
 def _close(word: str, known: list[str]) -> str:
+    known = [name for name in known if not name.startswith("_")]
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
 

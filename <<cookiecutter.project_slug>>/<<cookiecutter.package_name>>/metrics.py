@@ -27,7 +27,10 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
         with threadpool_limits(1, user_api="blas"):
             found = check_scoring(model, scoring=names)(model, frame, target)
     except (ValueError, AttributeError) as error:
-        raise Refused(f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics") from error
+        raise Refused(
+            f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, or see "
+            "that each class has rows on every side (split=stratified)"
+        ) from error
     for name, value in found.items():
         if not np.isfinite(value):
             raise Refused(

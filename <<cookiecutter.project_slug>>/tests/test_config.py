@@ -66,6 +66,8 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
         ("split.tset=0.3", "split.tset: there is no such key; did you mean test?"),
         ("sed=1", "sed: there is no such key; did you mean seed?"),
         ("seed=one", "seed: value 'one' of type 'str' could not be converted to Integer"),
+        ("task.metrics=[]", "task.metrics is empty: name at least one scorer"),
+        ("tracking.sample_rows=-4", "tracking.sample_rows=-4: a count is 0 or more"),
         ("seed=-1", "seed=-1: random generators take 0 to 4294967295"),
         ("reuse", "'reuse' is neither key=value nor --key value"),
     ],
