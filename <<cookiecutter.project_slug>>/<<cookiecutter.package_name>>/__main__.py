@@ -78,7 +78,8 @@ def overrides(words: list[str], caller: Path) -> list[str]:
     chosen = [f"{key}={value}" for key, value in pairs if key in groups]
     base = config.composed(chosen)  # tells what the other keys take
     values = [(key, value, config.wants(base, key)) for key, value in pairs if key not in groups]
-    return chosen + plain + [_override(key, value, kind, caller) for key, value, kind in values]
+    replaced = [f"~{key}" for key, value, kind in values if kind == "mapping" and value.startswith("{")]  # not merged
+    return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
 
 
 def caller_folder() -> Path:

@@ -146,7 +146,7 @@ def resolve(overrides: list[str]) -> tuple[Config, dict[str, Any]]:
 
 
 def wants(typed: DictConfig, key: str) -> str:
-    """What `key` takes: "text", "text or null", "texts" (a list of text), or "other"."""
+    """What `key` takes: "text", "text or null", "texts" (a list of text), "mapping", or "other"."""
     node: Any = typed
     for part in key.split("."):
         node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
@@ -154,6 +154,8 @@ def wants(typed: DictConfig, key: str) -> str:
         return "text or null" if key.startswith("tags.") else "other"
     if isinstance(node, ListConfig):
         return "texts" if node._metadata.element_type is str else "other"
+    if isinstance(node, DictConfig):
+        return "mapping"
     if node._metadata.ref_type is str:
         return "text or null" if node._is_optional() else "text"
     return "text or null" if isinstance(node._value(), str) and not node._is_interpolation() else "other"

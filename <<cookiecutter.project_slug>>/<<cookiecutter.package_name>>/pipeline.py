@@ -167,6 +167,8 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
     """The end of what people read: scores, verdicts, the registered version, where to look."""
     evaluated = outcomes["evaluate"].facts if "evaluate" in outcomes else {}
     shown = {"test": "candidate", "champion": "champion", "baseline": "baseline"}
+    if evaluated.get("compared_rows") != evaluated.get("rows"):
+        del shown["champion"]  # its scores are of other rows; the gate's sentence and a note say which
     columns = [name for name in shown if name in evaluated]
     if columns:
         print("\n" + " " * 32 + "".join(f"{shown[name]:>12}" for name in columns))

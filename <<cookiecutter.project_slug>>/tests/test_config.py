@@ -53,6 +53,12 @@ def test_lists_numbers_and_home_arrive_as_meant():
     assert resolve("--source.source", "~/a b.csv").source["source"] == str(Path.home() / "a b.csv")
 
 
+def test_a_mapping_is_replaced_and_not_merged():
+    assert resolve("data=penguins", "gate.min_scores={}").gate.min_scores == {}
+    assert resolve("data=penguins", "gate.min_scores={accuracy: 0.9}").gate.min_scores == {"accuracy": 0.9}
+    assert "balanced_accuracy" in resolve("data=penguins", "gate.min_scores.accuracy=0.9").gate.min_scores
+
+
 def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     (tmp_path / "mine.csv").touch()
     found = config.resolve(overrides(["source.source=mine.csv"], tmp_path))[0]

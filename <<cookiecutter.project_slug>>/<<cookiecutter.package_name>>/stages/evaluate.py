@@ -66,7 +66,8 @@ def evaluate(
         )
         figures["importance"] = plots.importances(falls, metric=first)
         tables["importance"] = pl.DataFrame({"column": list(falls), "fall": list(falls.values())})
-    others = [f"{who} {found[who][first]:.4f}" for who in ("baseline", "champion") if found.get(who)]
+    shown = ("baseline", "champion") if facts.get("compared_rows") == len(test) else ("baseline",)
+    others = [f"{who} {found[who][first]:.4f}" for who in shown]
     return Outcome(
         f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(test):,} test rows",
         scores={f"{who}_{name}": value for who, each in found.items() for name, value in each.items()},
@@ -79,8 +80,6 @@ def evaluate(
 
 def _notes(facts: dict[str, Any]) -> list[str]:
     """What is worth knowing of the comparison beside its scores."""
-    if "unfit" in facts:
-        return [facts["unfit"]]
     if facts.get("compared_rows", facts["rows"]) == facts["rows"]:
         return []
     return [
@@ -101,8 +100,7 @@ def compare(
 ) -> dict[str, Any]:
     """Both models' scores on the rows that were kept from both.
 
-    {"compared_rows", "candidate", "champion"}; or {"unfit"}, why the champion cannot answer for this table; or
-    {"hindrance"}, why no such rows can be found.
+    {"compared_rows", "candidate", "champion"}, or {"hindrance"}, why they cannot be compared.
     """
     if "trained" not in champion.tags:
         return {
@@ -118,7 +116,10 @@ def compare(
         }
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        return {"unfit": f"the champion, version {champion.version}, needs the column {missing[0]}, which is not there"}
+        return {
+            "hindrance": f"the champion, version {champion.version}, needs the column {missing[0]}, which is not there: "
+            "give this model a name of its own by registered_model=..."
+        }
     whole = table.drop("split")
     if not splits.knows(record, whole.columns):
         return {
@@ -136,6 +137,6 @@ def compare(
     try:
         theirs = metrics.scores(model, features.frame(rows, wanted), target, names=task.metrics)
     except Refused as error:
-        return {"unfit": f"the champion, version {champion.version}, cannot be compared on this table: {error}"}
+        return {"hindrance": f"the champion, version {champion.version}, cannot be compared on this table: {error}"}
     ours = metrics.scores(candidate, features.frame(rows, kinds), target, names=task.metrics)
     return {"compared_rows": len(rows), "candidate": ours, "champion": theirs}
