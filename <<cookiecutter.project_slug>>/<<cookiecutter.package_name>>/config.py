@@ -26,15 +26,26 @@ CONF = ROOT / "conf"
 # The closed sections. Their values stand in conf/, none here; what a key means is said there too.
 @dataclass
 class Columns:
-    target: str
+    target: str | None
     key: list[str]
+    group: list[str]
+    time: str | None
     drop: list[str]
+    sensitive: list[str]
+
+
+@dataclass
+class Type:
+    kind: str
+    format: str | None = None  # of a date
+    decimal: str = "."  # of a number
 
 
 @dataclass
 class Features:
     max_categories: int
     min_frequency: float
+    text_components: int
 
 
 @dataclass
@@ -43,13 +54,24 @@ class Split:
     test: float
     validation: float
     train: float | None
+    gap: str | None
+
+
+@dataclass
+class Leakage:
+    threshold: float
+    allow: list[str]
 
 
 @dataclass
 class Task:
     kind: str
     estimator: str
+    linear: dict[str, Any]
     metrics: list[str]
+    positive: str | None
+    threshold: str | None
+    transform: str | None
 
 
 @dataclass
@@ -89,9 +111,12 @@ class Config:
     choices: dict[str, str]  # the option chosen of every group: {"model": "forest", ...}
     source: dict[str, Any]
     columns: Columns
+    missing: list[str]
+    types: dict[str, Type]
     expectations: list[dict[str, Any]]
     features: Features
     split: Split
+    leakage: Leakage
     task: Task
     model: dict[str, Any]
     evaluation: Evaluation

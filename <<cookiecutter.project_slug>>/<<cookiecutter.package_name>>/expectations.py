@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Collection
 from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+import polars as pl
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
 from great_expectations.data_context.types.base import (
     DataContextConfig,
@@ -19,6 +22,7 @@ from great_expectations.render.view import DefaultJinjaPageView
 
 from .errors import Refused
 
+WITHHELD = "withheld: columns.sensitive"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 1rem auto; padding: 0 1rem; color: #222 }
 nav.sticky-top, footer, .collapse:not(:target), .card:has(.btn-group) { display: none }
@@ -47,6 +51,19 @@ def suite(expectations: list[dict[str, Any]]) -> ExpectationSuite:
     return whole
 
 
+def frame(table: pl.LazyFrame, expectations: list[dict[str, Any]]) -> pd.DataFrame:
+    """`table` as a frame, column after column to keep memory low; columns that no expectation reads hold a filler."""
+    names = table.collect_schema().names()
+    read: set[str] = set()
+    for each in expectations:
+        kwargs = each.get("kwargs") or {}
+        read |= set(names) if "row_condition" in kwargs else named(kwargs, type_=each.get("type", ""))
+    rows = table.select(pl.len()).collect().item()
+    filler = pd.Series(False, index=range(rows))
+    columns = {name: table.select(name).collect().to_series().to_pandas() if name in read else filler for name in names}
+    return pd.DataFrame(columns, copy=False)
+
+
 def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteValidationResult:
     """The result of holding `frame` to `suite`."""
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp each time
@@ -62,6 +79,28 @@ def failures(result: ExpectationSuiteValidationResult) -> list[str]:
     return [_failure(each) for each in result.results if not each.success]
 
 
+def masked(result: ExpectationSuiteValidationResult, sensitive: Collection[str]) -> ExpectationSuiteValidationResult:
+    """`result` without a value of the columns `sensitive`: counts and shares stay, what was observed goes."""
+    result = copy.deepcopy(result)
+    for each in result.results:
+        config: Any = each.expectation_config
+        kwargs = config.kwargs
+        if named(kwargs, type_=config.type) & set(sensitive):
+            each.result = {name: value for name, value in each.result.items() if name.endswith(("count", "percent"))}
+            each.exception_info = {"exception_message": WITHHELD} if _raised(each) else each.exception_info
+            for name in kwargs.keys() - {"batch_id", "mostly"} - {name for name in kwargs if name.startswith("column")}:
+                kwargs[name] = WITHHELD
+    return result
+
+
+def named(kwargs: dict[str, Any], *, type_: str) -> set[str]:
+    """The columns whose values an expectation of this type looks at."""
+    if type_.startswith("expect_table_"):
+        return set()
+    given = [value for name, value in kwargs.items() if name.startswith("column")]
+    return {name for value in given for name in (value if isinstance(value, list | set | tuple) else [value])}
+
+
 def page(result: ExpectationSuiteValidationResult) -> str:
     """Great Expectations' own HTML page of `result`, without what it would load from elsewhere."""
     html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
@@ -73,14 +112,17 @@ def _failure(each: Any) -> str:
     config, found = each.expectation_config, each.result or {}
     kwargs = {name: value for name, value in config.kwargs.items() if name not in ("batch_id", "column")}
     what = f"{config.kwargs.get('column', 'table')}: {config.type} {kwargs}"
-    raised = [cause["exception_message"] for cause in _causes(each.exception_info) if cause.get("exception_message")]
-    if raised:
+    if raised := _raised(each):
         return f"{what}: {raised[0].strip().splitlines()[-1]}"
     if "unexpected_count" in found:
         different = list(dict.fromkeys(map(repr, found.get("partial_unexpected_list", []))))[:5]
         examples = f", such as {', '.join(different)}" if different else ""
         return f"{what}: {found['unexpected_count']} of {found['element_count']} values{examples}"
     return f"{what}: found {found.get('observed_value')}"
+
+
+def _raised(each: Any) -> list[str]:
+    return [cause["exception_message"] for cause in _causes(each.exception_info) if cause.get("exception_message")]
 
 
 def _causes(info: dict[str, Any] | None) -> list[dict[str, Any]]:

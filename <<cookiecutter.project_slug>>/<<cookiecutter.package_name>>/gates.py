@@ -17,8 +17,8 @@ class Verdict:
 def verdicts(
     scores: dict[str, float],
     *,
-    metric: str,
-    baseline: float,
+    metric: str | None,
+    baseline: float | None,
     compared: tuple[float, float] | None,
     hindrance: str | None,
     min_gain: float,
@@ -27,20 +27,23 @@ def verdicts(
 ) -> list[Verdict]:
     """The verdict of every gate on a candidate with these test `scores`, of which `metric` decides.
 
+    Without a target there are neither.
+
     `compared`: candidate's and champion's `metric` on the same rows; None where there is no champion to compare with.
     `hindrance`: why a champion that there is could not be compared, in which case it stays.
     """
     unknown = [name for name in min_scores if name not in scores]
     if unknown:
         raise Refused(f"gate.min_scores names {unknown[0]}, which task.metrics does not compute: {', '.join(scores)}")
-    found = [
-        Verdict(
-            "min_gain",
-            gain := scores[metric] - baseline > min_gain,
+    found = []
+    if metric is not None and baseline is not None:
+        gain = scores[metric] - baseline > min_gain
+        sentence = (
             f"{metric} {scores[metric]:.4f} {'beats' if gain else 'does not beat'} the dummy baseline's {baseline:.4f}"
-            f"{f' by more than {min_gain:g}' if min_gain else ''}",
         )
-    ]
+        found.append(Verdict("min_gain", gain, sentence + (f" by more than {min_gain:g}" if min_gain else "")))
+    elif not hindrance:
+        found.append(Verdict("min_gain", True, "there is no target to score by, and no champion to contend with"))
     for name, floor in min_scores.items():
         reached = scores[name] >= floor
         sentence = f"{name} {scores[name]:.4f} {'reaches' if reached else 'is below'} {floor:g}"

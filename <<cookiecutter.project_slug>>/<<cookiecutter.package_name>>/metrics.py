@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
     known = get_scorer_names()
     for name in names:
         if name not in known:
-            raise Refused(f"task.metrics: scikit-learn has no scorer {name}; it has {', '.join(known)}")
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+            raise Refused(f"task.metrics: scikit-learn has no scorer {name}; it has {', '.join(close)}")
     try:
         with threadpool_limits(1, user_api="blas"):
             found = check_scoring(model, scoring=names)(model, frame, target)
@@ -41,8 +43,14 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
 
 def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:
     """A model that says the same for every row: the class shares or the mean of `target`."""
-    dummy = DummyClassifier(strategy="prior") if kind == "classification" else DummyRegressor(strategy="mean")
+    dummy = DummyRegressor(strategy="mean") if kind == "regression" else DummyClassifier(strategy="prior")
     return dummy.fit(frame, target)
+
+
+def rates(answers: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
+    """The share of rows `flagged` (n,) as anomalies, and how their scores `answers` (n,) are distributed."""
+    quantiles = {f"anomaly_score_p{share}": float(np.percentile(answers, share)) for share in (5, 50, 95, 99)}
+    return {"anomaly_rate": float(flagged.mean()), **quantiles}
 
 
 def importances(

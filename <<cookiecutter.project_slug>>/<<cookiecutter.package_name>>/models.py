@@ -3,50 +3,69 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from operator import methodcaller
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
-from sklearn.compose import ColumnTransformer
+from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier, is_outlier_detector, is_regressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import FixedThresholdClassifier, KFold, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
+from sklearn.utils.metaestimators import available_if
 from threadpoolctl import threadpool_limits
 
 from .errors import Refused
 
+SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
+NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
+PARTS = {"D": None, "M": 12, "h": 24}  # NumPy's units of time, and after how many of them they begin anew; None: never
 
-def pipeline(estimator: BaseEstimator, *, kinds: dict[str, str], max_categories: int, min_frequency: float) -> Pipeline:
-    """An unfitted Pipeline: by `kinds`, numbers are imputed and scaled and text one-hot encoded; then `estimator`.
 
-    A missing text is a level of its own. The casts make a served row, which may hold nothing but nulls, look like the
-    training rows.
+def pipeline(
+    estimator: Any,
+    *,
+    kinds: dict[str, str],
+    max_categories: int,
+    min_frequency: float,
+    text_components: int,
+    seed: int,
+    transform: str | None = None,
+) -> Pipeline:
+    """An unfitted Pipeline: every column encoded by its kind, see features.kinds; then `estimator`.
+
+    A missing text is a level of its own; of a missing number a column of its own tells. `transform`: of a regression's
+    target, "log" or "quantile". The casts make a served row, which may hold nothing but nulls, look like the training
+    rows. Raises Refused for an unknown `transform`.
     """
-    numbers = make_pipeline(
-        FunctionTransformer(methodcaller("astype", "float64"), feature_names_out="one-to-one"),
-        SimpleImputer(strategy="median", keep_empty_features=True),
-        StandardScaler(),
-    )
-    texts = make_pipeline(
-        FunctionTransformer(methodcaller("astype", "str"), feature_names_out="one-to-one"),
-        OneHotEncoder(
-            handle_unknown="infrequent_if_exist",
-            max_categories=max_categories,
-            min_frequency=min_frequency,
-            sparse_output=False,
-        ),
-    )
-    columns = {
-        "numbers": [name for name, kind in kinds.items() if kind != "text"],
-        "texts": [name for name, kind in kinds.items() if kind == "text"],
-    }
-    steps = [("numbers", numbers, columns["numbers"]), ("texts", texts, columns["texts"])]
+    columns = {kind: [name for name, each in kinds.items() if each == kind] for kind in set(kinds.values())}
+    numbers = [name for name, kind in kinds.items() if kind in ("number", "boolean")]
+    categories = _onehot(max_categories, min_frequency)
+    supervised = not is_outlier_detector(estimator)
+    steps = [
+        ("numbers", make_pipeline(_call("astype", "float64"), _filled(), StandardScaler()), numbers),
+        ("categories", categories, columns.get("category", [])),
+        ("levels", _levels(seed) if supervised else categories, columns.get("level", [])),
+        *((f"dates_{unit}", _dates(unit, PARTS[unit]), columns.get("date", [])) for unit in PARTS),
+        *((f"text_{name}", _words(text_components, seed), name) for name in columns.get("text", [])),
+    ]
     prepare = ColumnTransformer([step for step in steps if step[2]], verbose_feature_names_out=False)
-    return Pipeline([("prepare", prepare), ("estimator", estimator)])
+    return Pipeline([("prepare", prepare), ("estimator", _transformed(estimator, transform))])
 
 
-def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Pipeline:
+def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind: str) -> Pipeline:
     """`model` fitted to `frame` (n, d) and `target` (n,), and set to predict on one thread.
 
     One BLAS thread, and one job at prediction: with more, sums are taken in another order and the last bits differ from
@@ -54,13 +73,16 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, kind: str) 
     """
     estimator = model[-1]
     name = type(estimator).__name__
-    if not (is_classifier(estimator) if kind == "classification" else is_regressor(estimator)):
+    if not SUITS[kind](estimator):
         raise Refused(f"{name} is no model for {kind}: choose another model=..., or task=...")
-    if kind == "classification" and len(np.unique(target)) < 2:
+    if kind == "classification" and target is not None and len(np.unique(target)) < 2:
         raise Refused(f"the training rows hold one class only ({target[0]}): a classifier needs two")
     try:
-        with threadpool_limits(1, user_api="blas"):
-            model.fit(frame, target)
+        with (
+            threadpool_limits(1, user_api="blas"),
+            warnings.catch_warnings(action="ignore"),
+        ):  # rare classes, collinearity
+            model.fit(frame, None if kind == "anomaly" else target)
     except (ValueError, TypeError) as error:
         raise Refused(f"{name} cannot be fitted: {error}") from error
     if "n_jobs" in estimator.get_params():
@@ -68,9 +90,87 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, kind: str) 
     return model
 
 
+def label(classes: np.ndarray, stated: str | None) -> Any:
+    """The class that `stated` names, whatever its type; without a name, the last. Raises Refused for an unknown one."""
+    found = [each for each in classes if stated in (None, str(each))]
+    if not found:
+        raise Refused(f"task.positive={stated} is no class of the target: {', '.join(map(str, classes))}")
+    return found[-1]
+
+
+def asked(model: Any, target: np.ndarray, *, positive: str | None) -> tuple[Any, np.ndarray]:
+    """`model` and `target` (n,) as scorers take them: of two classes, or of anomalies, 1 for `positive` and 0 else."""
+    classes = model.classes_ if is_classifier(model) else np.unique(target)
+    if not is_outlier_detector(model) and (not is_classifier(model) or len(classes) != 2):
+        return model, target
+    yes = label(classes, positive)
+    return Yes(model, yes), (target == yes).astype(int)
+
+
+class Yes(ClassifierMixin, BaseEstimator):
+    """A fitted model asked one question: is it `positive`? So scikit-learn's scorers serve labels of any type.
+
+    Of an outlier detector, `positive` is an anomaly.
+    """
+
+    def __init__(self, model: Any, positive: Any) -> None:
+        self.model, self.positive = model, positive
+        self.classes_ = np.array([0, 1])
+
+    def fit(self, frame: pd.DataFrame, target: np.ndarray) -> Yes:
+        """Itself: it answers out of a fitted model."""
+        return self
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        """1 for each row (n,) that is, 0 for the others."""
+        yes = self.model.predict(frame) == (-1 if is_outlier_detector(self.model) else self.positive)
+        return yes.astype(int)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @available_if(lambda self: hasattr(self.model, "predict_proba"))
+    def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
+        """The probabilities (n, 2) of no and of yes."""
+        known = list(self.model.classes_)
+        found = self.model.predict_proba(frame)
+        yes = found[:, known.index(self.positive)] if self.positive in known else np.zeros(len(found))
+        return np.column_stack([1 - yes, yes])
+
+    @available_if(lambda self: is_outlier_detector(self.model))
+    def decision_function(self, frame: pd.DataFrame) -> np.ndarray:
+        """How odd (n,) each row is."""
+        return -self.model.score_samples(frame)
+
+
+def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, threshold: str, positive: Any) -> Pipeline:
+    """The fitted binary `model`, made to answer `positive` from `threshold` on: a probability, or the one at which the
+    scorer of that name is best on `frame` and `target`.
+
+    Source: https://scikit-learn.org/stable/modules/classification_threshold.html
+    """
+    try:
+        best = float(threshold)
+    except ValueError:
+        tuned = TunedThresholdClassifierCV(
+            Yes(model, positive), scoring=threshold, cv="prefit", refit=False, response_method="predict_proba"
+        )
+        try:
+            best = tuned.fit(frame, (target == positive).astype(int)).best_threshold_
+        except ValueError as error:
+            raise Refused(f"task.threshold={threshold} cannot be found on the validation rows: {error}") from error
+    last = FixedThresholdClassifier(
+        FrozenEstimator(model[-1]), threshold=best, pos_label=positive, response_method="predict_proba"
+    )
+    return Pipeline([*model.steps[:-1], ("estimator", last.fit(model[:-1].transform(frame), target))])
+
+
 def answers(model: Pipeline, frame: pd.DataFrame) -> np.ndarray:
-    """The class probabilities (n, classes) of a classifier, or the predictions (n,) of a regressor."""
+    """A classifier's probabilities (n, classes), an outlier detector's scores (n,), the greater the odder, or a
+    regressor's predictions (n,)."""
     with threadpool_limits(1, user_api="blas"):
+        if is_outlier_detector(model):
+            return -model.score_samples(frame)
         return model.predict_proba(frame) if hasattr(model, "predict_proba") else model.predict(frame)
 
 
@@ -84,3 +184,62 @@ def digest(model: Pipeline, frame: pd.DataFrame, *, data: str) -> str:
     found = answers(model, frame)
     whole.update(found.astype("<f8").tobytes() if found.dtype.kind in "fiub" else repr(found.tolist()).encode())
     return whole.hexdigest()
+
+
+def _transformed(estimator: Any, transform: str | None) -> Any:
+    """`estimator`, of which the target is transformed before it is fitted and back after it has predicted."""
+    if transform is None:
+        return estimator
+    if transform == "log":
+        return TransformedTargetRegressor(estimator, func=np.log1p, inverse_func=np.expm1)
+    if transform == "quantile":
+        normal = QuantileTransformer(output_distribution="normal", n_quantiles=200)
+        return TransformedTargetRegressor(estimator, transformer=normal)
+    raise Refused(f"task.transform={transform}: it is null, log or quantile")
+
+
+def _call(method: str, *arguments: Any) -> FunctionTransformer:
+    """A step that calls a method of what it is given: no code of this package has to travel with the model."""
+    return FunctionTransformer(methodcaller(method, *arguments), feature_names_out="one-to-one")
+
+
+def _filled(missing: float = np.nan) -> SimpleImputer:
+    indicator = bool(np.isnan(missing))
+    return SimpleImputer(missing_values=missing, strategy="median", keep_empty_features=True, add_indicator=indicator)
+
+
+def _onehot(max_categories: int, min_frequency: float) -> Pipeline:
+    encoder = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=max_categories,
+        min_frequency=min_frequency,
+        sparse_output=False,
+    )
+    return make_pipeline(_call("astype", "str"), encoder)
+
+
+def _levels(seed: int) -> Pipeline:
+    """Of many levels, each is the target's mean over its rows, out of the other rows' folds while fitting.
+
+    Source: https://scikit-learn.org/stable/modules/preprocessing.html#target-encoder
+    """
+    return make_pipeline(
+        _call("astype", "str"), TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed)), StandardScaler()
+    )
+
+
+def _dates(unit: str, period: int | None) -> Pipeline:
+    """Dates as numbers: how many of the `unit` since 1970, or since `period` of them began anew."""
+    counted = [_call("astype", "datetime64[us]"), _call("to_numpy"), _call("astype", f"datetime64[{unit}]")]
+    counted += [_call("astype", "float64"), _filled(NOT_A_TIME)]
+    return make_pipeline(*counted, *([_call("__mod__", period)] if period else []), StandardScaler())
+
+
+def _words(components: int, seed: int) -> Pipeline:
+    """Free text as `components` numbers: weighted words, hashed and so not kept, reduced (latent semantic analysis).
+
+    Source: https://scikit-learn.org/stable/modules/decomposition.html#lsa
+    """
+    hashed = HashingVectorizer(n_features=2**14, alternate_sign=False)
+    reduced = TruncatedSVD(components, random_state=seed)
+    return make_pipeline(_call("astype", "str"), _call("fillna", ""), hashed, TfidfTransformer(), reduced)

@@ -34,7 +34,7 @@ def run(word: str, config: Config, stated: dict[str, Any]) -> None:
     if config.tracking.autolog:
         tracking.autolog()
     model, data = config.choices["model"], config.choices["data"]
-    description = f"{model} predicting {config.columns.target} of {data}. {config.description}"
+    description = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
     tags = {"stage": word, "seed": str(config.seed), **tracking.git(ROOT), **tracking.versions()}
     tags |= {name: value for name, value in config.tags.items() if value is not None}
     settings = config.tracking
@@ -133,7 +133,8 @@ class Line:
                 name=config.choices["data"], digest=outcome.facts["digest"], source=self.stated["source"]
             )
             if config.tracking.sample_rows:
-                sample = self.store.table(stage).head(config.tracking.sample_rows).collect()
+                shown = self.store.table(stage).drop(config.columns.sensitive, strict=False)
+                sample = shown.head(config.tracking.sample_rows).collect()
                 tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
         if stage == "train":
             self.model_id = registry.logged(
@@ -193,7 +194,7 @@ def _params(config: Config) -> dict[str, str]:
         "split": vars(config.split),
     }.items():
         params |= {f"{name}.{key}": str(value) for key, value in section.items() if value is not None}
-    return params | {"seed": str(config.seed), "target": config.columns.target, "metric": config.task.metrics[0]}
+    return params | {"seed": str(config.seed), "target": str(config.columns.target), "metric": config.task.metrics[0]}
 
 
 def _hash(parts: list[Any]) -> str:

@@ -20,14 +20,17 @@ matplotlib.use("agg")  # figures are files here; scikit-learn's displays would l
 SIZE = (6.4, 4.8)
 
 
-def classification(target: np.ndarray, probabilities: np.ndarray, *, classes: np.ndarray) -> dict[str, Figure]:
-    """Confusion matrix, ROC, precision-recall and calibration from `target` (n,) and `probabilities` (n, classes).
+def classification(
+    target: np.ndarray, probabilities: np.ndarray, *, predicted: np.ndarray, classes: np.ndarray
+) -> dict[str, Figure]:
+    """Confusion matrix, ROC, precision-recall and calibration from `target` and what was `predicted` (n,), and
+    `probabilities` (n, classes).
 
     Of a classifier that gives labels (n,) instead of probabilities, the confusion matrix alone.
     """
+    figures = {"confusion_matrix": _confusion(target, predicted, classes)}
     if probabilities.ndim == 1:
-        return {"confusion_matrix": _confusion(target, probabilities, classes)}
-    figures = {"confusion_matrix": _confusion(target, classes[probabilities.argmax(axis=1)], classes)}
+        return figures
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
     curves = [
         ("roc", RocCurveDisplay, "ROC", ("false positive rate", "true positive rate")),
@@ -66,6 +69,16 @@ def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]
         )
         figures[name] = figure
     return figures
+
+
+def anomalies(answers: np.ndarray, flagged: np.ndarray) -> Figure:
+    """How the anomaly scores `answers` (n,) are distributed, those of rows that are `flagged` (n,) apart."""
+    figure, axes = _blank("Anomaly scores, test rows")
+    bins = np.histogram_bin_edges(answers, bins=40)
+    axes.hist([answers[~flagged], answers[flagged]], bins=bins, stacked=True, label=["ordinary", "anomaly"])
+    axes.set(xlabel="score, the greater the odder", ylabel="rows")
+    axes.legend(fontsize="small")
+    return figure
 
 
 def importances(falls: dict[str, float], *, metric: str, most: int = 20) -> Figure:

@@ -16,7 +16,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
-TYPES = {"number": DataType.double, "boolean": DataType.boolean, "text": DataType.string}
+TYPES = {"number": DataType.double, "boolean": DataType.boolean, "date": DataType.datetime}  # of all others: string
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any) -> No
     import mlflow.sklearn
     from skops.io import dumps, get_untrusted_types
 
-    inputs = Schema([ColSpec(TYPES[kind], name) for name, kind in kinds.items()])
+    inputs = Schema([ColSpec(TYPES.get(kind, DataType.string), name) for name, kind in kinds.items()])
     outputs = mlflow.models.infer_signature(model.predict(example)).inputs
     mlflow.sklearn.save_model(
         model,
@@ -61,7 +61,9 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
 
     signature = mlflow.models.get_model_info(str(address)).signature
     kinds = {type_: kind for kind, type_ in TYPES.items()}
-    return mlflow.sklearn.load_model(str(address)), {column.name: kinds[column.type] for column in signature.inputs}
+    return mlflow.sklearn.load_model(str(address)), {
+        column.name: kinds.get(column.type, "text") for column in signature.inputs
+    }
 
 
 def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from .errors import Refused
 
-SIDES = ("test", "validation", "train")
+if TYPE_CHECKING:
+    from .config import Columns
+
+RULES = ("hash", "stratified", "group", "time")
 
 
 def shares(*, test: float, validation: float, train: float | None) -> dict[str, float]:
@@ -29,39 +33,72 @@ def shares(*, test: float, validation: float, train: float | None) -> dict[str, 
 
 
 def assign(
-    table: pl.LazyFrame, *, by: str, shares: dict[str, float], key: list[str], target: str, seed: int
+    table: pl.LazyFrame,
+    *,
+    by: str,
+    shares: dict[str, float],
+    columns: Columns,
+    seed: int,
+    gap: str | None = None,
+    cuts: list[float] | None = None,
 ) -> pl.LazyFrame:
-    """`table` with the column `split`: "test", "validation" or "train".
+    """`table` with the column `split`: "test", "validation" or "train"; by `time` with a `gap` also "gap".
 
     By `hash`, a row's side follows from its own key (no key: the whole row) and the seed alone: it stays as the table
-    grows. By `stratified`, the rows of each class are put in the order of that hash and cut by the shares.
+    grows; by `group`, from the group's. By `stratified`, the rows of each class are put in the order of that hash and
+    cut by the shares. By `time`, the rows are cut at `cuts`, see times. Raises Refused for columns that are not as the
+    rule needs them.
     """
-    place = position(table, key=key, seed=seed)
+    if by not in RULES:
+        raise Refused(f"split.by={by}: it is one of {', '.join(RULES)}")
+    if by == "time":
+        return _timed(table, columns, cuts or list(times(table, shares=shares, columns=columns)), gap)
+    if by == "group" and not columns.group:
+        raise Refused("split=group needs columns.group: the columns that say which rows belong together")
+    place = position(table, key=columns.group if by == "group" else columns.key, seed=seed)
     if by == "stratified":
-        _refuse_numbers(table, target)
-        place = place.with_columns((pl.col("split").rank("ordinal").over(target) - 0.5) / pl.len().over(target))
-    elif by != "hash":
-        raise Refused(f"split.by={by}: it is hash or stratified")
-    first, second = shares["test"], shares["test"] + shares["validation"]
-    side = (
-        pl.when(pl.col("split") < first)
-        .then(pl.lit("test"))
-        .when(pl.col("split") < second)
-        .then(pl.lit("validation"))
-        .otherwise(pl.lit("train"))
-    )
-    return place.with_columns(split=side)
+        _refuse_numbers(table, columns.target)
+        place = place.with_columns(
+            (pl.col("split").rank("ordinal").over(columns.target) - 0.5) / pl.len().over(columns.target)
+        )
+    return place.with_columns(split=_side(shares["test"], shares["test"] + shares["validation"]))
 
 
-def record(columns: list[str], *, by: str, shares: dict[str, float], key: list[str], target: str, seed: int) -> dict:
+def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) -> tuple[float, float]:
+    """The times at which the test rows and the validation rows of `table` begin, as polars' physical numbers."""
+    name = columns.time
+    if not name:
+        raise Refused("split=time needs columns.time: the column that orders the rows")
+    dtype = table.collect_schema()[name]
+    if not (dtype.is_temporal() or dtype.is_numeric()):
+        raise Refused(f"columns.time={name} holds {dtype}, not dates or numbers: types.{name} can say how it is read")
+    if missing := table.select(pl.col(name).is_null().sum()).collect().item():
+        raise Refused(f"columns.time={name} is missing in {missing:,} rows: split=time needs it in each")
+    when = table.select(pl.col(name).to_physical().sort()).collect().to_series()
+    first, second = 1 - shares["test"], 1 - shares["test"] - shares["validation"]
+    return when[min(int(len(when) * first), len(when) - 1)], when[int(len(when) * second)]
+
+
+def record(
+    columns: list[str],
+    *,
+    by: str,
+    shares: dict[str, float],
+    roles: Columns,
+    seed: int,
+    gap: str | None,
+    cuts: list[float],
+) -> dict:
     """What a later run needs to tell which rows of a table with these `columns` a model was trained on."""
-    known = {"by": by, "shares": shares, "key": key, "target": target, "seed": seed}
-    return known | {"columns": "" if key else _mark(columns)}
+    known: dict[str, Any] = {"by": by, "shares": shares, "target": roles.target, "seed": seed, "gap": gap, "cuts": cuts}
+    known |= {"key": roles.key, "group": roles.group, "time": roles.time}
+    whole = not roles.key and by in ("hash", "stratified")
+    return known | {"columns": _mark(columns) if whole else ""}
 
 
 def knows(record: dict, columns: list[str]) -> bool:
     """Whether `record` tells the sides of the rows of a table with these `columns`."""
-    return bool(record["key"]) or record["columns"] == _mark(columns)
+    return not record["columns"] or record["columns"] == _mark(columns)
 
 
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
@@ -102,7 +139,36 @@ def _canonical(values: pl.Series) -> pl.Series:
     return texts.fill_null("\x00")
 
 
-def _refuse_numbers(table: pl.LazyFrame, target: str) -> None:
+def _side(first: float, second: float) -> pl.Expr:
+    """The side by the number `split` in [0, 1)."""
+    place = pl.col("split")
+    side = pl.when(place < first).then(pl.lit("test")).when(place < second).then(pl.lit("validation"))
+    return side.otherwise(pl.lit("train"))
+
+
+def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | None) -> pl.LazyFrame:
+    """Sides by time: test from the first of `cuts` on, validation from the second on, "gap" close before them."""
+    dtype, when = table.collect_schema()[columns.time or ""], pl.col(columns.time or "")
+    test, validation = (pl.lit(cut).cast(dtype) for cut in cuts)
+    side = pl.when(when >= test).then(pl.lit("test")).when(when >= validation).then(pl.lit("validation"))
+    sided = table.with_columns(split=side.otherwise(pl.lit("train")))
+    if not gap:
+        return sided
+    try:
+        early = [cut - float(gap) if dtype.is_numeric() else cut.dt.offset_by(f"-{gap}") for cut in (test, validation)]
+        close = ((when >= early[0]) & (when < test)) | ((when >= early[1]) & (when < validation))
+        gapped = sided.with_columns(split=pl.when(close).then(pl.lit("gap")).otherwise(pl.col("split")))
+        gapped.head(1).collect()
+    except (ValueError, pl.exceptions.PolarsError) as error:
+        raise Refused(
+            f"split.gap={gap}: give a duration such as 30d, 12h or 1mo where {columns.time} holds dates, else a number"
+        ) from error
+    return gapped
+
+
+def _refuse_numbers(table: pl.LazyFrame, target: str | None) -> None:
+    if target is None:
+        raise Refused("split=stratified needs columns.target: use split=hash")
     different = table.select(pl.col(target).n_unique()).collect().item()
     if table.collect_schema()[target].is_numeric() and different > 100:
         raise Refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -28,17 +29,21 @@ def evaluate(
     """The candidate's scores on its test rows, beside the baseline's and the champion's, and the figures."""
     candidate, kinds = registry.load(store.path("train") / "model")
     table = store.table("split").collect()
-    frames, targets = {}, {}
-    for side, rows in table.partition_by("split", as_dict=True).items():
-        frames[side[0]] = features.frame(rows, kinds)
-        targets[side[0]] = features.target(rows, columns.target, kind=task.kind)
+    sides = {side[0]: rows for side, rows in table.partition_by("split", as_dict=True).items() if side[0] != "gap"}
+    frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
+    if columns.target is None:
+        return _unlabelled(candidate, frames["test"], champion)
+    targets = {side: features.target(rows, columns.target, kind=task.kind) for side, rows in sides.items()}
 
-    test, answered = frames["test"], targets["test"]
-    dummy = metrics.baseline(frames["train"], targets["train"], kind=task.kind)
-    found = {"test": metrics.scores(candidate, test, answered, names=task.metrics)}
-    found["baseline"] = metrics.scores(dummy, test, answered, names=task.metrics)
+    def scored(model: Any, side: str) -> dict[str, float]:
+        asked, wanted = models.asked(model, targets[side], positive=task.positive)
+        return metrics.scores(asked, frames[side], wanted, names=task.metrics)
+
+    test, answered, first = frames["test"], targets["test"], task.metrics[0]
+    found = {"test": scored(candidate, "test")}
+    found["baseline"] = scored(metrics.baseline(frames["train"], targets["train"], kind=task.kind), "test")
     if "validation" in frames:
-        found["validation"] = metrics.scores(candidate, frames["validation"], targets["validation"], names=task.metrics)
+        found["validation"] = scored(candidate, "validation")
     facts: dict[str, Any] = {"rows": len(test), **found}
     if champion:
         facts |= compare(
@@ -48,17 +53,14 @@ def evaluate(
         if facts.get("compared_rows", len(test)) != len(test):
             found["candidate"] = facts["candidate"]  # on the rows of the comparison
 
-    answers, first = models.answers(candidate, test), task.metrics[0]
-    if task.kind == "classification":
-        figures = plots.classification(answered, answers, classes=candidate.classes_)
-    else:
-        figures = plots.regression(answered, answers)
+    figures, rates = _figures(candidate, test, answered, task)
     tables = {}
     if evaluation.importance_repeats:
+        asked, wanted = models.asked(candidate, answered, positive=task.positive)
         falls = metrics.importances(
-            candidate,
+            asked,
             test,
-            answered,
+            wanted,
             name=first,
             repeats=evaluation.importance_repeats,
             rows=evaluation.importance_rows,
@@ -70,11 +72,41 @@ def evaluate(
     others = [f"{who} {found[who][first]:.4f}" for who in shown]
     return Outcome(
         f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(test):,} test rows",
-        scores={f"{who}_{name}": value for who, each in found.items() for name, value in each.items()},
+        scores={f"{who}_{name}": value for who, each in found.items() for name, value in each.items()} | rates,
         facts=facts,
         notes=_notes(facts),
         figures=figures,
         tables=tables,
+    )
+
+
+def _figures(candidate: Any, test: Any, answered: Any, task: Task) -> tuple[dict[str, Any], dict[str, float]]:
+    """The figures for the task, and, of an outlier detector, how it rates the rows."""
+    answers = models.answers(candidate, test)
+    if task.kind == "classification":
+        return plots.classification(
+            answered, answers, predicted=candidate.predict(test), classes=candidate.classes_
+        ), {}
+    if task.kind == "regression":
+        return plots.regression(answered, answers), {}
+    flagged = candidate.predict(test) == -1
+    return {"anomaly_scores": plots.anomalies(answers, flagged)}, metrics.rates(answers, flagged)
+
+
+def _unlabelled(candidate: Any, test: Any, champion: registry.Registered | None) -> Outcome:
+    """What there is to say of an outlier detector where nobody knows the anomalies."""
+    answers, flagged = models.answers(candidate, test), candidate.predict(test) == -1
+    rates = metrics.rates(answers, flagged)
+    return Outcome(
+        f"{rates['anomaly_rate']:.2%} of {len(test):,} test rows are anomalies; there is no target to score them by",
+        scores=rates,
+        facts={"rows": len(test), "test": {}, "baseline": {}}
+        | (
+            {"hindrance": f"without a target nothing tells whether it is better than version {champion.version}"}
+            if champion
+            else {}
+        ),
+        figures={"anomaly_scores": plots.anomalies(answers, flagged)},
     )
 
 
@@ -108,17 +140,19 @@ def compare(
             "knows cannot be told"
         }
     record = json.loads(champion.tags["trained"])
+    assert columns.target is not None
     model, wanted = registry.load(champion.uri)
     if record["target"] != columns.target:
         return {
             "hindrance": f"the champion, version {champion.version}, predicts {record['target']}, not "
             f"{columns.target}: give this model a name of its own by registered_model=..."
         }
-    missing = [name for name in wanted if name not in table.columns]
+    needed = [*wanted, *record["key"], *record["group"], *([record["time"]] if record["time"] else [])]
+    missing = [name for name in needed if name not in table.columns]
     if missing:
         return {
-            "hindrance": f"the champion, version {champion.version}, needs the column {missing[0]}, which is not there: "
-            "give this model a name of its own by registered_model=..."
+            "hindrance": f"the champion, version {champion.version}, needs the column {missing[0]}, which is not "
+            "there: give this model a name of its own by registered_model=..."
         }
     whole = table.drop("split")
     if not splits.knows(record, whole.columns):
@@ -126,7 +160,10 @@ def compare(
             "hindrance": f"the champion, version {champion.version}, was split by whole rows of a table with other "
             "columns: which rows it knows cannot be told without columns.key"
         }
-    sides = splits.assign(whole.lazy(), **{name: record[name] for name in ("by", "shares", "key", "target", "seed")})
+    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "target")})
+    sides = splits.assign(
+        whole.lazy(), columns=roles, **{name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
+    )
     rows = table.filter((table["split"] == "test") & (sides.collect()["split"] == "test"))
     if len(rows) < min(min_rows, (table["split"] == "test").sum()):
         return {
@@ -135,8 +172,10 @@ def compare(
         }
     target = features.target(rows, columns.target, kind=task.kind)
     try:
-        theirs = metrics.scores(model, features.frame(rows, wanted), target, names=task.metrics)
+        asked, answered = models.asked(model, target, positive=task.positive)
+        theirs = metrics.scores(asked, features.frame(rows, wanted), answered, names=task.metrics)
     except Refused as error:
         return {"hindrance": f"the champion, version {champion.version}, cannot be compared on this table: {error}"}
-    ours = metrics.scores(candidate, features.frame(rows, kinds), target, names=task.metrics)
+    asked, answered = models.asked(candidate, target, positive=task.positive)
+    ours = metrics.scores(asked, features.frame(rows, kinds), answered, names=task.metrics)
     return {"compared_rows": len(rows), "candidate": ours, "champion": theirs}

@@ -1,4 +1,4 @@
-"""The source's table, as it is, in the store."""
+"""The source's table in the store, its texts read as what they say."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from .. import texts
 from ..errors import Refused
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
+    from ..config import Type
     from ..store import Store
 
 
-def ingest(store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame]) -> Outcome:
-    """Streams what `source` gives to Parquet. Raises Refused for a source that cannot be read or has no rows."""
+def ingest(
+    store: Store,
+    *,
+    source: Callable[[], pl.LazyFrame | pl.DataFrame],
+    types: dict[str, Type],
+    missing: list[str],
+) -> Outcome:
+    """Streams what `source` gives to Parquet.
+
+    Raises Refused for a source that cannot be read, for values that are not of their type, and where there are no rows.
+    """
     try:
         table = source().lazy()
-        schema = table.collect_schema()
-        digest = store.save_table("ingest", table)
+        typed = texts.read(table, types, missing=missing)
+        schema = typed.collect_schema()
+        digest = store.save_table("ingest", typed)
     except Refused:  # of the store
         raise
     except FileNotFoundError as error:
@@ -29,7 +41,9 @@ def ingest(store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame]) -
         ) from error
     except ImportError as error:
         raise Refused(f"the source needs another package (`uv add` it, then `make lock`): {_line(error)}") from error
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+    except pl.exceptions.InvalidOperationError as error:
+        raise Refused(_wrong(table, types, missing) or f"the source cannot be read: {_line(error)}") from error
+    except Exception as error:  # of polars, of a database's driver, of the reader that somebody added
         raise Refused(f"the source cannot be read: {_line(error)}") from error
     rows = store.table("ingest").select(pl.len()).collect().item()
     if not rows:
@@ -38,5 +52,16 @@ def ingest(store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame]) -
     return Outcome(f"{rows:,} rows x {len(schema)} columns", facts=facts, tags={"data.digest": digest})
 
 
+def _wrong(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> str:
+    """A sentence for each column whose values are not of its type; rows are named, and not their values."""
+    found = texts.unreadable(table, types, missing=missing)
+    return "; ".join(
+        f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, list their "
+        f"spelling in missing, or change types.{name}"
+        for name, (count, row) in found.items()
+    )
+
+
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """What an error says, without the query and parameters that SQLAlchemy adds after the first line."""
+    return " ".join(str(error).partition("\n[SQL")[0].split())

@@ -29,12 +29,12 @@ def register(
 ) -> Outcome:
     """Registers the candidate unless that very model is registered already, and moves the alias it has earned."""
     trained, evaluated = store.outcome("train").facts, store.outcome("evaluate").facts
-    first = task.metrics[0]
+    first = task.metrics[0] if evaluated["test"] else None
     compared = (evaluated["candidate"][first], evaluated["champion"][first]) if "champion" in evaluated else None
     found = gates.verdicts(
         evaluated["test"],
         metric=first,
-        baseline=evaluated["baseline"][first],
+        baseline=evaluated["baseline"].get(first),
         compared=compared,
         hindrance=evaluated.get("hindrance"),
         min_gain=gate.min_gain,
@@ -47,9 +47,10 @@ def register(
         store.table("split").drop("split").collect_schema().names(),
         by=split.by,
         shares=splits.shares(test=split.test, validation=split.validation, train=split.train),
-        key=columns.key,
-        target=columns.target,
+        roles=columns,
         seed=seed,
+        gap=split.gap,
+        cuts=store.outcome("split").facts["cuts"],
     )
     version = registry.twin(registered_model, trained["digest"])
     known = version is not None
@@ -80,6 +81,6 @@ def register(
     )
 
 
-def _description(estimator: str, target: str, evaluated: dict[str, Any]) -> str:
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in evaluated["test"].items())
-    return f"{estimator} predicting {target}: {scores} on {evaluated['rows']:,} test rows."
+def _description(estimator: str, target: str | None, evaluated: dict[str, Any]) -> str:
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in evaluated["test"].items()) or "not scored"
+    return f"{estimator} predicting {target or 'anomalies'}: {scores} on {evaluated['rows']:,} test rows."

@@ -6,34 +6,78 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from .. import leakage as leaks
 from .. import splits
 from ..errors import Refused
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Split
+    from ..config import Columns, Leakage, Split, Task
     from ..store import Store
 
+ROWS = 10_000  # training rows that are enough to find a column that gives the target away
 
-def split(store: Store, *, split: Split, columns: Columns, seed: int) -> Outcome:
-    """Raises Refused where a side is left without rows; rows without a target are left out and counted."""
+
+def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> Outcome:
+    """Raises Refused where a side is left without rows, and for leakage; rows without a target are left out."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     table = store.table("ingest")
-    known = pl.col(columns.target).is_not_null()
-    if table.collect_schema()[columns.target].is_float():
-        known &= pl.col(columns.target).is_not_nan()
-    labelled = table.filter(known)
-    assigned = splits.assign(labelled, by=split.by, shares=shares, key=columns.key, target=columns.target, seed=seed)
+    labelled = table
+    if columns.target and task.kind != "anomaly":
+        known = pl.col(columns.target).is_not_null()
+        if table.collect_schema()[columns.target].is_float():
+            known &= pl.col(columns.target).is_not_nan()
+        labelled = table.filter(known)
+    rows = labelled.select(pl.len()).collect().item()
+    if not rows:
+        raise Refused(f"columns.target={columns.target} is missing in every row: name another column")
+    cuts = list(splits.times(labelled, shares=shares, columns=columns)) if split.by == "time" else []
+    assigned = splits.assign(labelled, by=split.by, shares=shares, columns=columns, seed=seed, gap=split.gap, cuts=cuts)
     digest = store.save_table("split", assigned)
     counts = dict(store.table("split").group_by("split").len().sort("split").collect().iter_rows())
     for side, share in shares.items():
         if share and not counts.get(side):
-            rows = sum(counts.values())
             raise Refused(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
-    unlabelled = table.select(pl.len()).collect().item() - sum(counts.values())
-    summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test") if counts.get(side))
+    if found := _leaks(store.table("split"), columns, task, leakage, train=counts["train"]):
+        raise Refused("; ".join(found))
+    unlabelled = table.select(pl.len()).collect().item() - rows
+    summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)
     return Outcome(
         summary + (f" rows; {unlabelled:,} without {columns.target} left out" if unlabelled else " rows"),
         scores={f"rows_{side}": count for side, count in counts.items()},
-        facts={"digest": digest, "rows": counts, "unlabelled": unlabelled},
+        facts={"digest": digest, "rows": counts, "unlabelled": unlabelled, "cuts": cuts},
     )
+
+
+def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, *, train: int) -> list[str]:
+    """A sentence for each guard that finds something, see leakage.py, unless leakage.allow names it."""
+    found = []
+    out = {columns.target, "split", *columns.key, *columns.group, *columns.drop}
+    names = [name for name in table.collect_schema().names() if name not in out]
+    if columns.target and task.kind != "anomaly":
+        rows = table.filter(split="train").gather_every(max(1, train // ROWS)).collect(engine="streaming")
+        asked = [name for name in names if name not in leakage.allow]
+        told = leaks.tell_all(rows, target=columns.target, kind=task.kind, names=asked, threshold=leakage.threshold)
+        found += [
+            f"column {name} alone tells {share:.4f} of {columns.target} (leakage.threshold={leakage.threshold:g}): "
+            f"columns.drop=[{name}] if it is known only afterwards, else leakage.allow=[{name}]"
+            for name, share in told.items()
+        ]
+    if "rows" not in leakage.allow and names and (share := leaks.twins(table, names=names)):
+        found.append(
+            f"{share:.1%} of the test rows have a twin among the training rows: take the repeated rows out of the "
+            "source, or name what they share in columns.group and take split=group; leakage.allow=[rows] lets them be"
+        )
+    if columns.group and "groups" not in leakage.allow:
+        both, groups = leaks.straddling(table, group=columns.group)
+        if both:
+            found.append(
+                f"{both:,} of {groups:,} groups of {', '.join(columns.group)} stand on both sides: take split=group; "
+                "leakage.allow=[groups] lets them be"
+            )
+    if columns.time and "time" not in leakage.allow and (late := leaks.late(table, time=columns.time)):
+        found.append(
+            f"{late:,} of {train:,} training rows are no earlier than the first test row by {columns.time}: take "
+            "split=time; leakage.allow=[time] lets them be"
+        )
+    return found

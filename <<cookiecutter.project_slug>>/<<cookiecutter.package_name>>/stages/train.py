@@ -9,6 +9,7 @@ import polars as pl
 
 from .. import features as columns_of
 from .. import metrics, models, registry
+from ..errors import Refused
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -16,29 +17,61 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
-def train(store: Store, *, model: Callable[[], Any], columns: Columns, features: Features, task: Task) -> Outcome:
+def train(
+    store: Store, *, model: Callable[[], Any], columns: Columns, features: Features, task: Task, seed: int
+) -> Outcome:
     """Fits preprocessing and estimator to the training rows and saves the two as one MLflow model."""
-    table = store.table("split")
-    rows = table.filter(pl.col("split") == "train").collect()
-    kinds = columns_of.kinds(rows.schema, target=columns.target, key=columns.key, drop=columns.drop)
-    frame, target = columns_of.frame(rows, kinds), columns_of.target(rows, columns.target, kind=task.kind)
-    candidate = models.pipeline(
-        model(), kinds=kinds, max_categories=features.max_categories, min_frequency=features.min_frequency
+    sides = store.table("split").collect().partition_by("split", as_dict=True)
+    rows, target_name = sides[("train",)], columns.target
+    kinds = columns_of.kinds(
+        rows,
+        target=target_name,
+        out=[*columns.key, *columns.group, *columns.drop],
+        sensitive=columns.sensitive,
+        max_categories=features.max_categories,
     )
+    frame = columns_of.frame(rows, kinds)
+    target = columns_of.target(rows, target_name, kind=task.kind) if target_name and task.kind != "anomaly" else None
+    candidate = models.pipeline(model(), kinds=kinds, seed=seed, transform=task.transform, **vars(features))
     models.fit(candidate, frame, target, kind=task.kind)
-    registry.save(candidate, store.path("train") / "model", kinds=kinds, example=frame.head(3))
-    first = columns_of.frame(table.head(10_000).collect(), kinds)
-    scores = metrics.scores(candidate, frame, target, names=task.metrics)
     estimator = type(candidate[-1]).__name__
-    classes = rows[columns.target].value_counts(sort=True) if task.kind == "classification" else None
+    scores: dict[str, float] = {"features": len(kinds)}
+    tables = {}
+    if task.kind == "classification" and target is not None and target_name:
+        tables["classes"] = rows[target_name].value_counts(sort=True)
+        scores["classes"] = len(candidate.classes_)
+        if task.threshold is not None:
+            candidate = _decided(candidate, sides, kinds, target_name, task)
+            scores["threshold"] = candidate[-1].threshold
+    if target is not None:
+        asked, wanted = models.asked(candidate, target, positive=task.positive)
+        scores |= {
+            f"train_{name}": value for name, value in metrics.scores(asked, frame, wanted, names=task.metrics).items()
+        }
+    example = columns_of.masked(frame.head(3), columns.sensitive)
+    registry.save(candidate, store.path("train") / "model", kinds=kinds, example=example)
+    first = columns_of.frame(store.table("split").head(10_000).collect(), kinds)
     return Outcome(
-        f"{estimator} on {len(frame):,} rows x {len(kinds)} columns",
-        scores={"features": len(kinds)}
-        | ({"classes": len(classes)} if classes is not None else {})
-        | {f"train_{name}": value for name, value in scores.items()},
-        tables={"classes": classes} if classes is not None else {},
+        f"{estimator} on {len(frame):,} rows x {len(kinds)} column{'s' * (len(kinds) != 1)}",
+        scores=scores,
+        tables=tables,
         facts={
             "estimator": estimator,
+            "kinds": kinds,
             "digest": models.digest(candidate, first, data=store.outcome("split").facts["digest"]),
         },
     )
+
+
+def _decided(candidate: Any, sides: dict[Any, pl.DataFrame], kinds: dict[str, str], target: str, task: Task) -> Any:
+    """`candidate` with the threshold of `task`, chosen on the validation rows where it names a scorer."""
+    assert task.threshold is not None
+    if len(candidate.classes_) != 2:
+        raise Refused(f"task.threshold is for two classes; {target} has {len(candidate.classes_)}: task.threshold=null")
+    number = task.threshold.replace(".", "", 1).isdigit()
+    if not number and ("validation",) not in sides:
+        raise Refused(f"task.threshold={task.threshold} is chosen on validation rows: give them split.validation=0.15")
+    rows = sides[("train",) if number else ("validation",)]
+    frame, wanted = columns_of.frame(rows, kinds), columns_of.target(rows, target, kind=task.kind)
+    positive = models.label(candidate.classes_, task.positive)
+    return models.decided(candidate, frame, wanted, threshold=task.threshold, positive=positive)

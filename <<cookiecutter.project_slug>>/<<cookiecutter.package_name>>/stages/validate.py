@@ -17,16 +17,20 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
     """Raises Refused where an expectation fails, listing each, and where a column that the line needs is missing."""
     table = store.table("ingest")
     names = table.collect_schema().names()
-    for key, wanted in {"target": [columns.target], "key": columns.key, "drop": columns.drop}.items():
+    if "split" in names:
+        raise Refused("the table has a column split, which is the name of the one that this project adds: rename it")
+    for role, wanted in _roles(columns).items():
         for column in wanted:
             if column not in names:
-                raise Refused(f"columns.{key}={column}: the table has no such column; it has {', '.join(names)}")
+                raise Refused(f"columns.{role}={column}: the table has no such column; it has {_some(names)}")
+            if role != "target" and column == columns.target:
+                raise Refused(f"columns.{role} names {column}, which is columns.target: it can be one of them")
     suite = expected.suite(expectations)
-    result = expected.validate(table.collect().to_pandas(), suite)
+    result = expected.masked(expected.validate(expected.frame(table, expectations), suite), columns.sensitive)
     failed = expected.failures(result)
     met = len(expectations) - len(failed)
     outcome = Outcome(
-        f"{met} of {len(expectations)} expectations met",
+        f"{met} of {len(expectations)} expectations met" if expectations else "no expectations to hold the table to",
         scores={"expectations": len(expectations), "expectations_failed": len(failed)},
         texts={"expectations.html": expected.page(result)},
     )
@@ -34,3 +38,13 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
         listed = "".join(f"\n  {line}" for line in failed)
         raise Refused(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
     return outcome
+
+
+def _roles(columns: Columns) -> dict[str, list[str]]:
+    """The columns named for each role."""
+    stated = vars(columns)
+    return {role: names if isinstance(names, list) else [names] for role, names in stated.items() if names}
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,115 @@
+"""What would make a model look better than it is: columns that give the target away, rows that stand on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import polars as pl
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+LEAST = 40  # fewer rows prove nothing
+STEPS = 20  # a column of more different values is no grouping of a number
+TWINS = 0.05  # the share of test rows with a twin among the training rows that is not chance any more
+
+
+def tell_all(
+    rows: pl.DataFrame, *, target: str, kind: str, names: Collection[str], threshold: float
+) -> dict[str, float]:
+    """How much each of the columns `names` alone tells of the target, for those that tell at least `threshold`.
+
+    0 is nothing, 1 all: of a class the share of the majority's errors that a tree over that one column does not make,
+    of a number R² of such a tree, both on rows that it was not fitted to, or the squared rank correlation; or, of a
+    number, how well the number tells the column, where that has few values.
+    """
+    rows = rows.filter(pl.col(target).is_not_null())
+    classes = kind != "regression"
+    wanted = _codes(rows[target]) if classes else rows[target].cast(pl.Float64).fill_nan(None).to_numpy()
+    different = len(np.unique(wanted))
+    if len(rows) < LEAST or different < 2 or (classes and different > len(rows) / 4):
+        return {}
+    found = {}
+    for name in names:
+        values = rows[name]
+        if values.n_unique() < 2 or values.dtype.is_nested():
+            continue
+        told = _told(_numbers(values), wanted, classes=classes)
+        if not classes:
+            told = max(told, _ranked(_numbers(values), wanted))
+            if 2 <= values.n_unique() <= STEPS and values.value_counts()["count"].to_numpy().min() >= STEPS:
+                told = max(told, _told(wanted, _codes(values), classes=True))
+        if told >= threshold:
+            found[name] = told
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+
+def twins(table: pl.LazyFrame, *, names: list[str]) -> float:
+    """The share of the test rows that equal a training row in all columns `names`; 0 where chance explains that.
+
+    Chance: the columns hold so few values that rows meet. Numbers of few values do, measured ones do not.
+    """
+    sides = table.filter(pl.col("split").is_in(["train", "test"]))
+    marks = sides.select("split", mark=pl.struct(names).hash()).collect(engine="streaming")  # within one process only
+    train, test = (marks.filter(split=side)["mark"] for side in ("train", "test"))
+    share = float(np.mean(test.is_in(train.unique().implode()).to_numpy()))
+    if share < TWINS:
+        return 0.0
+    meet = 1.0  # the probability that two rows are equal, were the columns independent
+    for name in names:
+        counts = sides.group_by(name).len().collect(engine="streaming")["len"].cast(pl.Float64)
+        meet *= float(((counts / counts.sum()) ** 2).sum())
+    return share if len(train) * meet < 1e-3 else 0.0
+
+
+def straddling(table: pl.LazyFrame, *, group: list[str]) -> tuple[int, int]:
+    """How many groups of `table` have rows on more than one side, and how many groups there are."""
+    sides = table.filter(pl.col("split") != "gap").group_by(group).agg(pl.col("split").n_unique())
+    counts = sides.select((pl.col("split") > 1).sum().alias("both"), pl.len().alias("all"))
+    both, whole = counts.collect(engine="streaming").row(0)
+    return both, whole
+
+
+def late(table: pl.LazyFrame, *, time: str) -> int:
+    """How many training rows are as late as the first test row, or later."""
+    first = table.filter(split="test").select(pl.col(time).min())
+    return table.filter(split="train").select((pl.col(time) >= first.collect().item()).sum()).collect().item()
+
+
+def _told(given: np.ndarray, wanted: np.ndarray, *, classes: bool) -> float:
+    """How much of `wanted` (n,) a tree over `given` (n,) gets wrong on rows that it was not fitted to."""
+    half = np.random.default_rng(0).permutation(len(given)) % 2 == 0
+    wrong = np.zeros(len(given))
+    for side in (half, ~half):
+        tree = (DecisionTreeClassifier if classes else DecisionTreeRegressor)(random_state=0, max_leaf_nodes=1000)
+        answer = tree.fit(given[side, None], wanted[side]).predict(given[~side, None])
+        wrong[~side] = answer != wanted[~side] if classes else (answer - wanted[~side]) ** 2
+    if not classes:
+        return float(1 - wrong.mean() / max(wanted.var(), np.finfo(float).tiny))
+    counts = np.bincount(wanted)
+    cuts = DecisionTreeClassifier(random_state=0, max_leaf_nodes=len(counts)).fit(given[:, None], wanted)
+    if (cuts.predict(given[:, None]) == wanted).all():  # a row beside a cut may fall on the wrong side above
+        return 1.0
+    return float(1 - wrong.mean() / (1 - counts.max() / len(wanted)))
+
+
+def _ranked(given: np.ndarray, wanted: np.ndarray) -> float:
+    """The squared rank correlation of two numbers (n,): 1 where one is a monotone function of the other."""
+    if np.isnan(given).mean() > 0.1:
+        return 0.0
+    known = ~np.isnan(given)
+    ranks = [pl.Series(values[known]).rank().to_numpy() for values in (given, wanted)]
+    if not ranks[0].std() or not ranks[1].std():
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1] ** 2)
+
+
+def _codes(values: pl.Series) -> np.ndarray:
+    return values.cast(pl.String).fill_null("").rank("dense").cast(pl.Int64).to_numpy() - 1
+
+
+def _numbers(values: pl.Series) -> np.ndarray:
+    """A column as float64 (n,): texts as the place of each in their order."""
+    if values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
+        found = values.to_physical().cast(pl.Float64).to_numpy().astype(np.float64)
+        return np.where(np.isfinite(found) & (np.abs(found) < 1e38), found, np.nan)  # trees take float32
+    return _codes(values).astype(np.float64)
