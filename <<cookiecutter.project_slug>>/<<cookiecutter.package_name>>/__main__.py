@@ -42,17 +42,18 @@ def _do(argv: list[str], caller: Path) -> int:
 
     word, words = (argv[0], argv[1:]) if argv and re.fullmatch(r"\w+", argv[0]) else ("register", argv)
     try:
-        if word not in pipeline.LINE:
-            raise Refused(f"{word} is no stage: {USAGE.format('|'.join(pipeline.LINE))}")
+        job = word if word in config.JOBS else None
+        if word not in pipeline.LINE and not job:
+            raise Refused(f"{word} is no stage and no job: {USAGE.format('|'.join([*pipeline.LINE, *config.JOBS]))}")
         if "MLFLOW_RUN_ID" not in os.environ and HYDRA_FLAGS & set(words):
             return hydra_itself(words)
-        resolved = config.resolve(overrides(words, caller))
+        resolved = config.resolve(overrides(words, caller, job), job)
     except Refused as error:  # before there is a run of ours: `mlflow run` has opened one, which it will end as FAILED
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             tracking.fail(run_id, str(error))
         return _say(str(error))
     try:
-        pipeline.run(word, *resolved)
+        (pipeline.run_job if job else pipeline.run)(word, *resolved)
     except Refused as error:
         return _say(str(error))
     return 0
@@ -65,7 +66,7 @@ def _say(sentence: str) -> int:
     return 1
 
 
-def overrides(words: list[str], caller: Path) -> list[str]:
+def overrides(words: list[str], caller: Path, job: str | None = None) -> list[str]:
     """Hydra overrides that give every key the value typed, whatever Hydra's grammar makes of it.
 
     `--key value` and `key=value` mean the same; `+key=value` and `~key` go to Hydra as they are. A relative path of a
@@ -76,7 +77,7 @@ def overrides(words: list[str], caller: Path) -> list[str]:
     pairs, plain = _pairs(words)
     groups = config.groups()
     chosen = [f"{key}={value}" for key, value in pairs if key in groups]
-    base = config.composed(chosen)  # tells what the other keys take
+    base = config.composed(chosen, job)  # tells what the other keys take
     values = [(key, value, config.wants(base, key)) for key, value in pairs if key not in groups]
     replaced = [f"~{key}" for key, value, kind in values if kind == "mapping" and value.startswith("{")]  # not merged
     return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
@@ -133,7 +134,7 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
 
     if value.startswith("~/"):
         value = str(Path(value).expanduser())
-    elif key.startswith("source.") and value and (caller / value).exists():
+    elif (key == "path" or key.startswith("source.")) and value and (caller / value).exists():
         value = str(caller / value)
     # `++`: conf/ need not list every argument of an open section's callable; a closed section refuses what it has not
     if kind == "texts":

@@ -126,21 +126,37 @@ class Config:
     tags: dict[str, str | None]
 
 
+@dataclass
+class Profile(Config):
+    path: str
+    target: str | None
+    name: str | None
+    query: str | None
+    force: bool
+
+
+JOBS: dict[str, type[Config]] = {"profile": Profile}  # a job's own arguments stand in conf/job/
+
+
 def groups() -> dict[str, list[str]]:
     """The options of every group: {"model": ["boosting", ...], ...}."""
-    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir())
+    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "job")
     return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 
-def composed(overrides: list[str]) -> DictConfig:
-    """conf/ with Hydra's `overrides` applied, checked against `Config`, interpolations kept as written."""
+def composed(overrides: list[str], job: str | None = None) -> DictConfig:
+    """conf/ with Hydra's `overrides`, checked against `Config` or the `job`'s own, interpolations kept as written."""
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            raw = compose("config", overrides, return_hydra_config=True)
+            raw = compose("config", [*([f"+job={job}"] if job else []), *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(raw)  # what ${hydra:runtime.choices...} reads
-        choices = {group: name for group, name in raw.hydra.runtime.choices.items() if name and "/" not in group}
+        choices = {
+            group: name
+            for group, name in raw.hydra.runtime.choices.items()
+            if name and "/" not in group and group != "job"
+        }
         stated = OmegaConf.masked_copy(raw, [str(key) for key in raw if key != "hydra"])
-        typed = OmegaConf.merge(OmegaConf.structured(Config), stated, {"choices": choices})
+        typed = OmegaConf.merge(OmegaConf.structured(JOBS[job] if job else Config), stated, {"choices": choices})
         return cast(DictConfig, typed)
     except MissingConfigException as error:
         raise Refused(_missing(error)) from error
@@ -152,9 +168,9 @@ def composed(overrides: list[str]) -> DictConfig:
         raise Refused(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
 
 
-def resolve(overrides: list[str]) -> tuple[Config, dict[str, Any]]:
+def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[str, Any]]:
     """The `Config` of conf/ with `overrides`, and the same as plain data, interpolations as written: no secrets."""
-    typed = composed(overrides)
+    typed = composed(overrides, job)
     try:
         config = cast(Config, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:

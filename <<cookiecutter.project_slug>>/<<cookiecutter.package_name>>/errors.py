@@ -17,3 +17,9 @@ class Refused(ValueError):
     def __init__(self, sentence: str, outcome: Outcome | None = None) -> None:
         super().__init__(sentence)
         self.outcome = outcome
+
+    def told(self, private: bool) -> str:
+        """The sentence; where values are `private`, without what a library said, which may name some."""
+        if not private or self.__cause__ is None or isinstance(self.__cause__, OSError | Refused):
+            return str(self)
+        return f"{str(self).partition(': ')[0]}: the reason is withheld (columns.sensitive)"

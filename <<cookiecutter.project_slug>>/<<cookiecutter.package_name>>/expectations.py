@@ -79,6 +79,13 @@ def failures(result: ExpectationSuiteValidationResult) -> list[str]:
     return [_failure(each) for each in result.results if not each.success]
 
 
+def met(expectations: list[dict[str, Any]], table: pl.LazyFrame) -> list[dict[str, Any]]:
+    """Those of `expectations` that `table` meets."""
+    result = validate(frame(table, expectations), suite(expectations))
+    failed = {_same(each.expectation_config) for each in result.results if not each.success}
+    return [each for each in expectations if _same(ExpectationConfiguration(**each)) not in failed]
+
+
 def masked(result: ExpectationSuiteValidationResult, sensitive: Collection[str]) -> ExpectationSuiteValidationResult:
     """`result` without a value of the columns `sensitive`: counts and shares stay, what was observed goes."""
     result = copy.deepcopy(result)
@@ -106,6 +113,12 @@ def page(result: ExpectationSuiteValidationResult) -> str:
     html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
     html = re.sub(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<!--.*?-->", "", html, flags=re.DOTALL)
     return html.replace("</head>", f"<style>{STYLE}</style></head>", 1)
+
+
+def _same(config: Any) -> str:
+    """What tells an expectation from the others of its suite."""
+    kwargs = {name: value for name, value in config.kwargs.items() if name != "batch_id"}
+    return f"{config.type} {sorted(kwargs.items(), key=str)}"
 
 
 def _failure(each: Any) -> str:

@@ -10,13 +10,11 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 LEAST = 40  # fewer rows prove nothing
 STEPS = 20  # a column of more different values is no grouping of a number
-TWINS = 0.05  # the share of test rows with a twin among the training rows that is not chance any more
+TWINS = 0.1  # the share of test rows with a twin among the training rows that is not chance any more
 
 
-def tell_all(
-    rows: pl.DataFrame, *, target: str, kind: str, names: Collection[str], threshold: float
-) -> dict[str, float]:
-    """How much each of the columns `names` alone tells of the target, for those that tell at least `threshold`.
+def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[str]) -> dict[str, float]:
+    """How much each of the columns `names` alone tells of the target, the most telling first.
 
     0 is nothing, 1 all: of a class the share of the majority's errors that a tree over that one column does not make,
     of a number R² of such a tree, both on rows that it was not fitted to, or the squared rank correlation; or, of a
@@ -38,8 +36,7 @@ def tell_all(
             told = max(told, _ranked(_numbers(values), wanted))
             if 2 <= values.n_unique() <= STEPS and values.value_counts()["count"].to_numpy().min() >= STEPS:
                 told = max(told, _told(wanted, _codes(values), classes=True))
-        if told >= threshold:
-            found[name] = told
+        found[name] = told
     return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 
-def arguments(stage: str) -> list[str]:
-    """The keyword-only arguments of the function `stage` in stages/`stage`.py: what the stage is allowed to see."""
-    functions = {node.name: node for node in _tree(f"stages.{stage}").body if isinstance(node, ast.FunctionDef)}
-    return [argument.arg for argument in functions[stage].args.kwonlyargs]
+def arguments(module: str) -> list[str]:
+    """The keyword-only arguments of the function that a stage's or job's `module` is called after: what it may see."""
+    functions = {node.name: node for node in _tree(module).body if isinstance(node, ast.FunctionDef)}
+    return [argument.arg for argument in functions[module.rpartition(".")[2]].args.kwonlyargs]
 
 
 def reachable(module: str) -> list[str]:

@@ -8,7 +8,8 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,30 +31,52 @@ def run(word: str, config: Config, stated: dict[str, Any]) -> None:
 
     `stated`: the config as conf/ has it, interpolations unresolved; that is what is logged.
     """
+    model, data = config.choices["model"], config.choices["data"]
+    about = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
+    with _tracked(word, f"{model}-{data}", about, config, stated) as notes:
+        tracking.log_params(_params(config))
+        line = Line(config, stated)
+        for stage in LINE[: LINE.index(word) + 1]:
+            line.bring_up_to_date(stage)
+        tracking.log_texts({"lineage.json": _json(line.lineage())})
+        _report(line.outcomes, notes)
+
+
+def run_job(word: str, config: Config, stated: dict[str, Any]) -> None:
+    """Runs the job `word`: a function that takes sections of the config by its arguments, as a stage does."""
+    with _tracked(word, f"{word}-{config.choices['data']}", config.description, config, stated) as notes:
+        seeds.plant(config.seed)
+        store = Store(Path(config.platform.outputs))
+        store.keys[word] = _hash([time.time_ns()])
+        module = f"jobs.{word}"
+        sees = {name: stated if name == "stated" else getattr(config, name) for name in modules.arguments(module)}
+        with store.draft(word) as folder:
+            outcome = _function(module)(store, **sees)
+            write(folder, outcome)
+            tracking.log_outcome(outcome, folder)
+        print(outcome.summary)
+        _notes([*outcome.notes, *notes])
+
+
+@contextmanager
+def _tracked(word: str, name: str, about: str, config: Config, stated: dict[str, Any]) -> Iterator[list[str]]:
+    """An MLflow run of a command; gives what is worth noting of where it is. Whatever is raised becomes Refused."""
     notes = tracking.connect(project=config.project, server=config.platform.server)
     if config.tracking.autolog:
         tracking.autolog()
-    model, data = config.choices["model"], config.choices["data"]
-    description = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
     tags = {"stage": word, "seed": str(config.seed), **tracking.git(ROOT), **tracking.versions()}
     tags |= {name: value for name, value in config.tags.items() if value is not None}
-    settings = config.tracking
+    private = bool(config.columns.sensitive)
+    metrics = config.tracking.system_metrics
     try:
-        with tracking.run(
-            f"{model}-{data}", tags=tags, description=description, system_metrics=settings.system_metrics
-        ):
-            tracking.log_params(_params(config))
+        with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private):
             tracking.log_texts({"config.json": _json(stated)})
-            line = Line(config, stated)
-            for stage in LINE[: LINE.index(word) + 1]:
-                line.bring_up_to_date(stage)
-            tracking.log_texts({"lineage.json": _json(line.lineage())})
-            _report(line.outcomes, notes)
-    except Refused:
-        raise
+            yield notes
+    except Refused as error:
+        raise Refused(error.told(private)) from error
     except Exception as error:  # a defect: the run has the traceback
-        reason = " ".join(str(error).split())
-        raise Refused(f"{type(error).__name__}: {reason} (traceback.txt of the run tells where)") from error
+        reason = "its text is withheld (columns.sensitive)" if private else " ".join(str(error).split())
+        raise Refused(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where") from error
 
 
 class Line:
@@ -71,7 +94,7 @@ class Line:
         """Runs `stage`, or reuses what it gave under the same key, and logs that to the parent run."""
         began = time.monotonic()
         _show(f"{stage:<9} ...")
-        sees = {name: self._section(name) for name in modules.arguments(stage)}
+        sees = {name: self._section(name) for name in modules.arguments(f"stages.{stage}")}
         contents = sources.fingerprint(self.config.source) if "source" in sees else ""
         key = self.store.keys[stage] = self._key(stage, sees, contents)
         reused = self.config.reuse and stage not in ALWAYS and contents is not None and self.store.intact(stage)
@@ -109,10 +132,15 @@ class Line:
         bound(self.config.model, name="model")  # a typo there is worth knowing before the table is read
         seeds.plant(self.config.seed, libraries=modules.libraries(self._modules(stage, sees)))
         key = self.store.keys[stage]
-        with tracking.run(f"{stage}-{key[:8]}", tags={"stage": stage, "stage.key": key}, nested=True):
+        with tracking.run(
+            f"{stage}-{key[:8]}",
+            tags={"stage": stage, "stage.key": key},
+            nested=True,
+            private=bool(self.config.columns.sensitive),
+        ):
             with self.store.draft(stage) as folder:
                 try:
-                    outcome = _function(stage)(self.store, **{**sees, **calls})
+                    outcome = _function(f"stages.{stage}")(self.store, **{**sees, **calls})
                 except Refused as error:
                     if error.outcome:
                         write(folder, error.outcome)
@@ -153,12 +181,12 @@ class Line:
         return sorted({name for start in [f"stages.{stage}", *own] for name in modules.reachable(start)})
 
 
-def _function(stage: str) -> Callable[..., Outcome]:
-    """The stage's function. What it imports is imported here, with the collector off: looking for garbage among what
-    stays anyway cost a third of the start-up (measured)."""
+def _function(module: str) -> Callable[..., Outcome]:
+    """The function of a stage's or job's module. What it imports is imported here, with the collector off: looking for
+    garbage among what stays anyway cost a third of the start-up (measured)."""
     gc.disable()
     try:
-        return getattr(import_module(f".stages.{stage}", __package__), stage)
+        return getattr(import_module(f".{module}", __package__), module.rpartition(".")[2])
     finally:
         gc.freeze()
         gc.enable()
@@ -180,7 +208,11 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
         gate = f"gate {registered['verdict']}: "
         print("\n" + gate + f"\n{' ' * len(gate)}".join(registered["reasons"]))
         print(f"{registered['name']} version {registered['version']} is {registered['alias']}")
-    for note in [*(note for outcome in outcomes.values() for note in outcome.notes), *notes]:
+    _notes([*(note for outcome in outcomes.values() for note in outcome.notes), *notes])
+
+
+def _notes(notes: list[str]) -> None:
+    for note in notes:
         print(f"note: {note}")
     print(f"look: {tracking.look()}")
 

@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from .errors import Refused
+
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+
+
+class Unreadable(Refused):
+    """A value is not of the type that it is read as."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turns what readers raise into Refused, a sentence each."""
+    try:
+        yield
+    except Refused:
+        raise
+    except FileNotFoundError as error:
+        raise Refused(
+            f"the source is not there: {_line(error)} (a relative path is looked for in the folder of the command, "
+            "then in the project's)"
+        ) from error
+    except ImportError as error:
+        raise Refused(f"the source needs another package (`uv add` it, then `make lock`): {_line(error)}") from error
+    except pl.exceptions.InvalidOperationError as error:
+        raise Unreadable(f"the source cannot be read: {_line(error)}") from error
+    except Exception as error:  # of polars, of a database's driver, of the reader that somebody added
+        raise Refused(f"the source cannot be read: {_line(error)}") from error
 
 
 def bundled(name: str) -> pl.LazyFrame:
@@ -37,3 +66,19 @@ def fingerprint(source: dict[str, Any]) -> str | None:
         with file.open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
     return whole.hexdigest()
+
+
+def dvc(path: str, *, read: Callable[[BytesIO], Any], repo: str = ".", rev: str | None = None) -> Any:
+    """What `read` makes of the file that DVC tracks as `path` in `repo` (a folder or a git address) at `rev`.
+
+    Source: https://dvc.org/doc/api-reference
+    """
+    import dvc.api
+
+    with dvc.api.open(path, repo=repo, rev=rev, mode="rb") as file:
+        return read(BytesIO(file.read()))
+
+
+def _line(error: Exception) -> str:
+    """What an error says in one line, without the query and the address that SQLAlchemy adds to it."""
+    return " ".join(str(error).partition("\n[SQL")[0].split())

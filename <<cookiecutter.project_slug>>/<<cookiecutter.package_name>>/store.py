@@ -83,6 +83,15 @@ class Store:
             self.drafts.pop(stage, None)
             shutil.rmtree(folder, ignore_errors=True)
 
+    def replace(self, path: Path, text: str) -> None:
+        """Writes `text` to `path`, a file that people edit: the whole of it, or what was there stays."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
     def _refuse_unwritable(self, error: Exception) -> None:
         """Raises Refused where `error` says that nothing can be written; polars gives the number in its text only."""
         number = re.search(r"os error (\d+)", str(error))

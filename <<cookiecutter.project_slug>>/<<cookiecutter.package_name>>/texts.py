@@ -46,6 +46,19 @@ def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> 
     )
 
 
+def fits(values: pl.Series, type_: Type) -> bool:
+    """Whether a type can read each of the texts `values`."""
+    frame = pl.DataFrame({"text": values})
+    for rows in (frame.head(50), frame):  # most types are ruled out by the first few
+        try:
+            read = rows.select(_read(pl.col("text"), values.dtype, type_, strict=False)).to_series()
+        except pl.exceptions.PolarsError:  # a format that does not suit
+            return False
+        if read.null_count():
+            return False
+    return True
+
+
 def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> dict[str, tuple[int, int]]:
     """For each column of `table` with values that its type does not allow: how many, and the row of the first."""
     schema = table.collect_schema()
@@ -83,6 +96,5 @@ def _read(text: pl.Expr, dtype: pl.DataType, type_: Type, *, strict: bool) -> pl
         known = text.str.to_lowercase()
         return known.replace_strict(TRUTH, return_dtype=pl.Boolean, **({} if strict else {"default": None}))
     if type_.kind in ("date", "datetime"):
-        found = text.str.strptime(wanted, type_.format, strict=strict)
-        return found
+        return text.str.strptime(wanted, type_.format, strict=strict)
     return text

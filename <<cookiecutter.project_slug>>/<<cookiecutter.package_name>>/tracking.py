@@ -61,9 +61,18 @@ def connect(*, project: str, server: bool) -> list[str]:
 
 @contextmanager
 def run(
-    name: str, *, tags: dict[str, str], description: str = "", nested: bool = False, system_metrics: bool = False
+    name: str,
+    *,
+    tags: dict[str, str],
+    description: str = "",
+    nested: bool = False,
+    system_metrics: bool = False,
+    private: bool = False,
 ) -> Iterator[str]:
-    """The id of a new MLflow run, or of the one that `mlflow run` opened; one that fails carries its cause."""
+    """The id of a new MLflow run, or of the one that `mlflow run` opened; one that fails carries its cause.
+
+    Where values are `private`, the cause and the traceback are without what a library says, which may name some.
+    """
     with mlflow.start_run(nested=nested, log_system_metrics=system_metrics) as active:
         mlflow.set_tags(
             {"mlflow.runName": name, **({"mlflow.note.content": description} if description else {}), **tags}
@@ -71,9 +80,11 @@ def run(
         try:
             yield active.info.run_id
         except Exception as error:
-            mlflow.set_tag("cause", str(error)[:4000])
+            told = error.told(private) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+            mlflow.set_tag("cause", told[:4000] if isinstance(error, Refused) or not private else type(error).__name__)
             if not isinstance(error, Refused):
-                mlflow.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+                lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
+                mlflow.log_text("".join(lines), "traceback.txt")
             raise
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .. import texts
+from .. import sources, texts
 from ..errors import Refused
 from ..outcomes import Outcome
 
@@ -27,24 +27,15 @@ def ingest(
 
     Raises Refused for a source that cannot be read, for values that are not of their type, and where there are no rows.
     """
+    table = pl.LazyFrame()
     try:
-        table = source().lazy()
-        typed = texts.read(table, types, missing=missing)
-        schema = typed.collect_schema()
-        digest = store.save_table("ingest", typed)
-    except Refused:  # of the store
-        raise
-    except FileNotFoundError as error:
-        raise Refused(
-            f"the source is not there: {error} (a relative path is looked for in the folder of the command, then in "
-            "the project's)"
-        ) from error
-    except ImportError as error:
-        raise Refused(f"the source needs another package (`uv add` it, then `make lock`): {_line(error)}") from error
-    except pl.exceptions.InvalidOperationError as error:
-        raise Refused(_wrong(table, types, missing) or f"the source cannot be read: {_line(error)}") from error
-    except Exception as error:  # of polars, of a database's driver, of the reader that somebody added
-        raise Refused(f"the source cannot be read: {_line(error)}") from error
+        with sources.reading():
+            table = source().lazy()
+            typed = texts.read(table, types, missing=missing)
+            schema = typed.collect_schema()
+            digest = store.save_table("ingest", typed)
+    except sources.Unreadable as error:
+        raise Refused(_wrong(table, types, missing) or str(error)) from error
     rows = store.table("ingest").select(pl.len()).collect().item()
     if not rows:
         raise Refused("the source has no rows")
@@ -60,8 +51,3 @@ def _wrong(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> s
         f"spelling in missing, or change types.{name}"
         for name, (count, row) in found.items()
     )
-
-
-def _line(error: Exception) -> str:
-    """What an error says, without the query and parameters that SQLAlchemy adds after the first line."""
-    return " ".join(str(error).partition("\n[SQL")[0].split())

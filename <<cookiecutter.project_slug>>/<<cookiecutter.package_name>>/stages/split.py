@@ -57,13 +57,15 @@ def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, 
     if columns.target and task.kind != "anomaly":
         rows = table.filter(split="train").gather_every(max(1, train // ROWS)).collect(engine="streaming")
         asked = [name for name in names if name not in leakage.allow]
-        told = leaks.tell_all(rows, target=columns.target, kind=task.kind, names=asked, threshold=leakage.threshold)
+        told = leaks.tell_all(rows, target=columns.target, kind=task.kind, names=asked)
         found += [
             f"column {name} alone tells {share:.4f} of {columns.target} (leakage.threshold={leakage.threshold:g}): "
             f"columns.drop=[{name}] if it is known only afterwards, else leakage.allow=[{name}]"
             for name, share in told.items()
+            if share >= leakage.threshold
         ]
-    if "rows" not in leakage.allow and names and (share := leaks.twins(table, names=names)):
+    same = [*names, *([columns.target] if columns.target else [])]
+    if "rows" not in leakage.allow and names and (share := leaks.twins(table, names=same)):
         found.append(
             f"{share:.1%} of the test rows have a twin among the training rows: take the repeated rows out of the "
             "source, or name what they share in columns.group and take split=group; leakage.allow=[rows] lets them be"

@@ -1,0 +1,105 @@
+"""The file in conf/data/ that describes a table, written for people to read and change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from .profiles import Column
+
+
+def text(
+    columns: list[Column],
+    *,
+    title: str,
+    source: dict[str, Any],
+    missing: list[str],
+    types: dict[str, dict[str, str]],
+    task: dict[str, Any],
+    defaults: dict[str, tuple[str, str]],
+    split: dict[str, Any],
+    expectations: list[dict[str, Any]],
+) -> str:
+    """The whole file. `defaults`: for each group that is not left as it is, the option and why."""
+    by_role = {role: [column for column in columns if column.role == role] for role in ("key", "group", "time", "drop")}
+    target = next((column for column in columns if column.role == "target"), None)
+    sensitive = [column.name for column in columns if column.sensitive]
+    lines = [
+        "# @package _global_",
+        f"# {title}",
+        "# Everything below was decided by looking at the table, and is yours to change.",
+        "defaults:",
+        *(_beside(f"  - {key}: {option}", why) for key, (option, why) in defaults.items()),
+        "",
+        "source:",
+        *(f"  {key}: {_flow(value)}" for key, value in source.items()),
+        "",
+        "columns:",
+        _beside(f"  target: {_flow(_plain(target.name))}", seen(target))
+        if target
+        else "  target: null # nothing to predict",
+        *_listed("key", by_role["key"]),
+        *_listed("group", by_role["group"]),
+        *(_beside(f"  time: {_flow(_plain(column.name))}", column.reason) for column in by_role["time"]),
+        *_listed("drop", by_role["drop"]),
+        *(
+            [f"  sensitive: {_flow(_plain(sensitive))} # their values appear nowhere outside of the table"]
+            if sensitive
+            else []
+        ),
+        "",
+    ]
+    if missing:
+        lines += [f"missing: {_flow(_plain(missing))} # how the table writes that a text or number is missing", ""]
+    if types:
+        lines += ["# How each column is read; a value that its type does not allow stops the line.", "types:"]
+        lines += [
+            _beside(f"  {_flow(column.name)}: {_flow(types[column.name])}", seen(column))
+            for column in columns
+            if column.name in types
+        ]
+        lines.append("")
+    for name, section in (("task", task), ("split", split)):
+        if section:
+            lines += [
+                f"{name}:",
+                *(_beside(f"  {key}: {_flow(_plain(value))}", why) for key, (value, why) in section.items()),
+                "",
+            ]
+    lines += ["# What the next delivery is held to: https://greatexpectations.io/expectations", "expectations:"]
+    for each in expectations:
+        lines += [f"  - type: {each['type']}", f"    kwargs: {_flow(_plain(each['kwargs']))}"]
+    return "\n".join(lines) + "\n"
+
+
+def seen(column: Column) -> str:
+    """What was seen in a column, in a few words."""
+    absent = f", {column.missing:.1%} missing" if column.missing else ""
+    return f"{column.distinct:,} different{absent}"
+
+
+def _listed(role: str, columns: list[Column]) -> list[str]:
+    if not columns:
+        return []
+    return [f"  {role}:", *(_beside(f"    - {_flow(_plain(column.name))}", column.reason) for column in columns)]
+
+
+def _beside(line: str, comment: str) -> str:
+    return f"{line} # {comment}" if comment else line
+
+
+def _flow(value: Any) -> str:
+    """`value` in YAML on one line."""
+    written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
+    return written.strip().removesuffix("\n...")
+
+
+def _plain(value: Any) -> Any:
+    """`value` with every `${` escaped: names of columns are text, not interpolations."""
+    if isinstance(value, str):
+        return value.replace("${", "\\${")
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return {key: _plain(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,99 @@
+"""What kind of table lies at a path, and the reader and the arguments that suit it."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import charset_normalizer
+import polars as pl
+
+from .errors import Refused
+
+STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78")  # gzip, zstd, zlib: polars reads them
+FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
+FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive", b"{\\rtf": "a document"}
+
+
+def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]:
+    """The section `source` for the table at `path`: a file or folder, an address of one, or one of a database.
+
+    The header of a delimited text is its first line, unless `target` is column_1, column_2 and so on. Raises Refused
+    for what holds no table.
+    """
+    kind = path.rpartition(".")[2].lower()
+    database = path if re.match(r"\w+(\+\w+)?://", path) and path.partition(":")[0] not in STORES else None
+    local = None if "://" in path else Path(path)
+    if local and not local.exists():
+        raise Refused(f"{path} is not there: a relative path is looked for in the folder of the command, then here")
+    head = local.open("rb").read(2**16) if local and local.is_file() else b""
+    if local and local.is_file() and not head.strip():
+        raise Refused(f"{path} is empty")
+    if head.startswith(b"SQLite format 3"):
+        database = f"sqlite:///{path}"
+    if database:
+        if not query:
+            raise Refused(f"{path} is a database: say which table by query='SELECT * FROM ...'")
+        connection = {"_target_": "sqlalchemy.create_engine", "url": database}
+        return {"_target_": "polars.read_database", "query": query, "connection": connection}
+    if (local and local.is_dir()) or head.startswith(b"PAR1") or kind in ("parquet", "pq"):
+        return {"_target_": "polars.scan_parquet", "source": path}
+    if kind in ("xlsx", "xls", "xlsm", "xlsb", "ods"):
+        return {"_target_": "polars.read_excel", "source": path, "infer_schema_length": None}
+    if kind in ("jsonl", "ndjson"):
+        return {"_target_": "polars.scan_ndjson", "source": path, "infer_schema_length": None}
+    if kind in ("arrow", "feather", "ipc"):
+        return {"_target_": "polars.scan_ipc", "source": path}
+    if kind == "json":
+        return {"_target_": "polars.read_json", "source": path, "infer_schema_length": None}
+    for start, name in FOREIGN.items():
+        if head.lstrip()[:20].lower().startswith(start):
+            raise Refused(f"{path} is {name}, not a table: unpack or export it to CSV, Parquet or Excel first")
+    return _delimited(path, local, head, target)
+
+
+def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -> dict[str, Any]:
+    """The source of a delimited text: every column as text, for `types` to say how each is read."""
+    encoding = _encoding(local) if local and not head.startswith(COMPRESSED) else "utf-8"
+    try:
+        if encoding == "utf-8":
+            lines = pl.scan_lines(path).head(200).collect().to_series().to_list()
+        else:
+            lines = head.decode(encoding, errors="ignore").splitlines()[:200]
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    lines = [line for line in lines if line and line.strip()]
+    if any("\0" in line for line in lines):
+        raise Refused(f"{path} is no text: export it to CSV, Parquet or Excel first")
+    fields = {sign: [len(row) for row in csv.reader(lines, delimiter=sign)] for sign in ",;\t|"}
+    alike = {sign: (max(set(counts), key=counts.count), counts) for sign, counts in fields.items() if counts}
+    rated = {sign: (most > 1) * counts.count(most) / len(counts) for sign, (most, counts) in alike.items()}
+    separator = max(rated, key=lambda sign: (rated[sign], alike[sign][0]), default=",")
+    section: dict[str, Any] = {"_target_": "polars.scan_csv", "source": path}
+    if encoding != "utf-8":
+        section |= {"_target_": "polars.read_csv", "encoding": encoding}
+    if separator != ",":
+        section["separator"] = separator
+    if target and re.fullmatch(r"column_\d+", target) and target not in next(csv.reader(lines, delimiter=separator)):
+        section["has_header"] = False
+    return section | {"infer_schema": False}
+
+
+def _encoding(file: Path) -> str:
+    """The encoding of a text, by reading all of it: UTF-8 where it is that, else the likeliest."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with file.open("rb") as stream:
+        try:
+            while block := stream.read(2**20):
+                decoder.decode(block)
+            return "utf-8"
+        except UnicodeDecodeError:
+            stream.seek(0)
+            found = charset_normalizer.from_bytes(stream.read(2**20)).best()
+    if found is None:
+        raise Refused(f"{file} is no text that can be read: export it as UTF-8")
+    return found.encoding

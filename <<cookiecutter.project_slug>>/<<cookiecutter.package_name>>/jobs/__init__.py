@@ -1,0 +1,1 @@
+"""Jobs off the line, each an entry point of its own."""

@@ -1,0 +1,159 @@
+"""A table that nobody has described, described: a file in conf/data/, and a page that shows why."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from .. import datasets, expectations, formats, pages, profiles, sources, texts
+from .. import leakage as leaks
+from ..config import CONF, ROOT, Type, bound
+from ..errors import Refused
+from ..outcomes import Outcome
+
+if TYPE_CHECKING:
+    from ..config import Leakage
+    from ..store import Store
+
+SAMPLE = 50_000  # rows, evenly spread, that are looked at more closely than by counting
+SHOWN = 50  # columns in the terminal; the page has all
+
+
+def profile(
+    store: Store,
+    *,
+    path: str,
+    target: str | None,
+    name: str | None,
+    query: str | None,
+    force: bool,
+    leakage: Leakage,
+    stated: dict[str, Any],
+) -> Outcome:
+    """Reads the table at `path` and writes conf/data/`name`.yaml; the page and the table say what was decided.
+
+    Raises Refused for what holds no table, a target that cannot be predicted, and a file that is there already.
+    """
+    name = name or re.sub(r"\W+", "_", Path(path.rstrip("/")).name.partition(".")[0]).strip("_") or "table"
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        raise Refused(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
+    file = CONF / "data" / f"{name}.yaml"
+    if file.exists() and not force:
+        raise Refused(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
+    source = formats.guess(path, query=query, target=target)
+    with sources.reading():
+        table = bound(source, name="source")().lazy()
+        rows = table.select(pl.len()).collect(engine="streaming").item()
+        raw = table.gather_every(max(1, rows // SAMPLE)).collect(engine="streaming")
+    if not rows:
+        raise Refused(f"{path} has no rows")
+    if target is not None and target not in raw.columns:
+        raise Refused(_no_target(target, raw.columns, source))
+    missing, types, personal = profiles.read(
+        raw,
+        target=target,
+        comma=source.get("separator") == ";",
+        fits=lambda values, type_: texts.fits(values, Type(**type_)),
+    )
+    with sources.reading():
+        if len(raw) < rows:
+            typed_as = {each: Type(**type_) for each, type_ in types.items()}
+            types |= {each: {"kind": "text"} for each in texts.unreadable(table, typed_as, missing=missing)}
+        typed_as = {each: Type(**type_) for each, type_ in types.items()}
+        typed = texts.read(table, typed_as, missing=missing)
+        counts = profiles.counts(typed)
+        sample = texts.read(raw.lazy(), typed_as, missing=missing).collect()
+        answers = typed.select(target).collect(engine="streaming").to_series() if target else None
+
+    columns = profiles.columns(sample, counts, rows=rows, target=target, personal=personal)
+    kind = profiles.task(answers) if answers is not None else None
+    profiles.assign_roles(columns, sample, rows=rows)
+    if target is not None and kind is not None:
+        asked = [column.name for column in columns if column.role in ("feature", "time")]
+        told = leaks.tell_all(sample, target=target, kind=kind, names=asked)
+        profiles.drop_leaks(columns, told, threshold=leakage.threshold, target=target)
+    profiles.twins(columns, sample)
+    if not [column for column in columns if column.role in ("feature", "time")]:
+        reasons = "; ".join(
+            f"{each.name} {each.reason or each.role}" for each in columns[:SHOWN] if each.role != "target"
+        )
+        raise Refused(f"no column is left to predict {target} from: {reasons}")
+    classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
+    defaults, task, split = profiles.settings(columns, kind, classes, rows=rows)
+    expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
+    expected = expectations.met(expected, sample.lazy() if len(sample) == rows else typed)
+
+    title = f"{name}: {rows:,} rows x {len(columns)} columns of {stated['path']}"
+    written = datasets.text(
+        columns,
+        title=title,
+        source={key: _written(value, path, stated["path"]) for key, value in source.items()},
+        missing=missing,
+        types=types,
+        task=task,
+        defaults=defaults,
+        split=split,
+        expectations=expected,
+    )
+    store.replace(file, written)
+    page = pages.profile(
+        title=name,
+        summary=f"{rows:,} rows, {len(columns)} columns; task: {defaults['/task'][0]}",
+        target=target or "nothing",
+        sampled=len(sample) if len(sample) < rows else 0,
+        rows=[_shown(column, sample) for column in columns],
+    )
+    return Outcome(
+        f"{_terminal(columns)}\n\nwrote {file.relative_to(ROOT)}: read it, change what you know better, then\n"
+        f"  uv run mlflow run . --env-manager local -P data={name}",
+        scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
+        texts={"profile.html": page, f"{name}.yaml.txt": written},
+        tags={"data": name},
+    )
+
+
+def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
+    """Why `target` is not among `names`, and what to type instead."""
+    close = difflib.get_close_matches(target, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    if source["_target_"].endswith("_csv") and any(
+        re.fullmatch(r"[-+]?\d+([.,]\d+)?(_duplicated_\d+)?", each) for each in names
+    ):
+        hint = f"; its first line looks like data: name the target column_1 to column_{len(names)}"
+        return f"target={target}: the table has no such column{hint}"
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return f"target={target}: the table has no such column; it has {shown}{hint}"
+
+
+def _written(value: Any, path: str, stated: str) -> Any:
+    """An argument of the source as the file has it: a path in the project relative to it, an interpolation as typed."""
+    if isinstance(value, dict):
+        return {key: _written(each, path, stated) for key, each in value.items()}
+    if value != path:
+        return value
+    inside = "://" not in path and Path(path).is_relative_to(ROOT)
+    return str(Path(path).relative_to(ROOT)) if inside else stated
+
+
+def _shown(column: profiles.Column, sample: pl.DataFrame) -> dict[str, Any]:
+    """What the page says of a column; of a sensitive one no values."""
+    drawn = [] if column.sensitive else profiles.bars(sample[column.name])
+    return {**vars(column), "holds": profiles.holds(column), "bars": drawn}
+
+
+def _terminal(columns: list[profiles.Column]) -> str:
+    """A line for each column: its name, what it becomes, what it holds and why."""
+    lines = []
+    for column in columns[:SHOWN]:
+        label = column.name if len(column.name) <= 28 else column.name[:27] + "…"
+        becomes = column.role + (", sensitive" if column.sensitive else "")
+        why = column.reason or (f"tells {column.tells:.2f}" if column.tells and column.tells > 0.1 else "")
+        held = f"{profiles.holds(column)}, {datasets.seen(column)}"
+        lines.append(f"  {label:<28}  {becomes:<15}  {held:<44}  {why}".rstrip())
+    if len(columns) > SHOWN:
+        lines.append(f"  and {len(columns) - SHOWN:,} more: profile.html of the run has all")
+    return "\n".join(lines)
