@@ -41,9 +41,9 @@ def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[st
 
 
 def twins(table: pl.LazyFrame, *, names: list[str]) -> float:
-    """The share of the test rows that equal a training row in all columns `names`; 0 where chance explains that.
+    """The share of the test rows that equal a training row in all columns `names`; 0 where that may be chance.
 
-    Chance: the columns hold so few values that rows meet. Numbers of few values do, measured ones do not.
+    Chance: no column holds values that hardly repeat, or so few different ones stand in all of them that rows meet.
     """
     sides = table.filter(pl.col("split").is_in(["train", "test"]))
     marks = sides.select("split", mark=pl.struct(names).hash()).collect(engine="streaming")  # within one process only
@@ -51,11 +51,12 @@ def twins(table: pl.LazyFrame, *, names: list[str]) -> float:
     share = float(np.mean(test.is_in(train.unique().implode()).to_numpy()))
     if share < TWINS:
         return 0.0
-    meet = 1.0  # the probability that two rows are equal, were the columns independent
+    meet, most = 1.0, 0  # the probability that two rows are equal, were the columns independent; the most of values
     for name in names:
         counts = sides.group_by(name).len().collect(engine="streaming")["len"].cast(pl.Float64)
         meet *= float(((counts / counts.sum()) ** 2).sum())
-    return share if len(train) * meet < 1e-3 else 0.0
+        most = max(most, len(counts))
+    return share if len(train) * meet < 0.02 and most > 0.1 * len(marks) else 0.0
 
 
 def straddling(table: pl.LazyFrame, *, group: list[str]) -> tuple[int, int]:

@@ -30,8 +30,8 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
             found = check_scoring(model, scoring=names)(model, frame, target)
     except (ValueError, AttributeError) as error:
         raise Refused(
-            f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, or see "
-            "that each class has rows on every side (split=stratified)"
+            f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, see that "
+            "each class has rows on every side (split=stratified), or take another task: task=multiclass"
         ) from error
     for name, value in found.items():
         if not np.isfinite(value):

@@ -305,7 +305,7 @@ def settings(
             split["validation"] = (0.15, "the rows on which the threshold is chosen")
     if kind == "multiclass" and min(counts.values()) < 25:
         task["metrics"] = (
-            ["balanced_accuracy", "accuracy", "f1_macro", "f1_weighted"],
+            ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted"],
             "all that few rows of a class allow",
         )
     return defaults, task, split

@@ -70,7 +70,7 @@ def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str
     flags = table.with_columns(plain).select(each.alias(name) for name, each in wrong.items())
     counts = flags.select(
         *(pl.col(name).sum().alias(f"{at} sum") for at, name in enumerate(wrong)),
-        *(pl.col(name).arg_max().alias(f"{at} row") for at, name in enumerate(wrong)),
+        *(pl.col(name).arg_true().first().alias(f"{at} row") for at, name in enumerate(wrong)),
     )
     found = counts.collect(engine="streaming").row(0, named=True)
     each = {name: (found[f"{at} sum"], (found[f"{at} row"] or 0) + 1) for at, name in enumerate(wrong)}

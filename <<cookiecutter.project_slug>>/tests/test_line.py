@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-SMALL = ("model.n_estimators=10", "evaluation.importance_repeats=1")
+SMALL = ("model=forest", "model.n_estimators=10", "evaluation.importance_repeats=1")
 
 
 def runs(stage: str):
@@ -56,7 +56,7 @@ def test_a_champion_stays_where_nothing_is_proved(do):
     few = "rows are test rows of both this model and the champion, version 1, fewer than evaluation.min_rows=30"
     _, printed = do("data=penguins", "seed=7", *SMALL)
     assert few in printed and "version 2 is challenger" in printed
-    _, printed = do("data=penguins", "columns.target=species", "gate.min_scores.balanced_accuracy=0", *SMALL)
+    _, printed = do("data=penguins", "columns.target=species", "task=multiclass", *SMALL)
     assert "predicts sex, not species: give this model a name of its own" in printed
     assert "version 3 is challenger" in printed
 
@@ -79,7 +79,10 @@ def test_a_failed_expectation_stops_the_line_and_leaves_nothing(do, outputs):
         (["split.test=0.3", "split.train=0.8"], "shares sum to 1.1, not 1"),
         (["model=ridge"], "Ridge is no model for classification"),
         (["platform=server"], "platform=server needs MLFLOW_TRACKING_URI to name a server"),
-        (["model.n_estimator=5"], "did you mean n_estimators?"),
+        (["model=forest", "model.n_estimator=5"], "did you mean n_estimators?"),
+        (["columns.key=[sex]"], "columns.key names sex, which is columns.target: it can be one of them"),
+        (["split=group", "columns.group=[island]", "split.test=0.01"], "is none: it takes more rows"),
+        (["task.threshold=f1"], "is chosen on validation rows: give them split.validation=0.15"),
     ],
 )
 def test_wrong_input_is_one_sentence(do, words, sentence):

@@ -1,27 +1,36 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import LocalOutlierFactor
 
 from << cookiecutter.package_name >> import gates, metrics, models, plots, registry, seeds
 from << cookiecutter.package_name >>.errors import Refused
 
-KINDS = {"n": "number", "b": "boolean", "t": "text"}
+KINDS = {"n": "number", "b": "boolean", "t": "category", "l": "level", "d": "date", "w": "text"}
 FRAME = pd.DataFrame(
-    {"n": [1.0, None, 3.0, 4.0] * 10, "b": [True, False, None, True] * 10, "t": ["x", None, "y", "x"] * 10}
+    {
+        "n": [1.0, None, 3.0, 4.0] * 10,
+        "b": [True, False, None, True] * 10,
+        "t": ["x", None, "y", "x"] * 10,
+        "l": [f"level {number % 19}" for number in range(40)],
+        "d": pd.to_datetime(["2020-01-01", None, "2021-06-30", "1999-12-31"] * 10),
+        "w": ["some words of many", None, "other words", ""] * 10,
+    }
 )
+SETTINGS = {"kinds": KINDS, "max_categories": 10, "min_frequency": 0.01, "text_components": 3, "seed": 1}
 LABELS = np.array(["no", "yes"] * 20)
 
 
-def fitted(estimator, kind="classification", target=LABELS):
-    model = models.pipeline(estimator, kinds=KINDS, max_categories=10, min_frequency=0.01)
+def fitted(estimator, kind="classification", target=LABELS, transform=None):
+    model = models.pipeline(estimator, transform=transform, **SETTINGS)
     return models.fit(model, FRAME, target, kind=kind)
 
 
 def test_a_row_of_nulls_and_an_unseen_level_are_answered():
     model = fitted(LogisticRegression())
-    odd = pd.DataFrame({"n": [None], "b": [None], "t": [None]})
+    odd = pd.DataFrame({name: [None] for name in KINDS})
     assert models.answers(model, odd).shape == (1, 2)
     assert models.answers(model, odd.assign(t="never seen")).shape == (1, 2)
 
@@ -46,32 +55,85 @@ def test_a_saved_model_answers_the_same_and_holds_no_pickle(tmp_path):
     model = fitted(RandomForestClassifier(5, random_state=1))
     registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3))
     loaded, kinds = registry.load(tmp_path / "model")
-    assert kinds == KINDS
+    assert kinds == KINDS | dict.fromkeys(["t", "l"], "text")  # as a frame, all text is one
     assert (models.answers(loaded, FRAME) == models.answers(model, FRAME)).all()
     assert not [file for file in (tmp_path / "model").iterdir() if file.suffix in (".pkl", ".joblib")]
 
 
 def test_scores_go_by_scikit_learns_names():
     model = fitted(RandomForestClassifier(5, random_state=1))
-    found = metrics.scores(model, FRAME, LABELS, names=["accuracy", "roc_auc_ovr"])
-    assert list(found) == ["accuracy", "roc_auc_ovr"] and 0 <= found["accuracy"] <= 1
+    names = ["accuracy", "roc_auc", "average_precision", "f1"]
+    asked, target = models.asked(model, LABELS, positive="no")
+    found = metrics.scores(asked, FRAME, target, names=names)
+    assert list(found) == names and 0 <= found["accuracy"] <= 1
+    with pytest.raises(Refused, match=r"task.positive=maybe is no class of the target: no, yes"):
+        models.asked(model, LABELS, positive="maybe")
     with pytest.raises(Refused, match=r"has no scorer acuracy"):
         metrics.scores(model, FRAME, LABELS, names=["acuracy"])
-    with pytest.raises(Refused, match=r"r2 cannot be had .*: name others in task.metrics, or"):
+    with pytest.raises(Refused, match=r"r2 cannot be had .*: name others in task.metrics"):
         metrics.scores(model, FRAME, LABELS, names=["r2"])
+
+
+def test_a_threshold_is_a_number_or_the_best_for_a_scorer():
+    rare = np.where(np.arange(40) % 8 == 0, "yes", "no")
+    model = fitted(LogisticRegression(), target=rare)
+    low = models.decided(model, FRAME, rare, threshold="1e-9", positive="yes")
+    assert low[-1].threshold == 1e-9 and set(low.predict(FRAME)) == {"yes"}
+    assert (models.answers(low, FRAME) == models.answers(model, FRAME)).all()
+    best = models.decided(model, FRAME, rare, threshold="balanced_accuracy", positive="yes")
+    names = ["balanced_accuracy"]
+    scores = [
+        metrics.scores(*(a, FRAME, t), names=names)
+        for a, t in (models.asked(m, rare, positive="yes") for m in (model, best))
+    ]
+    assert scores[1]["balanced_accuracy"] >= scores[0]["balanced_accuracy"]
+
+
+@pytest.mark.parametrize("transform", ["log", "quantile"])
+def test_a_transformed_target_is_predicted_in_its_own_unit(transform, tmp_path):
+    prices = np.exp(np.linspace(0, 9, 40))
+    model = fitted(RandomForestRegressor(5, random_state=1), kind="regression", target=prices, transform=transform)
+    assert model.predict(FRAME).min() >= 1 and model.predict(FRAME).max() <= prices.max() * 1.01
+    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3))
+    assert (registry.load(tmp_path / "model")[0].predict(FRAME) == model.predict(FRAME)).all()
+    with pytest.raises(Refused, match=r"task.transform=root: it is null, log or quantile"):
+        fitted(Ridge(), kind="regression", target=prices, transform="root")
+
+
+@pytest.mark.parametrize("detector", [IsolationForest(random_state=1), LocalOutlierFactor(novelty=True)])
+def test_an_outlier_detector_is_asked_for_anomalies(detector):
+    frame = FRAME.assign(n=[1.0, 2.0, 3.0] * 13 + [1e3])
+    model = models.fit(models.pipeline(detector, **SETTINGS), frame, None, kind="anomaly")
+    truth = np.array([0] * 39 + [1])
+    asked, target = models.asked(model, truth, positive=None)
+    found = metrics.scores(asked, frame, target, names=["average_precision", "roc_auc"])
+    assert found["roc_auc"] > 0.8
+    rates = metrics.rates(models.answers(model, frame), model.predict(frame) == -1)
+    assert 0 <= rates["anomaly_rate"] <= 1 and rates["anomaly_score_p5"] <= rates["anomaly_score_p99"]
+
+
+def test_preprocessing_knows_the_training_rows_alone():
+    """What it learns is a statistic of the frame it was fitted to: other rows leave it as it is."""
+    model = fitted(LogisticRegression())
+    before = [repr(step.get_params()) for step in model], models.answers(model, FRAME)
+    models.answers(model, FRAME.assign(n=1e9, t="new", l="new"))
+    assert (models.answers(model, FRAME) == before[1]).all()
+    scaler = model["prepare"].named_transformers_["numbers"][-1]
+    assert scaler.mean_[0] == pytest.approx(FRAME["n"].fillna(FRAME["n"].median()).mean())
 
 
 def test_importance_finds_the_column_that_matters():
     frame = FRAME.assign(n=np.where(LABELS == "yes", 1.0, 0.0))
-    model = models.pipeline(LogisticRegression(), kinds=KINDS, max_categories=10, min_frequency=0.01).fit(frame, LABELS)
-    falls = metrics.importances(model, frame, LABELS, name="accuracy", repeats=3, rows=100, seed=1)
+    kinds = {"n": "number", "t": "category"}
+    model = models.pipeline(LogisticRegression(), **SETTINGS | {"kinds": kinds}).fit(frame[list(kinds)], LABELS)
+    falls = metrics.importances(model, frame[list(kinds)], LABELS, name="accuracy", repeats=3, rows=100, seed=1)
     assert next(iter(falls)) == "n" and falls["n"] > 0.2
 
 
 def test_figures_per_task():
     probabilities = np.linspace(0, 1, 40)
     both = np.column_stack([1 - probabilities, probabilities])
-    drawn = plots.classification(LABELS, both, classes=np.array(["no", "yes"]))
+    drawn = plots.classification(LABELS, both, predicted=LABELS, classes=np.array(["no", "yes"]))
     assert set(drawn) == {"confusion_matrix", "roc", "precision_recall", "calibration"}
     assert set(plots.regression(probabilities, probabilities)) == {"actual_predicted", "residuals"}
 

@@ -27,7 +27,7 @@ def package(tmp_path, monkeypatch):
 def test_a_stage_reaches_what_it_imports(package):
     assert modules.reachable("stages.train") == ["nouns", "stages.train"]
     assert modules.libraries(["stages.train"]) == {"torch"}
-    assert modules.arguments("train") == ["seed"]
+    assert modules.arguments("stages.train") == ["seed"]
 
 
 def test_only_meaning_counts(package):
@@ -38,5 +38,5 @@ def test_only_meaning_counts(package):
 
 def test_every_stage_sees_only_what_its_key_covers():
     for stage in pipeline.LINE:
-        assert modules.arguments(stage), stage
-    assert "model" not in modules.arguments("split") and "gate" not in modules.arguments("train")
+        assert modules.arguments(f"stages.{stage}"), stage
+    assert "model" not in modules.arguments("stages.split") and "gate" not in modules.arguments("stages.train")

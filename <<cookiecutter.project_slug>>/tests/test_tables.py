@@ -1,15 +1,23 @@
+from datetime import date, timedelta
+
 import polars as pl
 import pytest
 
-from << cookiecutter.package_name >> import features, sources, splits
+from << cookiecutter.package_name >> import features, sources, splits, texts
+from << cookiecutter.package_name >>.config import Columns, Type
 from << cookiecutter.package_name >>.errors import Refused
 
 SHARES = {"test": 0.2, "validation": 0.1, "train": 0.7}
 TABLE = pl.DataFrame({"id": range(1000), "x": [i / 7 for i in range(1000)], "y": ["a", "b", "b", "b"] * 250})
 
 
-def sides(table, by="hash", key=("id",), seed=7, shares=SHARES):
-    return splits.assign(table.lazy(), by=by, shares=shares, key=list(key), target="y", seed=seed).collect()
+def roles(**names):
+    return Columns(**{"target": "y", "key": [], "group": [], "time": None, "drop": [], "sensitive": []} | names)
+
+
+def sides(table, by="hash", key=("id",), seed=7, shares=SHARES, gap=None, **names):
+    columns = roles(key=list(key), **names)
+    return splits.assign(table.lazy(), by=by, shares=shares, columns=columns, seed=seed, gap=gap).collect()
 
 
 def test_shares_sum_to_one():
@@ -49,16 +57,106 @@ def test_stratified_gives_each_class_the_same_shares():
     counts = sides(TABLE, by="stratified").group_by("y", "split").len()
     assert sorted(counts.filter(split="test")["len"].to_list()) == [50, 150]
     with pytest.raises(Refused, match=r"stratified needs classes"):
-        splits.assign(TABLE.lazy(), by="stratified", shares=SHARES, key=[], target="x", seed=1)
+        sides(TABLE, by="stratified", target="x")
+    with pytest.raises(Refused, match=r"it is one of hash, stratified, group, time"):
+        sides(TABLE, by="random")
+
+
+def test_a_group_stands_on_one_side():
+    table = TABLE.with_columns(patient=pl.col("id") // 4)
+    found = sides(table, by="group", group=["patient"])
+    assert found.group_by("patient").agg(pl.col("split").n_unique())["split"].max() == 1
+    assert set(found["split"]) == {"train", "validation", "test"}
+    with pytest.raises(Refused, match=r"split=group needs columns.group"):
+        sides(table, by="group")
+
+
+def test_time_puts_the_latest_rows_to_the_test():
+    days = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 1, 1) + pl.duration(days=999), eager=True)
+    table = TABLE.with_columns(day=days.shuffle(seed=1))
+    found = sides(table, by="time", time="day").group_by("split").agg(pl.col("day").min(), last=pl.col("day").max())
+    first, last = dict(found.select("split", "day").iter_rows()), dict(found.select("split", "last").iter_rows())
+    assert last["train"] < first["validation"] and last["validation"] < first["test"]
+    gapped = sides(table, by="time", time="day", gap="30d")
+    assert gapped.filter(split="train")["day"].max() <= first["validation"] - timedelta(days=30)
+    assert gapped.filter(split="gap").height == 60
+    assert sides(table, by="time", time="x", gap="3").filter(split="gap").height > 0
+    with pytest.raises(Refused, match=r"split.gap=soon: give a duration"):
+        sides(table, by="time", time="day", gap="soon")
+    with pytest.raises(Refused, match=r"columns.time=y holds String"):
+        sides(table, by="time", time="y")
+    with pytest.raises(Refused, match=r"missing in 1 rows"):
+        sides(table.with_columns(day=pl.when(pl.col("id") > 0).then("day")), by="time", time="day")
+
+
+def kinds(table, out=(), sensitive=()):
+    return features.kinds(table, target="y", out=list(out), sensitive=list(sensitive), max_categories=50)
 
 
 def test_features_are_all_columns_but_the_named():
-    schema = TABLE.with_columns(split=pl.lit("train"), when=pl.lit(None, pl.Date)).schema
-    assert features.kinds(schema, target="y", key=["id"], drop=["when"]) == {"x": "number"}
-    with pytest.raises(Refused, match=r"column when holds Date"):
-        features.kinds(schema, target="y", key=["id"], drop=[])
+    table = TABLE.with_columns(
+        split=pl.lit("train"),
+        day=pl.lit(None, pl.Date),
+        plan=pl.lit("Pro"),
+        code=pl.format("k{}", "id"),
+        note=pl.format("what they said {} was long", "id"),
+        tags=pl.lit([1, 2]),
+    )
+    found = kinds(table, out=["id", "tags"], sensitive=["plan"])
+    expected = {"x": "number", "day": "date", "plan": "text", "code": "level", "note": "text"}
+    assert found == expected
+    with pytest.raises(Refused, match=r"column tags holds List.*: columns.drop=\[tags\]"):
+        kinds(table, out=["id"])
     with pytest.raises(Refused, match=r"no column is left"):
-        features.kinds(schema, target="y", key=["id"], drop=["when", "x"])
+        kinds(table, out=table.columns)
+
+
+def test_the_frame_holds_what_a_model_takes():
+    table = pl.DataFrame(
+        {"n": [1.5, float("inf")], "i": [2**40, None], "d": [date(2020, 1, 1), None], "t": ["a", None]}
+    )
+    frame = features.frame(table, {"n": "number", "i": "number", "d": "date", "t": "category"})
+    assert [frame[name].dtype.kind for name in ("n", "i", "d")] == ["f", "f", "M"] and frame["n"].isna().tolist() == [
+        False,
+        True,
+    ]
+    masked = features.masked(frame, ["n", "d", "t"])
+    assert masked["n"].tolist() == [0.0, 0.0] and set(masked["t"]) == {"..."} and masked["i"].equals(frame["i"])
+
+
+TEXTS = pl.DataFrame(
+    {
+        "dollars": [" $1,234.50", "(3)", "n/a", "1e3"],
+        "euros": ["1.234,5 €", "-3,2", "", "7"],
+        "day": ["31.12.2021", "n/a", "01.02.2020", ""],
+        "yes": ["Yes", "no", "TRUE", "f"],
+    }
+)
+TYPES = {
+    "dollars": Type("number"),
+    "euros": Type("number", decimal=","),
+    "day": Type("date", "%d.%m.%Y"),
+    "yes": Type("boolean"),
+}
+
+
+def test_texts_are_read_as_what_they_say():
+    found = texts.read(TEXTS.lazy(), TYPES, missing=["", "n/a"]).collect()
+    assert found["dollars"].to_list() == [1234.5, -3, None, 1000]
+    assert found["euros"].to_list() == [1234.5, -3.2, None, 7]
+    assert found["day"].to_list() == [date(2021, 12, 31), None, date(2020, 2, 1), None]
+    assert found["yes"].to_list() == [True, False, True, False]
+
+
+def test_a_value_that_cannot_be_read_is_counted_and_never_guessed():
+    types = TYPES | {"euros": Type("number"), "yes": Type("integer")}
+    assert texts.unreadable(TEXTS.lazy(), types, missing=["", "n/a"]) == {"euros": (2, 1), "yes": (4, 1)}
+    with pytest.raises(pl.exceptions.InvalidOperationError):
+        texts.read(TEXTS.lazy(), types, missing=["", "n/a"]).collect()
+    with pytest.raises(Refused, match=r"types.wings: the table has no such column"):
+        texts.read(TEXTS.lazy(), {"wings": Type("text")}, missing=[])
+    with pytest.raises(Refused, match=r"types.day: kind is one of text, number"):
+        texts.read(TEXTS.lazy(), {"day": Type("days")}, missing=[])
 
 
 def test_a_target_that_does_not_fit_the_task_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def _decided(candidate: Any, sides: dict[Any, pl.DataFrame], kinds: dict[str, st
     assert task.threshold is not None
     if len(candidate.classes_) != 2:
         raise Refused(f"task.threshold is for two classes; {target} has {len(candidate.classes_)}: task.threshold=null")
-    number = task.threshold.replace(".", "", 1).isdigit()
+    number = re.fullmatch(r"[\d.]+(e-?\d+)?", task.threshold)
     if not number and ("validation",) not in sides:
         raise Refused(f"task.threshold={task.threshold} is chosen on validation rows: give them split.validation=0.15")
     rows = sides[("train",) if number else ("validation",)]
