@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +57,47 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
     return _delimited(path, local, head, target)
 
 
+def ragged(source: dict[str, Any]) -> str:
+    """Where the delimited text of `source` has a row longer than its header, in words; nothing where it has none."""
+    file = Path(str(source["source"]))
+    if not source["_target_"].endswith("_csv") or not file.is_file():
+        return ""
+    with file.open(encoding=source.get("encoding", "utf-8"), newline="", errors="replace") as stream:
+        rows = csv.reader(islice(stream, source.get("skip_lines", 0), None), delimiter=source.get("separator", ","))
+        wanted = len(next(rows, []))
+        for row in rows:
+            if len(row) > wanted:
+                line = rows.line_num + source.get("skip_lines", 0)
+                return f"line {line:,} has {len(row)} fields, and the header {wanted}: mend it, or quote what it holds"
+    return ""
+
+
 def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -> dict[str, Any]:
     """The source of a delimited text: every column as text, for `types` to say how each is read."""
     encoding = _encoding(local) if local and not head.startswith(COMPRESSED) else "utf-8"
     try:
         if encoding == "utf-8":
-            lines = pl.scan_lines(path).head(200).collect().to_series().to_list()
+            lines = pl.scan_lines(path).head(200).collect().to_series().fill_null("").to_list()
         else:
             lines = head.decode(encoding, errors="ignore").splitlines()[:200]
     except (OSError, pl.exceptions.PolarsError) as error:
         raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    lines = [line for line in lines if line and line.strip()]
     if any("\0" in line for line in lines):
         raise Refused(f"{path} is no text: export it to CSV, Parquet or Excel first")
-    fields = {sign: [len(row) for row in csv.reader(lines, delimiter=sign)] for sign in ",;\t|"}
-    alike = {sign: (max(set(counts), key=counts.count), counts) for sign, counts in fields.items() if counts}
-    rated = {sign: (most > 1) * counts.count(most) / len(counts) for sign, (most, counts) in alike.items()}
-    separator = max(rated, key=lambda sign: (rated[sign], alike[sign][0]), default=",")
+    rows = {sign: [row for row in csv.reader(lines, delimiter=sign)] for sign in ",;\t|"}
+    counts = {sign: [len(row) for row in each if row] for sign, each in rows.items()}
+    most = {sign: max(set(each), key=each.count, default=0) for sign, each in counts.items()}
+    rated = {sign: (most[sign] > 1) * each.count(most[sign]) / max(1, len(each)) for sign, each in counts.items()}
+    separator = max(rated, key=lambda sign: (rated[sign], most[sign]))
     section: dict[str, Any] = {"_target_": "polars.scan_csv", "source": path}
     if encoding != "utf-8":
         section |= {"_target_": "polars.read_csv", "encoding": encoding}
     if separator != ",":
         section["separator"] = separator
-    if target and re.fullmatch(r"column_\d+", target) and target not in next(csv.reader(lines, delimiter=separator)):
+    first = next((at for at, row in enumerate(rows[separator]) if len(row) == most[separator]), 0)
+    if 0 < first <= 20 and len(rows[separator]) == len(lines) and most[separator] > 1:
+        section["skip_lines"] = first  # a title above the header
+    if target and re.fullmatch(r"column_\d+", target) and target not in (rows[separator] or [[]])[first]:
         section["has_header"] = False
     return section | {"infer_schema": False}
 

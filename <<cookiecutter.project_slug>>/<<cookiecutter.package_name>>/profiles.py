@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from .errors import Refused
@@ -225,6 +226,11 @@ def task(values: pl.Series) -> str:
     if not number and values.dtype != pl.Boolean and not values.dtype == pl.String:
         raise Refused(f"target={name} holds {values.dtype}: a target is a number, a truth value or text")
     if different == 2:
+        rarer, few = min(classes(known).items(), key=lambda each: each[1])
+        if few < 5:
+            raise Refused(
+                f"target={name}: {few} of {rows:,} rows are {rarer}: too few to learn from and to be tested on"
+            )
         return "binary"
     whole = not values.dtype.is_float() or bool((known == known.floor()).all())
     if number and not (whole and different <= FEW // 2 and rows >= 5 * different):
@@ -261,7 +267,7 @@ def assign_roles(columns: list[Column], sample: pl.DataFrame, *, rows: int) -> N
             column.role, column.reason = "drop", "the same in every row"
         elif column.sensitive and column.text:
             column.role, column.reason = "drop", "personal"
-        elif unique and ROW_NUMBERS.search(name) and (column.number or column.text):
+        elif unique and ROW_NUMBERS.search(name) and (counts or column.text):
             column.role, column.reason = "drop", "a row number"
         elif unique and not column.dtype.is_float() and (IDS.search(name) or counts or (column.text and words < 1.5)):
             column.role, column.reason = ("drop" if keyed else "key"), "different in every row"
@@ -341,19 +347,22 @@ def holds(column: Column) -> str:
 
 def twins(columns: list[Column], sample: pl.DataFrame) -> None:
     """Drops features that are (almost) the same as an earlier one: the same values, or a number in another unit."""
-    seen: dict[Any, str] = {}
-    numbers: dict[str, pl.Series] = {}
-    for column in columns:
-        if column.role != "feature" or column.distinct < 2:
-            continue
-        values = sample[column.name]
-        mark = tuple(values.cast(pl.String).rank("dense").head(2000).to_list()) if column.distinct > 2 else column.name
-        same = seen.setdefault(mark, column.name)
-        if same == column.name and column.number and column.distinct > FEW:
-            same = next((other for other, each in numbers.items() if _in_step(each, values)), column.name)
-            numbers[column.name] = values
-        if same != column.name:
-            column.role, column.reason = "drop", f"says the same as {same}"
+    features = [column for column in columns if column.role == "feature" and column.distinct > 2]
+    seen: dict[Any, Column] = {}
+    for column in features:
+        mark = tuple(sample[column.name].head(2000).cast(pl.String).rank("dense").to_list())
+        _same(seen.setdefault(mark, column), column)
+    numbers = [column for column in features if column.role == "feature" and column.number and column.distinct > FEW]
+    if len(numbers) < 2:
+        return
+    values = sample.head(5000).select(pl.col(column.name).cast(pl.Float64) for column in numbers).to_numpy()
+    values = np.where(np.isfinite(values), values, np.nan)
+    with np.errstate(all="ignore"):
+        scaled = np.nan_to_num((values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0))
+    alike = np.abs(scaled.T @ scaled) / len(scaled) > 0.99999 * (1 - np.isnan(values).mean(axis=0))
+    for later, earlier in np.argwhere(np.tril(alike, -1)):
+        if numbers[earlier].role == "feature" and abs(numbers[earlier].missing - numbers[later].missing) < 0.01:
+            _same(numbers[earlier], numbers[later])
 
 
 def expectations(
@@ -417,11 +426,9 @@ def _words(values: pl.Series) -> float:
     )
 
 
-def _in_step(one: pl.Series, other: pl.Series) -> bool:
-    both = pl.DataFrame({"one": one, "other": other}).drop_nulls()
-    if len(both) < 0.99 * max(len(one) - one.null_count(), len(other) - other.null_count()) or len(both) < 10:
-        return False
-    return abs(both.select(pl.corr("one", "other")).item() or 0) > 0.99999
+def _same(earlier: Column, later: Column) -> None:
+    if earlier is not later and later.role == "feature":
+        later.role, later.reason = "drop", f"says the same as {earlier.name}"
 
 
 def _rounded(value: float, towards: int) -> float:

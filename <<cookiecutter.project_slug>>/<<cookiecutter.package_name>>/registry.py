@@ -15,6 +15,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
+from .errors import Refused
+
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
 TYPES = {"number": DataType.double, "boolean": DataType.boolean, "date": DataType.datetime}  # of all others: string
 
@@ -59,7 +61,10 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
     """The scikit-learn model in a folder or at a `models:/` address, and the kinds of the columns that it takes."""
     import mlflow.sklearn
 
-    signature = mlflow.models.get_model_info(str(address)).signature
+    try:
+        signature = mlflow.models.get_model_info(str(address)).signature
+    except (MlflowException, OSError) as error:
+        raise Refused(f"{address} cannot be loaded, its files may be gone: {' '.join(str(error).split())}") from error
     kinds = {type_: kind for kind, type_ in TYPES.items()}
     return mlflow.sklearn.load_model(str(address)), {
         column.name: kinds.get(column.type, "text") for column in signature.inputs
@@ -75,9 +80,9 @@ def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, st
     assert active is not None
     experiment = active.info.experiment_id
     found = client.search_logged_models([experiment], filter_string=f"tags.`stage.key` = '{key}'")
-    ready = [model.model_id for model in found if model.status == "READY"]
-    if ready:
-        return ready[0]
+    for model in found:
+        if model.status == "READY" and client.list_logged_model_artifacts(model.model_id):  # files can be deleted
+            return model.model_id
     made = client.create_logged_model(
         experiment, name, source_run_id=active.info.run_id, tags={"stage.key": key}, params=params, model_type=kind
     )

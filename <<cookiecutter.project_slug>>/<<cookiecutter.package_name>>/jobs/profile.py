@@ -45,14 +45,20 @@ def profile(
     if file.exists() and not force:
         raise Refused(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
     source = formats.guess(path, query=query, target=target)
-    with sources.reading():
-        table = bound(source, name="source")().lazy()
-        rows = table.select(pl.len()).collect(engine="streaming").item()
-        raw = table.gather_every(max(1, rows // SAMPLE)).collect(engine="streaming")
+    try:
+        with sources.reading():
+            table = bound(source, name="source")().lazy()
+            rows = table.select(pl.len()).collect(engine="streaming").item()
+            raw = table.gather_every(max(1, rows // SAMPLE)).collect(engine="streaming")
+    except Refused as error:
+        where = formats.ragged(source)
+        raise (Refused(f"{path}: {where}") if where else error) from error.__cause__
     if not rows:
         raise Refused(f"{path} has no rows")
     if target is not None and target not in raw.columns:
         raise Refused(_no_target(target, raw.columns, source))
+    if "split" in raw.columns:
+        raise Refused(f"{path} has a column split, which is the name of the one that this project adds: rename it")
     missing, types, personal = profiles.read(
         raw,
         target=target,
@@ -78,10 +84,7 @@ def profile(
         profiles.drop_leaks(columns, told, threshold=leakage.threshold, target=target)
     profiles.twins(columns, sample)
     if not [column for column in columns if column.role in ("feature", "time")]:
-        reasons = "; ".join(
-            f"{each.name} {each.reason or each.role}" for each in columns[:SHOWN] if each.role != "target"
-        )
-        raise Refused(f"no column is left to predict {target} from: {reasons}")
+        raise Refused(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
     classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
     defaults, task, split = profiles.settings(columns, kind, classes, rows=rows)
     expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
@@ -113,6 +116,9 @@ def profile(
         scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
         texts={"profile.html": page, f"{name}.yaml.txt": written},
         tags={"data": name},
+        notes=[
+            f"the header names a column twice: the second is {each}" for each in raw.columns if "_duplicated_" in each
+        ],
     )
 
 
@@ -123,10 +129,14 @@ def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
     if source["_target_"].endswith("_csv") and any(
         re.fullmatch(r"[-+]?\d+([.,]\d+)?(_duplicated_\d+)?", each) for each in names
     ):
-        hint = f"; its first line looks like data: name the target column_1 to column_{len(names)}"
+        hint = f"; its first line looks like data: name the target column_0 to column_{len(names) - 1}"
         return f"target={target}: the table has no such column{hint}"
     shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     return f"target={target}: the table has no such column; it has {shown}{hint}"
+
+
+def _reasons(columns: list[profiles.Column]) -> str:
+    return "; ".join(f"{each.name} is {each.reason or each.role}" for each in columns[:SHOWN] if each.role != "target")
 
 
 def _written(value: Any, path: str, stated: str) -> Any:

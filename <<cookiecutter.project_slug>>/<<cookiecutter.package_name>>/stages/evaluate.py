@@ -141,7 +141,10 @@ def compare(
         }
     record = json.loads(champion.tags["trained"])
     assert columns.target is not None
-    model, wanted = registry.load(champion.uri)
+    try:
+        model, wanted = registry.load(champion.uri)
+    except Refused as error:
+        return {"hindrance": f"the champion, version {champion.version}, stays: {error}"}
     if record["target"] != columns.target:
         return {
             "hindrance": f"the champion, version {champion.version}, predicts {record['target']}, not "
