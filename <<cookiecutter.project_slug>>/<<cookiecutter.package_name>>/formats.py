@@ -115,4 +115,4 @@ def _encoding(file: Path) -> str:
             found = charset_normalizer.from_bytes(stream.read(2**20)).best()
     if found is None:
         raise Refused(f"{file} is no text that can be read: export it as UTF-8")
-    return found.encoding
+    return "cp1252" if "cp1252" in found.could_be_from_charset else found.encoding  # Western Windows, for what is alike

@@ -41,22 +41,27 @@ def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[st
 
 
 def twins(table: pl.LazyFrame, *, names: list[str]) -> float:
-    """The share of the test rows that equal a training row in all columns `names`; 0 where that may be chance.
-
-    Chance: no column holds values that hardly repeat, or so few different ones stand in all of them that rows meet.
-    """
+    """The share of the test rows that equal a training row in all columns `names`; 0 where that may be chance."""
     sides = table.filter(pl.col("split").is_in(["train", "test"]))
     marks = sides.select("split", mark=pl.struct(names).hash()).collect(engine="streaming")  # within one process only
     train, test = (marks.filter(split=side)["mark"] for side in ("train", "test"))
     share = float(np.mean(test.is_in(train.unique().implode()).to_numpy()))
-    if share < TWINS:
-        return 0.0
-    meet, most = 1.0, 0  # the probability that two rows are equal, were the columns independent; the most of values
+    return share if share >= TWINS and not by_chance(sides, names=names) else 0.0
+
+
+def by_chance(table: pl.LazyFrame, *, names: list[str]) -> bool:
+    """Whether rows of `table` may well be equal in all columns `names` by chance.
+
+    They may where no column holds values that hardly repeat, or where so few different ones stand in all of them that
+    rows would meet, were the columns independent.
+    """
+    meet, most, rows = 1.0, 0, 1.0
     for name in names:
-        counts = sides.group_by(name).len().collect(engine="streaming")["len"].cast(pl.Float64)
-        meet *= float(((counts / counts.sum()) ** 2).sum())
+        counts = table.group_by(name).len().collect(engine="streaming")["len"].cast(pl.Float64)
+        rows = float(counts.sum())
+        meet *= float(((counts / rows) ** 2).sum())
         most = max(most, len(counts))
-    return share if len(train) * meet < 0.02 and most > 0.1 * len(marks) else 0.0
+    return rows * meet > 0.02 or most < 0.1 * rows
 
 
 def straddling(table: pl.LazyFrame, *, group: list[str]) -> tuple[int, int]:

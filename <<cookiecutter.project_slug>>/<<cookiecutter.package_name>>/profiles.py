@@ -64,6 +64,7 @@ PERSONAL_VALUES = (  # of most values, as the table writes them
     r"^[A-Z]{2}\d{2} ?([A-Z0-9]{4} ?){2,7}[A-Z0-9]{1,4}$",  # IBAN
     r"^(\d{4}[ -]?){3}\d{1,7}$",  # payment card
 )
+ROW_NUMBER = "a row number"
 YES = ("yes", "y", "true", "t", "1", "positive")
 FEW = 20  # up to so many different whole numbers are classes, and so many texts a closed set
 
@@ -79,7 +80,7 @@ class Column:
     role: str = "feature"  # target, key, group, time, drop or feature
     reason: str = ""
     sensitive: bool = False
-    tells: float | None = None  # how much of the target it tells alone, from 0 to 1
+    association: float | None = None  # with the target, from 0 to 1
 
     @property
     def number(self) -> bool:
@@ -143,7 +144,8 @@ def _is_code(texts: pl.Series) -> bool:
 
 def _personal(name: str, texts: pl.Series, rows: int) -> bool:
     """Whether a column of this name, with the different `texts`, seems to say who somebody is or how to reach them."""
-    if PERSONAL_NAMES.search(name) and len(texts) > min(FEW, rows / 2):
+    words = re.sub(r"[\W_]+|(?<=[a-z])(?=[A-Z])", "_", name).strip("_")
+    if PERSONAL_NAMES.search(words) and len(texts) > min(FEW, rows / 2):
         return True
     known = texts.head(1000)
     shares = [known.str.contains(pattern).to_numpy().mean() if len(known) else 0 for pattern in PERSONAL_VALUES]
@@ -188,11 +190,34 @@ def classes(values: pl.Series) -> dict[Any, int]:
 
 
 def drop_leaks(columns: list[Column], told: dict[str, float], *, threshold: float, target: str) -> None:
-    """Notes what each column tells of the target, and drops those that tell `threshold` or more."""
+    """Drops features that alone tell `threshold` or more of the `target`."""
     for column in columns:
-        column.tells = told.get(column.name)
-        if column.role == "feature" and column.tells is not None and column.tells >= threshold:
-            column.role, column.reason = "drop", f"alone tells {column.tells:.3f} of {target}: leakage?"
+        if column.role == "feature" and told.get(column.name, 0) >= threshold:
+            column.role, column.reason = "drop", f"alone tells {told[column.name]:.3f} of {target}: leakage?"
+
+
+def associate(columns: list[Column], sample: pl.DataFrame, *, target: str) -> None:
+    """Notes how strongly each feature goes with the target: Cramér's V, bias-corrected, numbers and dates in ten bins.
+
+    Source: Bergsma, A bias-correction for Cramér's V and Tschuprow's T, 2013
+    """
+    rows = sample.filter(pl.col(target).is_not_null())
+    wanted = _bins(rows[target])
+    for column in columns:
+        if column.role in ("target", "key") or column.dtype.is_nested() or column.distinct < 1:
+            continue
+        given = _bins(rows[column.name])
+        counts = np.zeros((given.max() + 1, wanted.max() + 1))
+        np.add.at(counts, (given, wanted), 1)
+        total, size = counts.sum(), (counts.shape[0] - 1, counts.shape[1] - 1)
+        if min(size) < 1 or total < 3:
+            column.association = 0.0
+            continue
+        expected = counts.sum(axis=1, keepdims=True) @ counts.sum(axis=0, keepdims=True) / total
+        spread = ((counts - expected) ** 2 / np.maximum(expected, 1e-300)).sum() / total
+        least = min(each - each**2 / (total - 1) for each in size)
+        fixed = max(0.0, spread - size[0] * size[1] / (total - 1))
+        column.association = float(min(1.0, np.sqrt(fixed / least))) if least > 0 else 0.0
 
 
 def facts(columns: list[Column], table: pl.LazyFrame) -> dict[str, dict[str, Any]]:
@@ -268,7 +293,7 @@ def assign_roles(columns: list[Column], sample: pl.DataFrame, *, rows: int) -> N
         elif column.sensitive and column.text:
             column.role, column.reason = "drop", "personal"
         elif unique and ROW_NUMBERS.search(name) and (counts or column.text):
-            column.role, column.reason = "drop", "a row number"
+            column.role, column.reason = "drop", ROW_NUMBER
         elif unique and not column.dtype.is_float() and (IDS.search(name) or counts or (column.text and words < 1.5)):
             column.role, column.reason = ("drop" if keyed else "key"), "different in every row"
             keyed = True
@@ -293,7 +318,7 @@ def settings(
     task: dict[str, tuple[Any, str]] = {}
     split: dict[str, tuple[Any, str]] = {}
     work = rows * features * max(1, len(counts) - 1)
-    if kind and work > 1_000_000:
+    if kind and work > 300_000:
         fits = ("boosting", "large for stacking") if len(counts) <= 10 else ("forest", "many classes")
         defaults["override /model"] = fits
     if any(column.role == "time" for column in columns):
@@ -365,6 +390,22 @@ def twins(columns: list[Column], sample: pl.DataFrame) -> None:
             _same(numbers[earlier], numbers[later])
 
 
+def settle_key(columns: list[Column], *, repeated: float, by_chance: bool) -> None:
+    """Decides whether a row's key or its content says on which side of the split it stands.
+
+    `repeated`: the share of rows that equal others in all that counts. Where that is chance, a key or a mere row number
+    keeps them apart; where it is not, their content keeps them together.
+    """
+    if repeated < 0.05:
+        return
+    keys = [column for column in columns if column.role == "key"]
+    numbers = [column for column in columns if column.reason == ROW_NUMBER]
+    if by_chance and not keys and numbers:
+        numbers[0].role, numbers[0].reason = "key", f"{ROW_NUMBER}; {repeated:.0%} of the rows are alike but for it"
+    for column in keys if not by_chance else []:
+        column.role, column.reason = "drop", f"no key: {repeated:.0%} of the rows are repeated but for it"
+
+
 def expectations(
     columns: list[Column], facts: dict[str, dict[str, Any]], *, rows: int, most: int = 150
 ) -> list[dict[str, Any]]:
@@ -415,6 +456,18 @@ def _find_time(columns: list[Column], sample: pl.DataFrame) -> None:
         if column.missing == 0 and column.distinct > 10 and (values.is_sorted() or values.is_sorted(descending=True)):
             column.role, column.reason = "time", "the rows are sorted by it"
             return
+
+
+def _bins(values: pl.Series, most: int = 10) -> np.ndarray:
+    """`values` as the numbers of at most `most` bins: of like size, or the frequent values and one for the rest."""
+    if values.n_unique() > most and (values.dtype.is_numeric() or values.dtype.is_temporal()):
+        numbers = values.to_physical().cast(pl.Float64).fill_nan(None)
+        ends = np.unique(np.quantile(numbers.drop_nulls().to_numpy(), np.linspace(0, 1, most)[1:-1]))
+        return np.searchsorted(ends, numbers.fill_null(float("inf")).to_numpy(), side="right")
+    texts = values.cast(pl.String).fill_null("")
+    frequent = texts.value_counts(sort=True)[values.name].head(most - 1).to_list()
+    numbered = texts.replace_strict({text: at for at, text in enumerate(frequent)}, default=len(frequent))
+    return np.unique(numbered.cast(pl.Int64).to_numpy(), return_inverse=True)[1]
 
 
 def _words(values: pl.Series) -> float:

@@ -44,8 +44,8 @@ def assign(
 ) -> pl.LazyFrame:
     """`table` with the column `split`: "test", "validation" or "train"; by `time` with a `gap` also "gap".
 
-    By `hash`, a row's side follows from its own key (no key: the whole row) and the seed alone: it stays as the table
-    grows; by `group`, from the group's. By `stratified`, the rows of each class are put in the order of that hash and
+    By `hash`, a row's side follows from its identity and the seed alone: it stays as the table grows; by `group`, from
+    the group's. By `stratified`, the rows of each class are put in the order of that hash and
     cut by the shares. By `time`, the rows are cut at `cuts`, see times. Raises Refused for columns that are not as the
     rule needs them.
     """
@@ -55,7 +55,7 @@ def assign(
         return _timed(table, columns, cuts or list(times(table, shares=shares, columns=columns)), gap)
     if by == "group" and not columns.group:
         raise Refused("split=group needs columns.group: the columns that say which rows belong together")
-    place = position(table, key=columns.group if by == "group" else columns.key, seed=seed)
+    place = position(table, key=columns.group if by == "group" else identity(table, columns), seed=seed)
     if by == "stratified":
         _refuse_numbers(table, columns.target)
         place = place.with_columns(
@@ -79,6 +79,11 @@ def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) ->
     return when[min(int(len(when) * first), len(when) - 1)], when[int(len(when) * second)]
 
 
+def identity(table: pl.LazyFrame, columns: Columns) -> list[str]:
+    """The columns that tell a row from others: the key, or else all that are not dropped."""
+    return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
+
+
 def record(
     columns: list[str],
     *,
@@ -91,14 +96,14 @@ def record(
 ) -> dict:
     """What a later run needs to tell which rows of a table with these `columns` a model was trained on."""
     known: dict[str, Any] = {"by": by, "shares": shares, "target": roles.target, "seed": seed, "gap": gap, "cuts": cuts}
-    known |= {"key": roles.key, "group": roles.group, "time": roles.time}
+    known |= {"key": roles.key, "group": roles.group, "time": roles.time, "drop": roles.drop}
     whole = not roles.key and by in ("hash", "stratified")
-    return known | {"columns": _mark(columns) if whole else ""}
+    return known | {"columns": _mark(columns, roles.drop) if whole else ""}
 
 
 def knows(record: dict, columns: list[str]) -> bool:
     """Whether `record` tells the sides of the rows of a table with these `columns`."""
-    return not record["columns"] or record["columns"] == _mark(columns)
+    return not record["columns"] or record["columns"] == _mark(columns, record["drop"])
 
 
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
@@ -118,8 +123,9 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     return table.map_batches(hashed, schema={**schema, "split": pl.Float64}, streamable=True)
 
 
-def _mark(columns: list[str]) -> str:
-    return blake2b("\x1f".join(columns).encode(), digest_size=16).hexdigest()
+def _mark(columns: list[str], drop: list[str]) -> str:
+    kept = [name for name in columns if name not in drop]
+    return blake2b("\x1f".join(kept).encode(), digest_size=16).hexdigest()
 
 
 def _canonical(values: pl.Series) -> pl.Series:

@@ -109,7 +109,7 @@ def test_a_task_and_a_dataset_may_bring_a_model_and_the_command_line_decides():
 
 def test_a_platform_and_an_experiment_decide_over_the_main_file():
     assert resolve("platform=ci").reuse is False and resolve().reuse is True
-    assert resolve("experiment=stronger").model["max_iter"] == 300
+    assert resolve("experiment=stronger").model["max_iter"] == 1000
 
 
 BROKEN = {

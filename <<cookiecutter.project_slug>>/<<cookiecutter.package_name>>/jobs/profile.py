@@ -81,8 +81,12 @@ def profile(
     if target is not None and kind is not None:
         asked = [column.name for column in columns if column.role in ("feature", "time")]
         told = leaks.tell_all(sample, target=target, kind=kind, names=asked)
+        profiles.associate(columns, sample, target=target)
         profiles.drop_leaks(columns, told, threshold=leakage.threshold, target=target)
     profiles.twins(columns, sample)
+    counting = [column.name for column in columns if column.role in ("feature", "time", "target")]
+    repeated = float(sample.select(counting).is_duplicated().to_numpy().mean())
+    profiles.settle_key(columns, repeated=repeated, by_chance=leaks.by_chance(sample.lazy(), names=counting))
     if not [column for column in columns if column.role in ("feature", "time")]:
         raise Refused(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
     classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
@@ -111,7 +115,7 @@ def profile(
         rows=[_shown(column, sample) for column in columns],
     )
     return Outcome(
-        f"{_terminal(columns)}\n\nwrote {file.relative_to(ROOT)}: read it, change what you know better, then\n"
+        f"{_terminal(columns)}\n\nwrote conf/data/{file.name}: read it, change what you know better, then\n"
         f"  uv run mlflow run . --env-manager local -P data={name}",
         scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
         texts={"profile.html": page, f"{name}.yaml.txt": written},
@@ -151,7 +155,7 @@ def _written(value: Any, path: str, stated: str) -> Any:
 
 def _shown(column: profiles.Column, sample: pl.DataFrame) -> dict[str, Any]:
     """What the page says of a column; of a sensitive one no values."""
-    drawn = [] if column.sensitive else profiles.bars(sample[column.name])
+    drawn = [] if column.sensitive or column.role == "key" else profiles.bars(sample[column.name])
     return {**vars(column), "holds": profiles.holds(column), "bars": drawn}
 
 
@@ -161,7 +165,7 @@ def _terminal(columns: list[profiles.Column]) -> str:
     for column in columns[:SHOWN]:
         label = column.name if len(column.name) <= 28 else column.name[:27] + "…"
         becomes = column.role + (", sensitive" if column.sensitive else "")
-        why = column.reason or (f"tells {column.tells:.2f}" if column.tells and column.tells > 0.1 else "")
+        why = column.reason or (f"association {column.association:.2f}" if column.association else "")
         held = f"{profiles.holds(column)}, {datasets.seen(column)}"
         lines.append(f"  {label:<28}  {becomes:<15}  {held:<44}  {why}".rstrip())
     if len(columns) > SHOWN:

@@ -160,10 +160,10 @@ def compare(
     whole = table.drop("split")
     if not splits.knows(record, whole.columns):
         return {
-            "hindrance": f"the champion, version {champion.version}, was split by whole rows of a table with other "
+            "hindrance": f"the champion, version {champion.version}, was split by all columns of a table with other "
             "columns: which rows it knows cannot be told without columns.key"
         }
-    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "target")})
+    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
     sides = splits.assign(
         whole.lazy(), columns=roles, **{name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
     )

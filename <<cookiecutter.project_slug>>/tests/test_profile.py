@@ -1,0 +1,250 @@
+import random
+import shutil
+import zipfile
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from << cookiecutter.package_name >> import config
+from << cookiecutter.package_name >>.jobs import profile
+
+ROWS = 600
+WORDS = [
+    "please",
+    "the",
+    "service",
+    "billing",
+    "slow",
+    "broken",
+    "great",
+    "thanks",
+    "call",
+    "app",
+    "love",
+    "refund",
+    "waiting",
+]
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    """A copy of conf/ to write to."""
+    shutil.copytree(config.CONF, tmp_path / "conf")
+    for module in (config, profile):
+        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
+    return tmp_path / "conf/data"
+
+
+def customers() -> pl.DataFrame:
+    """The table that people come with: all is text, nothing is clean, one column gives the answer away."""
+    draw = random.Random(1)
+    rows = []
+    for number in range(ROWS):
+        tenure = draw.randint(0, 60)
+        left = draw.random() < (0.4 if tenure < 12 else 0.04)
+        rows.append(
+            {
+                "customer_id": f"C-{number:05}",
+                "full name": f"Ann{number} Planted",
+                "mail": f"planted{number}@example.org",
+                "since": (date(2019, 1, 1) + timedelta(days=draw.randint(0, 1500))).strftime("%d.%m.%Y"),
+                "revenue": f"$ {draw.uniform(5, 9000):,.2f}",
+                "age": draw.choice(["NA", "n/a", "-", "", "?"]) if draw.random() < 0.1 else str(draw.randint(18, 90)),
+                "plan": draw.choice(["Basic", "Pro", "Pro ", "Enterprise"]),
+                "tenure": str(tenure),
+                "tenure_years": f"{tenure / 12:.6f}",
+                "paperless": draw.choice(["Yes", "No"]),
+                "comment": " ".join(draw.choices(WORDS, k=draw.randint(5, 12))),
+                "exit_reason": "moved" if left else "",
+                "region": "north",
+                "fax": "",
+                "churned": "Yes" if left else "No",
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture
+def table(outputs):
+    customers().write_csv(outputs / "customers.csv")
+    return str(outputs / "customers.csv")
+
+
+def test_two_commands_make_a_model_of_a_table_that_nobody_has_described(do, conf, table):
+    code, printed = do("profile", f"path={table}", "target=churned")
+    assert code == 0, printed
+    assert "uv run mlflow run . --env-manager local -P data=customers" in printed
+    written = yaml.safe_load((conf / "customers.yaml").read_text())
+    assert {"/task": "binary"} in written["defaults"]
+    assert written["columns"] == {
+        "target": "churned",
+        "key": ["customer_id"],
+        "drop": ["full name", "mail", "tenure_years", "exit_reason", "region", "fax"],
+        "sensitive": ["full name", "mail"],
+    }
+    assert written["types"]["since"] == {"kind": "date", "format": "%d.%m.%Y"}
+    assert written["types"]["revenue"]["kind"] == "number" and written["types"]["age"]["kind"] == "integer"
+    assert {"NA", "n/a", "-", "?"} <= set(written["missing"]) and written["task"]["positive"] == "Yes"
+    assert "exit_reason # alone tells 1.000 of churned: leakage?" in (conf / "customers.yaml").read_text()
+
+    code, printed = do("data=customers", "model=logistic", "evaluation.importance_repeats=0")
+    assert code == 0 and "customers version 1 is champion" in printed, printed
+
+    again = do("profile", f"path={table}", "target=churned")
+    assert (
+        again[0] == 1 and "conf/data/customers.yaml is there already: name=... writes another, force=true" in again[1]
+    )
+    assert do("profile", f"path={table}", "target=churned", "name=mine")[0] == 0 and (conf / "mine.yaml").exists()
+
+
+def leaked(folder: Path, planted: bytes) -> list[str]:
+    """The files below `folder`, those in archives among them, that hold `planted`."""
+    found = []
+    for file in (file for file in folder.rglob("*") if file.is_file()):
+        held = [file.read_bytes()]
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                held += [archive.read(name) for name in archive.namelist()]
+        found += [str(file) for each in held if planted in each]
+    return found
+
+
+def test_values_of_sensitive_columns_stay_in_the_table(do, conf, table, outputs):
+    Path(table).rename(outputs / "source.csv")
+    path = f"path={outputs / 'source.csv'}"
+    printed = do("profile", path, "target=churned", "name=customers")[1]
+    for words in (
+        ["columns.drop=[exit_reason]"],  # the personal columns are features now
+        ['expectations=[{type: expect_column_values_to_match_regex, kwargs: {column: mail, regex: "^x"}}]'],
+        ["types.mail.kind=number"],
+        ["columns.drop=[exit_reason]", "features.text_components=0"],  # scikit-learn refuses
+    ):
+        printed += do("data=customers", "model=logistic", "evaluation.importance_repeats=1", *words)[1]
+    assert "version 1" in printed and "1 of 1 expectations failed" in printed and "600 values are no number" in printed
+    (outputs / "source.csv").unlink()
+    shutil.rmtree(outputs / "outputs/ingest")  # the tables themselves
+    shutil.rmtree(outputs / "outputs/split")
+    assert "planted1" not in printed.lower()
+    assert not leaked(outputs, b"planted1") and not leaked(outputs, b"Ann1 Planted")
+
+
+@pytest.mark.parametrize(
+    "name, text, target, sentence",
+    [
+        ("zero.csv", "", "y", "zero.csv is empty"),
+        ("page.csv", "<!DOCTYPE html><html></html>", "y", "page.csv is a web page, not a table"),
+        ("header.csv", "x,y\n", "y", "header.csv has no rows"),
+        ("ragged.csv", "x,y\n" + "1,a\n" * 20 + "1,a,b\n", "y", "line 22 has 3 fields, and the header 2"),
+        (
+            "same.csv",
+            "x,y\n" + "".join(f"{i % 7},a\n" for i in range(50)),
+            "y",
+            "target=y has the same value in every row",
+        ),
+        ("none.csv", "x,y\n" + "".join(f"{i % 7},\n" for i in range(50)), "y", "target=y is missing in every row"),
+        ("keys.csv", "x,y\n" + "".join(f"{i % 7},k{i}\n" for i in range(50)), "y", "50 different texts in 50 rows"),
+        (
+            "rare.csv",
+            "x,y\n" + "".join(f"{i % 7},{'b' if i == 9 else 'a'}\n" for i in range(50)),
+            "y",
+            "1 of 50 rows are b",
+        ),
+        (
+            "alone.csv",
+            "x,y\n" + "".join(f"1,{'ab'[i % 2]}\n" for i in range(50)),
+            "y",
+            "no column is left to predict y from",
+        ),
+        (
+            "typo.csv",
+            "amount,churned\n1,a\n",
+            "churn",
+            "has no such column; it has amount, churned; did you mean churned?",
+        ),
+        ("bare.csv", "1,a\n2,b\n", "y", "its first line looks like data: name the target column_0 to column_1"),
+        ("gone.csv", None, "y", "gone.csv is not there"),
+        (
+            "split.csv",
+            "split,y\n1,a\n2,b\n",
+            "y",
+            "has a column split, which is the name of the one that this project adds",
+        ),
+    ],
+)
+def test_what_holds_no_table_or_no_target_is_one_sentence(do, conf, outputs, name, text, target, sentence):
+    if text is not None:
+        (outputs / name).write_text(text)
+    code, printed = do("profile", f"path={outputs / name}", f"target={target}")
+    assert code == 1 and sentence in printed and "Traceback" not in printed, printed
+    assert not (conf / f"{name.partition('.')[0]}.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "name, written",
+    [
+        ("semicolon.csv", {"separator": ";"}),
+        ("western.csv", {"separator": ";", "encoding": "cp1252"}),
+        ("sixteen.csv", {"encoding": "utf_16"}),
+        ("title.csv", {"skip_lines": 2}),
+    ],
+)
+def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
+    rows = [
+        f"{i % 9},Zürich {'abc'[i % 3]},{i * 0.37:.2f}".replace(".", ",", 1 if ";" in str(written) else 0)
+        for i in range(90)
+    ]
+    text = "size,town,price\n" + "\n".join(rows)
+    if "separator" in written:
+        cells = [f"{i % 9};Zürich {'abc'[i % 3]};{i * 0.37:.2f}".replace(".", ",") for i in range(90)]
+        text = "size;town;price\n" + "\n".join(cells)
+    if "skip_lines" in written:
+        text = "Prices of the year\n\n" + text
+    (outputs / name).write_text(text, encoding=written.get("encoding", "utf-8"))
+    code, printed = do("profile", f"path={outputs / name}", "target=price")
+    assert code == 0, printed
+    source = yaml.safe_load((conf / f"{name.partition('.')[0]}.yaml").read_text())["source"]
+    assert written.items() <= source.items()
+    code, printed = do("split", f"data={name.partition('.')[0]}")
+    assert code == 0 and "90 rows x 3 columns" in printed, printed
+
+
+def test_names_that_yaml_and_hydra_would_misread_are_kept(do, conf, outputs):
+    names = [
+        "a b",
+        "c.d",
+        'e"f',
+        "g'h",
+        "🐧",
+        "n" * 300,
+        "x: y",
+        "#z",
+        "{k}",
+        "${w}",
+        "[l]",
+        "col,umn",
+        "a=b",
+        "yes",
+        "null",
+    ]
+    draw = random.Random(1)
+    values = {name: [draw.random() for _ in range(200)] for name in names}
+    pl.DataFrame(values | {"y": [draw.choice("pq") for _ in range(200)]}).write_csv(outputs / "odd.csv")
+    assert do("profile", f"path={outputs / 'odd.csv'}", "target=y")[0] == 0
+    code, printed = do("train", "data=odd", "model=logistic")
+    assert code == 0 and "rows x 15 columns" in printed, printed
+
+
+def test_without_a_target_anomalies_are_looked_for(do, conf, table):
+    code, printed = do("profile", f"path={table}", "target=null", "name=odd")
+    assert code == 0, printed
+    code, printed = do("data=odd", "columns.drop=[churned]")
+    assert code == 0 and "are anomalies; there is no target to score them by" in printed and "is champion" in printed
+    code, printed = do("data=odd", "columns.drop=[churned]", "seed=3")
+    assert (
+        "without a target nothing tells whether it is better than version 1" in printed and "is challenger" in printed
+    )
+    code, printed = do("data=odd", "columns.target=churned", "registered_model=labelled", "model=local_outlier")
+    assert code == 0 and "average_precision" in printed, printed
