@@ -84,10 +84,12 @@ def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -
         raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if any("\0" in line for line in lines):
         raise Refused(f"{path} is no text: export it to CSV, Parquet or Excel first")
-    rows = {sign: [row for row in csv.reader(lines, delimiter=sign)] for sign in ",;\t|"}
+    quote = "'" if re.match(r"'[^']*'\W'", next((line for line in lines if line), "")) else '"'
+    rows = {sign: list(csv.reader(lines, delimiter=sign, quotechar=quote)) for sign in ",;\t| "}
     counts = {sign: [len(row) for row in each if row] for sign, each in rows.items()}
     most = {sign: max(set(each), key=each.count, default=0) for sign, each in counts.items()}
     rated = {sign: (most[sign] > 1) * each.count(most[sign]) / max(1, len(each)) for sign, each in counts.items()}
+    rated[" "] *= 0.5  # a space is rather a part of a text
     separator = max(rated, key=lambda sign: (rated[sign], most[sign]))
     section: dict[str, Any] = {"_target_": "polars.scan_csv", "source": path}
     if encoding != "utf-8":
@@ -97,8 +99,13 @@ def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -
     first = next((at for at, row in enumerate(rows[separator]) if len(row) == most[separator]), 0)
     if 0 < first <= 20 and len(rows[separator]) == len(lines) and most[separator] > 1:
         section["skip_lines"] = first  # a title above the header
-    if target and re.fullmatch(r"column_\d+", target) and target not in (rows[separator] or [[]])[first]:
+    if quote != '"':
+        section["quote_char"] = quote
+    header = (rows[separator] or [[]])[first]
+    if target and re.fullmatch(r"column_\d+", target) and target not in header:
         section["has_header"] = False
+    elif any(name != name.strip() for name in header) and len({name.strip() for name in header}) == len(header):
+        section["new_columns"] = [name.strip() for name in header]
     return section | {"infer_schema": False}
 
 

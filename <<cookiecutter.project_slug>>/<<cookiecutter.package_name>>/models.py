@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier, is_outlier_detector, is_regressor
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -32,6 +33,13 @@ from .errors import Refused
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
 NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
 PARTS = {"D": None, "M": 12, "h": 24}  # NumPy's units of time, and after how many of them they begin anew; None: never
+
+
+def blend(members: dict[str, Any], weights: list[float]) -> VotingClassifier | VotingRegressor:
+    """An unfitted model that answers the weighted mean of what its `members` do."""
+    if all(is_classifier(member) for member in members.values()):
+        return VotingClassifier(list(members.items()), voting="soft", weights=weights)
+    return VotingRegressor(list(members.items()), weights=weights)
 
 
 def pipeline(

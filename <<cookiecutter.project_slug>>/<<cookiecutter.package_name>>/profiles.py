@@ -121,7 +121,7 @@ def read(
         if name in private and found[name]["kind"] not in ("date", "datetime"):
             found[name] = {"kind": "text"}
     numbers = [name for name in raw.columns if raw[name].dtype.is_integer() and name != target]
-    private += [name for name in numbers if _personal(name, raw[name].cast(pl.String).unique(), len(raw))]
+    private += [name for name in numbers if _personal(name, raw[name].cast(pl.String).drop_nulls().unique(), len(raw))]
     return sorted(missing), found, private
 
 
@@ -319,7 +319,7 @@ def settings(
     split: dict[str, tuple[Any, str]] = {}
     work = rows * features * max(1, len(counts) - 1)
     if kind and work > 300_000:
-        fits = ("boosting", "large for stacking") if len(counts) <= 10 else ("forest", "many classes")
+        fits = ("boosting", "large for a blend") if len(counts) <= 10 else ("forest", "many classes")
         defaults["override /model"] = fits
     if any(column.role == "time" for column in columns):
         defaults["override /split"] = ("time", "trained on the past, tested on what came after")
