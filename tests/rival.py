@@ -1,4 +1,4 @@
-"""What anybody would try first on a table: histogram gradient boosting over ordinal codes, on the project's own split."""
+"""What anybody would try first: histogram gradient boosting over ordinal codes, on the project's own split."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,9 @@ def newest(outputs: Path, stage: str) -> Path:
 def score(outputs: str, target: str, metric: str, positive: str | None) -> str:
     """JSON: its score by `metric` (roc_auc, accuracy or r2), the project's own, and the rows and features of both."""
     facts = json.loads((newest(Path(outputs), "train") / "outcome.json").read_text())["outcome"]["facts"]
-    ours = json.loads((newest(Path(outputs), "evaluate") / "outcome.json").read_text())["outcome"]["facts"]["test"][metric]
+    ours = json.loads((newest(Path(outputs), "evaluate") / "outcome.json").read_text())["outcome"]["facts"]["test"][
+        metric
+    ]
     table = pl.read_parquet(newest(Path(outputs), "split") / "table.parquet")
     names = list(facts["kinds"])
     texts = [name for name in names if table[name].dtype in (pl.String, pl.Boolean, pl.Null)]

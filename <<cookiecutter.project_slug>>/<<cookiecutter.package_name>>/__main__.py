@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HYDRA_FLAGS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i"}
-QUIET = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody
+DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody, and
+    "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
         caller = caller_folder()
         os.chdir(ROOT)
         load_dotenv(ROOT / ".env", override=False)
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
         return _do(argv, caller)
     except ModuleNotFoundError as error:
         if (error.name or __package__).partition(".")[0] == __package__:

@@ -38,7 +38,7 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
         database = f"sqlite:///{path}"
     if database:
         if not query:
-            raise Refused(f"{path} is a database: say which table by query='SELECT * FROM ...'")
+            raise Refused(f"{path if local else 'path'} is a database: say which table by query='SELECT * FROM ...'")
         connection = {"_target_": "sqlalchemy.create_engine", "url": database}
         return {"_target_": "polars.read_database", "query": query, "connection": connection}
     if (local and local.is_dir()) or head.startswith(b"PAR1") or kind in ("parquet", "pq"):
@@ -59,7 +59,7 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
 
 def ragged(source: dict[str, Any]) -> str:
     """Where the delimited text of `source` has a row longer than its header, in words; nothing where it has none."""
-    file = Path(str(source["source"]))
+    file = Path(str(source.get("source", "")))
     if not source["_target_"].endswith("_csv") or not file.is_file():
         return ""
     with file.open(encoding=source.get("encoding", "utf-8"), newline="", errors="replace") as stream:
@@ -119,7 +119,9 @@ def _encoding(file: Path) -> str:
             return "utf-8"
         except UnicodeDecodeError:
             stream.seek(0)
-            found = charset_normalizer.from_bytes(stream.read(2**20)).best()
+            matches = charset_normalizer.from_bytes(stream.read(2**20))
+    found = matches.best()
     if found is None:
         raise Refused(f"{file} is no text that can be read: export it as UTF-8")
-    return "cp1252" if "cp1252" in found.could_be_from_charset else found.encoding  # Western Windows, for what is alike
+    alike = [match.encoding for match in matches if match.chaos <= found.chaos]
+    return "cp1252" if "cp1252" in alike else found.encoding  # Western Windows, where it is as likely as another

@@ -9,6 +9,7 @@ import polars as pl
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 LEAST = 40  # fewer rows prove nothing
+ROWS = 10_000  # are enough to find a column that gives the target away, and repeated rows
 STEPS = 20  # a column of more different values is no grouping of a number
 TWINS = 0.1  # the share of test rows with a twin among the training rows that is not chance any more
 
@@ -40,13 +41,23 @@ def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[st
     return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
-def twins(table: pl.LazyFrame, *, names: list[str]) -> float:
-    """The share of the test rows that equal a training row in all columns `names`; 0 where that may be chance."""
-    sides = table.filter(pl.col("split").is_in(["train", "test"]))
-    marks = sides.select("split", mark=pl.struct(names).hash()).collect(engine="streaming")  # within one process only
-    train, test = (marks.filter(split=side)["mark"] for side in ("train", "test"))
-    share = float(np.mean(test.is_in(train.unique().implode()).to_numpy()))
-    return share if share >= TWINS and not by_chance(sides, names=names) else 0.0
+def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
+    """At most about `most` of the `rows` rows of `table`, evenly spread, read as a stream."""
+    spread = table.with_row_index("row at").filter(pl.col("row at") % max(1, rows // most) == 0)
+    return spread.drop("row at").collect(engine="streaming")
+
+
+def twins(table: pl.LazyFrame, *, names: list[str], rows: int) -> float:
+    """The share of the `rows` test rows that equal a training row in all columns `names`; 0 where that may be chance."""
+    marked = table.select("split", mark=pl.struct(names).hash())  # of polars' own, within one process
+    asked = sample(marked.filter(split="test"), rows=rows, most=ROWS)["mark"]
+    same = pl.col("mark").is_in(asked.unique().implode())
+    found = (
+        marked.filter((pl.col("split") == "train") & same).select(pl.col("mark").unique()).collect(engine="streaming")
+    )
+    share = float(np.mean(asked.is_in(found["mark"].implode()).to_numpy()))
+    kept = table.filter(pl.col("split").is_in(["train", "test"]))
+    return share if share >= TWINS and not by_chance(kept, names=names) else 0.0
 
 
 def by_chance(table: pl.LazyFrame, *, names: list[str]) -> bool:

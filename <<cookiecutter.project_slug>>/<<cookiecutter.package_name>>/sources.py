@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -56,6 +57,8 @@ def fingerprint(source: dict[str, Any]) -> str | None:
     """A hash of the contents of the files that `source` names; None where what it reads cannot be known beforehand."""
     if source.get("_target_", "").endswith(".sources.bundled"):
         return ""  # the lock's scikit-learn decides what is in it
+    if source.get("_target_", "").endswith(".sources.dvc"):
+        return None  # the path is one of the repository at a revision
     texts = [text for value in source.values() for text in (value if isinstance(value, list) else [value])]
     paths = [Path(text).expanduser() for text in texts if isinstance(text, str) and text]
     files = sorted(file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
@@ -80,5 +83,5 @@ def dvc(path: str, *, read: Callable[[BytesIO], Any], repo: str = ".", rev: str 
 
 
 def _line(error: Exception) -> str:
-    """What an error says in one line, without the query and the address that SQLAlchemy adds to it."""
-    return " ".join(str(error).partition("\n[SQL")[0].split())
+    """What an error says in one line, without the query and the addresses that libraries add to it."""
+    return " ".join(re.split(r"\n\[SQL|\(Background on|Consider setting", str(error))[0].split())[:500]

@@ -115,12 +115,14 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     columns = key or schema.names()
     salt = str(seed).encode()
 
-    def hashed(batch: pl.DataFrame) -> pl.DataFrame:
-        texts = batch.select(pl.concat_str([_canonical(batch[name]) for name in columns], separator="\x1f"))
+    def hashed(keys: pl.Series) -> pl.Series:
+        frame = keys.struct.unnest()
+        texts = frame.select(pl.concat_str([_canonical(frame[name]) for name in columns], separator="\x1f"))
         digests = b"".join(blake2b(text.encode(), digest_size=8, key=salt).digest() for text in texts.to_series())
-        return batch.with_columns(split=pl.Series(np.frombuffer(digests, "<u8") / 2.0**64, dtype=pl.Float64))
+        return pl.Series(np.frombuffer(digests, "<u8") / 2.0**64, dtype=pl.Float64)
 
-    return table.map_batches(hashed, schema={**schema, "split": pl.Float64}, streamable=True)
+    place = pl.struct(columns).map_batches(hashed, return_dtype=pl.Float64, is_elementwise=True)
+    return table.with_columns(split=place)
 
 
 def _mark(columns: list[str], drop: list[str]) -> str:

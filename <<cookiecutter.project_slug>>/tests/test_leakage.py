@@ -63,10 +63,10 @@ def split(table):
 def test_repeated_rows_are_found_and_rows_that_meet_by_chance_are_not():
     names = ["age", "amount", "plan"]
     again = pl.concat([TABLE, TABLE.with_columns(id=pl.col("id") + 1 + ROWS)])
-    assert leakage.twins(split(again), names=names) == pytest.approx(1, abs=0.01)
-    assert leakage.twins(split(TABLE), names=names) == 0
+    assert leakage.twins(split(again), names=names, rows=160) == pytest.approx(1, abs=0.01)
+    assert leakage.twins(split(TABLE), names=names, rows=80) == 0
     few = pl.concat([TABLE.with_columns(amount=1.0, age=pl.col("age") % 3)] * 2).with_row_index("id2")
-    assert leakage.twins(split(few), names=names) == 0
+    assert leakage.twins(split(few), names=names, rows=160) == 0
 
 
 def test_groups_and_times_on_both_sides_are_counted():

