@@ -123,5 +123,5 @@ def _encoding(file: Path) -> str:
     found = matches.best()
     if found is None:
         raise Refused(f"{file} is no text that can be read: export it as UTF-8")
-    alike = [match.encoding for match in matches if match.chaos <= found.chaos]
+    alike = {name for match in matches if match.chaos <= found.chaos for name in match.could_be_from_charset}
     return "cp1252" if "cp1252" in alike else found.encoding  # Western Windows, where it is as likely as another

@@ -48,7 +48,7 @@ def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
 
 
 def twins(table: pl.LazyFrame, *, names: list[str], rows: int) -> float:
-    """The share of the `rows` test rows that equal a training row in all columns `names`; 0 where that may be chance."""
+    """The share of the `rows` test rows that equal a training row in all of `names`; 0 where that may be chance."""
     marked = table.select("split", mark=pl.struct(names).hash())  # of polars' own, within one process
     asked = sample(marked.filter(split="test"), rows=rows, most=ROWS)["mark"]
     same = pl.col("mark").is_in(asked.unique().implode())

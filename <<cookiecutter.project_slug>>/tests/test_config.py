@@ -73,7 +73,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
 @pytest.mark.parametrize(
     "word, sentence",
     [
-        ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has boosting, dummy, forest"),
+        ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has blend, boosting, dummy"),
         ("path=a.csv", "path: there is no such key"),
         ("split.tset=0.3", "split.tset: there is no such key; did you mean test?"),
         ("sed=1", "sed: there is no such key; did you mean seed?"),

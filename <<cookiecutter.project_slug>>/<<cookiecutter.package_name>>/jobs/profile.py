@@ -96,7 +96,7 @@ def profile(
     classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
     defaults, task, split = profiles.settings(columns, kind, classes, rows=rows)
     expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
-    expected = expectations.met(expected, sample.lazy() if len(sample) == rows else typed)
+    expected = expectations.met(expected, sample.lazy())
 
     title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, stated['path'])}"
     written = datasets.text(

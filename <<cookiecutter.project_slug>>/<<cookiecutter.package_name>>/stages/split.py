@@ -77,7 +77,7 @@ def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, 
             )
     if columns.time and "time" not in leakage.allow and (late := leaks.late(table, time=columns.time)):
         found.append(
-            f"{late:,} of {counts['train']:,} training rows are no earlier than the first test row by {columns.time}: take "
-            "split=time; leakage.allow=[time] lets them be"
+            f"{late:,} of {counts['train']:,} training rows are no earlier than the first test row by {columns.time}: "
+            "take split=time; leakage.allow=[time] lets them be"
         )
     return found
