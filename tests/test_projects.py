@@ -172,9 +172,9 @@ def test_another_folder_and_a_git_address(fresh, tmp_path):
 
 def test_a_table_with_awkward_names(fresh):
     rows = "\n".join(f"{i % 7},{'x' if i % 3 else ''},{i % 2}" for i in range(200))
-    (fresh.path / "a=b (1).csv").write_text(f'"Amount, EUR",Größe,null\n{rows}\n')
-    words = {"source.source": "a=b (1).csv", "columns.target": "null", "columns.drop": "[]", "expectations": "[]"}
-    words |= {"task": "classification", "gate.min_scores": "{balanced_accuracy: -1}", "tags.owner": "O'Neil"}
+    (fresh.path / "a=b (1).csv").write_text(f'"Amount, EUR",Größe,nil\n{rows}\n')
+    words = {"source.source": "a=b (1).csv", "columns.target": "nil", "columns.drop": "[]", "expectations": "[]"}
+    words |= {"task": "multiclass", "gate.min_scores": "{balanced_accuracy: -1}", "tags.owner": "O'Neil"}
     done = fresh.mlflow(*(part for key, value in words.items() for part in ("-P", f"{key}={value}")))
     assert done.code == 0 and "200 rows x 3 columns" in done.printed, done.printed
     assert last_run(fresh, "register")["data"]["tags"]["owner"] == "O'Neil"
@@ -280,12 +280,12 @@ def broken(environment, tmp_path_factory) -> Project:
 
 WRONG = [
     (
-        ["model.n_estimator=5"],
+        ["model=forest", "model.n_estimator=5"],
         "model.n_estimator: sklearn.ensemble.RandomForestClassifier has no such argument; did",
     ),
     (["sede=5"], "sede: there is no such key; did you mean seed?"),
     (["seed=soon"], "seed: value 'soon' of type 'str' could not be converted to Integer"),
-    (["model=tree"], "model=tree: conf/model/ has no tree.yaml; it has boosting, dummy, forest, logistic, ridge"),
+    (["model=tree"], "model=tree: conf/model/ has no tree.yaml; it has blend, boosting, dummy, forest"),
     (["source.source=nowhere.csv"], "the source is not there: "),
     (["columns.target=wings"], "columns.target=wings: the table has no such column; it has species, island"),
     (["source.source=empty.csv"], "the source has no rows"),
