@@ -28,8 +28,8 @@ INSTALLED = """
     _cffi_backend _polars_runtime_32 _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
     annotated_types antlr4 antlr4_python3_runtime anyio appnope ast_serialize asttokens attr attrs blinker cachetools
     certifi cffi cfgv charset_normalizer click cloudpickle colorama comm contourpy cryptography cycler databricks
-    databricks_sdk dateutil debugpy distlib docker dotenv executing fastapi fastexcel fastjsonschema filelock flask flask_cors
-    fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core graphql_relay
+    databricks_sdk dateutil debugpy distlib docker dotenv executing fastapi fastexcel fastjsonschema filelock flask
+    flask_cors fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core graphql_relay
     great_expectations gunicorn h11 huey hydra hydra_core identify idna importlib_metadata iniconfig ipykernel
     ipykernel_launcher ipython ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonschema
     jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver librt mako markupsafe marshmallow

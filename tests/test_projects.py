@@ -242,7 +242,11 @@ def test_the_page_of_great_expectations_reads_offline(default):
 
 @pytest.mark.parametrize(
     "data, models",
-    [("penguins", ["forest", "boosting", "logistic", "dummy"]), ("diabetes", ["forest", "boosting", "ridge"])],
+    [
+        ("penguins", ["blend", "forest", "boosting", "logistic", "dummy"]),
+        ("diabetes", ["blend", "forest", "boosting", "ridge"]),
+        ("penguins task=anomaly", ["isolation_forest", "local_outlier"]),
+    ],
 )
 def test_two_processes_give_the_same_to_the_last_bit(fresh, data, models):
     machines = [
@@ -253,7 +257,7 @@ def test_two_processes_give_the_same_to_the_last_bit(fresh, data, models):
         found = []
         for number, machine in enumerate(machines):
             outputs = f"outputs/{model}-{number}"
-            words = [f"data={data}", f"model={model}", f"platform.outputs={outputs}", *QUICK]
+            words = [*f"data={data}".split(), f"model={model}", f"platform.outputs={outputs}", *QUICK]
             done = fresh.python(
                 "evaluate", *words, MLFLOW_TRACKING_URI=f"sqlite:///{fresh.path}/{number}.db", **machine
             )
