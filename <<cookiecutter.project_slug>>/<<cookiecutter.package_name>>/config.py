@@ -179,6 +179,12 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
         raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
     if not config.task.metrics:
         raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
+    for name in config.gate.min_scores:
+        if name not in config.task.metrics:
+            raise Refused(
+                f"gate.min_scores.{name}: task.metrics does not compute it; it has {', '.join(config.task.metrics)} "
+                "(gate.min_scores={} asks for no floor)"
+            )
     counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items()}
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
         if count < 0:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import Refused
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -32,9 +30,6 @@ def verdicts(
     `compared`: candidate's and champion's `metric` on the same rows; None where there is no champion to compare with.
     `hindrance`: why a champion that there is could not be compared, in which case it stays.
     """
-    unknown = [name for name in min_scores if name not in scores]
-    if unknown:
-        raise Refused(f"gate.min_scores names {unknown[0]}, which task.metrics does not compute: {', '.join(scores)}")
     found = []
     if metric is not None and baseline is not None:
         gain = scores[metric] - baseline > min_gain

@@ -202,13 +202,17 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
     if columns:
         print("\n" + " " * 32 + "".join(f"{shown[name]:>12}" for name in columns))
         for metric in evaluated["test"]:
-            print(f"  {metric:<30}" + "".join(f"{evaluated[name][metric]:>12.4f}" for name in columns))
+            print(f"  {metric:<30}" + "".join(f"{_figure(evaluated[name][metric]):>12}" for name in columns))
     if "register" in outcomes:
         registered = outcomes["register"].facts
         gate = f"gate {registered['verdict']}: "
         print("\n" + gate + f"\n{' ' * len(gate)}".join(registered["reasons"]))
         print(f"{registered['name']} version {registered['version']} is {registered['alias']}")
     _notes([*(note for outcome in outcomes.values() for note in outcome.notes), *notes])
+
+
+def _figure(score: float) -> str:
+    return f"{score:.4f}" if abs(score) < 10_000 else f"{score:.4g}"
 
 
 def _notes(notes: list[str]) -> None:

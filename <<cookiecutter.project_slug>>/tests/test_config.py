@@ -20,7 +20,8 @@ def resolve(*words: str) -> config.Config:
 )
 def test_every_option_composes_and_builds(group, option, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
-    resolved = resolve(f"{group}={option}", *([f"task={ONLY[option]}"] if option in ONLY else []))
+    words = [f"task={ONLY[option]}"] if option in ONLY else []
+    resolved = resolve(*words, *(["gate.min_scores={}"] if words or group == "task" else []), f"{group}={option}")
     assert resolved.choices[group] == option
     assert callable(config.bound(resolved.source, name="source"))
     estimator = config.bound(resolved.model, name="model")()
@@ -60,8 +61,8 @@ def test_lists_numbers_and_home_arrive_as_meant():
 
 def test_a_mapping_is_replaced_and_not_merged():
     assert resolve("data=penguins", "gate.min_scores={}").gate.min_scores == {}
-    assert resolve("data=penguins", "gate.min_scores={accuracy: 0.9}").gate.min_scores == {"accuracy": 0.9}
-    assert "balanced_accuracy" in resolve("data=penguins", "gate.min_scores.accuracy=0.9").gate.min_scores
+    assert resolve("data=penguins", "gate.min_scores={f1: 0.9}").gate.min_scores == {"f1": 0.9}
+    assert "balanced_accuracy" in resolve("data=penguins", "gate.min_scores.f1=0.9").gate.min_scores
 
 
 def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
@@ -74,6 +75,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     "word, sentence",
     [
         ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has blend, boosting, dummy"),
+        ("gate.min_scores.r2=1", "gate.min_scores.r2: task.metrics does not compute it; it has roc_auc, "),
         ("path=a.csv", "path: there is no such key"),
         ("split.tset=0.3", "split.tset: there is no such key; did you mean test?"),
         ("sed=1", "sed: there is no such key; did you mean seed?"),
@@ -101,8 +103,9 @@ def test_an_open_section_is_held_to_its_signature():
 
 
 def test_a_task_and_a_dataset_may_bring_a_model_and_the_command_line_decides():
-    assert resolve("task=anomaly").choices["model"] == "isolation_forest"
-    assert resolve("task=anomaly", "model=local_outlier").choices["model"] == "local_outlier"
+    anomaly = ["task=anomaly", "gate.min_scores={}"]
+    assert resolve(*anomaly).choices["model"] == "isolation_forest"
+    assert resolve(*anomaly, "model=local_outlier").choices["model"] == "local_outlier"
     assert resolve("data=digits").choices["model"] == "forest"
     assert resolve("data=digits", "experiment=stronger").choices["model"] == "boosting"
 

@@ -167,20 +167,6 @@ def test_gates(given, passed):
     assert all(verdict.passed for verdict in verdicts(**given)) is passed
 
 
-def test_a_floor_for_a_metric_that_is_not_computed_is_refused():
-    with pytest.raises(Refused, match=r"gate.min_scores names f1"):
-        gates.verdicts(
-            {"accuracy": 1.0},
-            metric="accuracy",
-            baseline=0.5,
-            compared=None,
-            hindrance=None,
-            min_gain=0.0,
-            max_loss=0.0,
-            min_scores={"f1": 0.5},
-        )
-
-
 def test_seeds_set_the_global_generators():
     seeds.plant(3)
     first = np.random.rand()

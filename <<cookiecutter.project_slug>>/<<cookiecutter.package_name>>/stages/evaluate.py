@@ -171,7 +171,8 @@ def compare(
     if len(rows) < min(min_rows, (table["split"] == "test").sum()):
         return {
             "hindrance": f"{len(rows)} rows are test rows of both this model and the champion, version "
-            f"{champion.version}, fewer than evaluation.min_rows={min_rows}: take the champion's seed and split"
+            f"{champion.version}, fewer than evaluation.min_rows={min_rows}: take its split={record['by']} and "
+            f"seed={record['seed']}"
         }
     target = features.target(rows, columns.target, kind=task.kind)
     try:
