@@ -104,8 +104,9 @@ def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -
     header = (rows[separator] or [[]])[first]
     if target and re.fullmatch(r"column_\d+", target) and target not in header:
         section["has_header"] = False
-    elif any(name != name.strip() for name in header) and len({name.strip() for name in header}) == len(header):
-        section["new_columns"] = [name.strip() for name in header]
+    names = [name.strip() or f"unnamed_{at}" for at, name in enumerate(header)]  # pandas' index has no name
+    if names != header and "has_header" not in section and len(set(names)) == len(names):
+        section["new_columns"] = names
     return section | {"infer_schema": False}
 
 

@@ -189,6 +189,7 @@ def test_what_holds_no_table_or_no_target_is_one_sentence(do, conf, outputs, nam
         ("western.csv", {"separator": ";", "encoding": "cp1252"}),
         ("sixteen.csv", {"encoding": "utf_16"}),
         ("title.csv", {"skip_lines": 2}),
+        ("index.csv", {"new_columns": ["unnamed_0", "size", "town", "price"]}),  # as pandas writes its index
     ],
 )
 def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
@@ -200,6 +201,8 @@ def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
     if "separator" in written:
         cells = [f"{i % 9};Zürich {'abc'[i % 3]};{i * 0.37:.2f}".replace(".", ",") for i in range(90)]
         text = "size;town;price\n" + "\n".join(cells)
+    if "new_columns" in written:
+        text = "\n".join(f"{at}, {line}" if at >= 0 else f", {line}" for at, line in enumerate(text.splitlines(), -1))
     if "skip_lines" in written:
         text = "Prices of the year\n\n" + text
     (outputs / name).write_text(text, encoding=written.get("encoding", "utf-8"))
@@ -208,7 +211,7 @@ def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
     source = yaml.safe_load((conf / f"{name.partition('.')[0]}.yaml").read_text())["source"]
     assert written.items() <= source.items()
     code, printed = do("split", f"data={name.partition('.')[0]}")
-    assert code == 0 and "90 rows x 3 columns" in printed, printed
+    assert code == 0 and f"90 rows x {4 if 'new_columns' in written else 3} columns" in printed, printed
 
 
 def test_names_that_yaml_and_hydra_would_misread_are_kept(do, conf, outputs):

@@ -29,7 +29,8 @@ def evaluate(
     """The candidate's scores on its test rows, beside the baseline's and the champion's, and the figures."""
     candidate, kinds = registry.load(store.path("train") / "model")
     table = store.table("split").collect()
-    sides = {side[0]: rows for side, rows in table.partition_by("split", as_dict=True).items() if side[0] != "gap"}
+    known = table if columns.target is None else table.filter(pl.col(columns.target).is_not_null())
+    sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
     frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
     if columns.target is None:
         return _unlabelled(candidate, frames["test"], champion)
