@@ -356,6 +356,8 @@ def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
         labels = ends.cast(pl.Int64).cast(known.dtype) if known.dtype.is_temporal() else ends.round_sig_figs(4)
         names = [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
         names[-1] = str(known.max())
+    elif known.n_unique() == len(known):
+        return []
     else:
         top = known.cast(pl.String).value_counts(sort=True).head(most)
         names, heights = top[values.name].to_list(), top["count"].to_list()

@@ -1,3 +1,4 @@
+import json
 import random
 import shutil
 import zipfile
@@ -98,6 +99,23 @@ def test_two_commands_make_a_model_of_a_table_that_nobody_has_described(do, conf
         again[0] == 1 and "conf/data/customers.yaml is there already: name=... writes another, force=true" in again[1]
     )
     assert do("profile", f"path={table}", "target=churned", "name=mine")[0] == 0 and (conf / "mine.yaml").exists()
+
+
+def test_the_same_table_gives_the_same_model_from_text_and_from_parquet(do, conf, outputs):
+    draw = random.Random(2)
+    table = pl.DataFrame(
+        {"size": [draw.random() for _ in range(200)], "town": [draw.choice(["Bern", None]) for _ in range(200)]}
+    ).with_columns(y=pl.when(pl.col("size") > 0.4).then(pl.lit("p")).otherwise(pl.lit("q")))
+    table.write_csv(outputs / "text.csv")
+    pl.from_pandas(table.to_pandas()).write_parquet(outputs / "binary.parquet")
+    found = []
+    for name in ("text.csv", "binary.parquet"):
+        assert do("profile", f"path={outputs / name}", "target=y", "leakage.threshold=2")[0] == 0
+        code, printed = do("train", f"data={name.partition('.')[0]}", "model=forest", "leakage.threshold=2")
+        assert code == 0, printed
+        records = sorted((outputs / "outputs/train").glob("*/outcome.json"), key=lambda path: path.stat().st_mtime_ns)
+        found.append(json.loads(records[-1].read_text())["outcome"]["facts"]["digest"])
+    assert found[0] == found[1]
 
 
 def leaked(folder: Path, planted: bytes) -> list[str]:
