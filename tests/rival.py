@@ -36,7 +36,8 @@ def score(outputs: str, target: str, metric: str, positive: str | None) -> str:
     model = kind(random_state=0).fit(plain[train.to_numpy()].astype(float), answers[train.to_numpy()])
     rows, known = plain[test.to_numpy()].astype(float), answers[test.to_numpy()]
     if metric == "roc_auc":
-        column = list(model.classes_).index(positive.capitalize() if positive in ("true", "false") else positive)
+        positive = positive.lower() if table[target].dtype == pl.Boolean else positive  # as polars writes it
+        column = list(model.classes_).index(positive)
         theirs = roc_auc_score(known == positive, model.predict_proba(rows)[:, column])
     else:
         theirs = (r2_score if metric == "r2" else accuracy_score)(known, model.predict(rows))

@@ -54,8 +54,8 @@ TABLES = [
     ("palmerpenguins", "data/penguins.csv", "species"),
     ("palmerpenguins", "data/penguins-raw.csv", "Sex"),
     ("sklearn", "datasets/data/iris.csv", "virginica"),
-    ("sklearn", "datasets/data/breast_cancer.csv", "benign"),
-    ("sklearn", "datasets/data/wine_data.csv", "class_2"),
+    ("sklearn", "datasets/data/breast_cancer.csv", "column_30"),
+    ("sklearn", "datasets/data/wine_data.csv", "column_13"),  # the first line is no header
     ("statsmodels", "datasets/anes96/anes96.csv", "vote"),  # tabs, single quotes
     ("statsmodels", "datasets/fair/fair.csv", "affairs"),
     ("statsmodels", "datasets/modechoice/modechoice.csv", "choice"),  # semicolons
@@ -81,7 +81,7 @@ TABLES = [
 @pytest.mark.parametrize(("package", "file", "target"), TABLES, ids=[Path(file).stem for _, file, _ in TABLES])
 def test_a_real_table_becomes_a_model_as_good_as_plain_boosting(package, file, target, driver, tmp_path):
     path = Path(str(importlib.resources.files(package))) / file
-    name = path.name.partition(".")[0]
+    name = "real_" + re.sub(r"\W", "_", path.name.partition(".")[0])
     code, printed = driver.do("profile", f"path={path}", f"target={target}", f"name={name}")
     assert code == 0, printed
     code, printed = driver.do(f"data={name}", "evaluation.importance_repeats=0")
