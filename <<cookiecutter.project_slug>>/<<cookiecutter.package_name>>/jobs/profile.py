@@ -38,9 +38,8 @@ def profile(
 
     Raises Refused for what holds no table, a target that cannot be predicted, and a file that is there already.
     """
-    if not name and "${" in stated["path"]:
-        raise Refused(f"path={stated['path']}: say by name=... what the file in conf/data/ is to be called")
-    name = name or re.sub(r"\W+", "_", Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]).strip("_")
+    last = "" if "${" in stated["path"] else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
+    name = name or re.sub(r"\W+", "_", last).strip("_") or "table"
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
         raise Refused(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
     file = CONF / "data" / f"{name}.yaml"
