@@ -172,8 +172,8 @@ def test_another_folder_and_a_git_address(fresh, tmp_path):
 
 def test_a_table_with_awkward_names(fresh):
     rows = "\n".join(f"{i % 7},{'x' if i % 3 else ''},{i % 2}" for i in range(200))
-    (fresh.path / "a=b (1).csv").write_text(f'"Amount, EUR",Größe,nil\n{rows}\n')
-    words = {"source.source": "a=b (1).csv", "columns.target": "nil", "columns.drop": "[]", "expectations": "[]"}
+    (fresh.path / "a=b (1).csv").write_text(f'"Amount, EUR",Größe,null\n{rows}\n')
+    words = {"source.source": "a=b (1).csv", "columns.target": "'null'", "columns.drop": "[]", "expectations": "[]"}
     words |= {"task": "multiclass", "gate.min_scores": "{balanced_accuracy: -1}", "tags.owner": "O'Neil"}
     done = fresh.mlflow(*(part for key, value in words.items() for part in ("-P", f"{key}={value}")))
     assert done.code == 0 and "200 rows x 3 columns" in done.printed, done.printed

@@ -138,6 +138,8 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
     elif (key == "path" or key.startswith("source.")) and value and (caller / value).exists():
         value = str(caller / value)
     # `++`: conf/ need not list every argument of an open section's callable; a closed section refuses what it has not
+    if kind == "text or null" and value == "'null'":
+        return f"++{key}='null'"  # the text, for a column that is called so
     if kind == "texts":
         return f"++{key}=[{','.join(_quoted(item) for item in _items(value))}]"
     if kind == "text" or (kind == "text or null" and value != "null"):

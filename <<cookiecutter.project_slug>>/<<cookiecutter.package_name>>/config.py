@@ -179,6 +179,7 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
         raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
     if not config.task.metrics:
         raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
+    _refuse_idle(config)
     for name in config.gate.min_scores:
         if name not in config.task.metrics:
             raise Refused(
@@ -190,6 +191,21 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
         if count < 0:
             raise Refused(f"{name}={count}: a count is 0 or more")
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
+
+
+def _refuse_idle(config: Config) -> None:
+    """Raises Refused for a setting that would change nothing, and for a task without what it needs."""
+    kind = config.task.kind
+    suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
+    for name, kinds in suits.items():
+        if (value := getattr(config.task, name)) is not None and kind not in kinds:
+            raise Refused(f"task.{name}={value} is for {' and '.join(kinds)}, not for {kind}: task.{name}=null")
+    if config.split.gap is not None and config.split.by != "time":
+        raise Refused(
+            f"split.gap={config.split.gap} is for split=time, not for split={config.split.by}: split.gap=null"
+        )
+    if config.columns.target is None and kind != "anomaly":
+        raise Refused(f"columns.target=null is for task=anomaly; {kind} needs a column to predict")
 
 
 def wants(typed: DictConfig, key: str) -> str:

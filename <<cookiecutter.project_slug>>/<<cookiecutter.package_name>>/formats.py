@@ -15,7 +15,8 @@ import polars as pl
 from .errors import Refused
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
-COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78")  # gzip, zstd, zlib: polars reads them
+# gzip, zstd and zlib, which polars reads
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
 FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive", b"{\\rtf": "a document"}
 
@@ -23,7 +24,7 @@ FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive",
 def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]:
     """The section `source` for the table at `path`: a file or folder, an address of one, or one of a database.
 
-    The header of a delimited text is its first line, unless `target` is column_1, column_2 and so on. Raises Refused
+    The header of a delimited text is its first line, unless `target` is column_0, column_1 and so on. Raises Refused
     for what holds no table.
     """
     kind = path.rpartition(".")[2].lower()
@@ -31,7 +32,7 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
     local = None if "://" in path else Path(path)
     if local and not local.exists():
         raise Refused(f"{path} is not there: a relative path is looked for in the folder of the command, then here")
-    head = local.open("rb").read(2**16) if local and local.is_file() else b""
+    head = _head(local) if local and local.is_file() else b""
     if local and local.is_file() and not head.strip():
         raise Refused(f"{path} is empty")
     if head.startswith(b"SQLite format 3"):
@@ -60,16 +61,22 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
 def ragged(source: dict[str, Any]) -> str:
     """Where the delimited text of `source` has a row longer than its header, in words; nothing where it has none."""
     file = Path(str(source.get("source", "")))
-    if not source["_target_"].endswith("_csv") or not file.is_file():
+    if not source["_target_"].endswith("_csv") or not file.is_file() or _head(file).startswith(COMPRESSED):
         return ""
+    dialect = {"delimiter": source.get("separator", ","), "quotechar": source.get("quote_char", '"')}
     with file.open(encoding=source.get("encoding", "utf-8"), newline="", errors="replace") as stream:
-        rows = csv.reader(islice(stream, source.get("skip_lines", 0), None), delimiter=source.get("separator", ","))
+        rows = csv.reader(islice(stream, source.get("skip_lines", 0), None), **dialect)
         wanted = len(next(rows, []))
         for row in rows:
             if len(row) > wanted:
                 line = rows.line_num + source.get("skip_lines", 0)
                 return f"line {line:,} has {len(row)} fields, and the header {wanted}: mend it, or quote what it holds"
     return ""
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(2**16)
 
 
 def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -> dict[str, Any]:

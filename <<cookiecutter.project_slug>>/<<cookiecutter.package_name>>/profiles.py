@@ -13,33 +13,13 @@ import polars as pl
 from .errors import Refused
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "(null)", "<na>", "n.a.")  # whatever the column holds
-DOUBTFUL = (
-    "-",
-    "--",
-    "?",
-    ".",
-    "*",
-    "none",
-    "nil",
-    "missing",
-    "unknown",
-    "not available",
-    "tbd",
-)  # among numbers, dates
-DATES = [
-    "%Y-%m-%d",
-    "%d.%m.%Y",
-    "%m/%d/%Y",
-    "%d/%m/%Y",
-    "%Y/%m/%d",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d-%b-%Y",
-    "%d.%m.%y",
-    "%m/%d/%y",
-    "%d/%m/%y",
-]
-DATES += ["%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
+SPELLINGS = sorted(
+    {each for word in MISSING for each in (word, word.upper(), word.title(), word.capitalize())} | {"NaN"}
+)
+# count among numbers and dates only: among texts they may be a level
+DOUBTFUL = ("-", "--", "?", ".", "*", "none", "nil", "missing", "unknown", "not available", "tbd")
+DATES = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y"]  # with times, too
+DATES += ["%d-%b-%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
 TIMES = [f"{day}{between}{time}" for day in DATES[:7] for between in " T" for time in ("%H:%M:%S%.f", "%H:%M")]
 TIMES += [f"%Y-%m-%d{between}%H:%M:%S%.f%#z" for between in "T "] + ["%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p"]
 IDS = re.compile(
@@ -66,7 +46,7 @@ PERSONAL_VALUES = (  # of most values, as the table writes them
 )
 ROW_NUMBER = "a row number"
 YES = ("yes", "y", "true", "t", "1", "positive")
-FEW = 20  # up to so many different whole numbers are classes, and so many texts a closed set
+FEW = 20  # up to so many different texts are a closed set, and half as many whole numbers classes
 
 
 @dataclass
@@ -112,7 +92,7 @@ def read(
         found[name] = {"kind": "text"}
         for doubtful in ((), DOUBTFUL):
             sure = known.filter(~known.str.to_lowercase().is_in(doubtful))
-            if found[name]["kind"] == "text" and len(sure) and not _is_code(sure) and len(sure) + len(doubtful) > 0:
+            if found[name]["kind"] == "text" and len(sure) and not _is_code(sure):
                 truth = set(sure.str.to_lowercase()) <= {"true", "false"}  # yes and no stay the classes that they are
                 tried = [{"kind": "boolean"}] if truth else _candidates(comma)
                 found[name] = next((each for each in tried if fits(sure, each)), found[name])
@@ -322,6 +302,9 @@ def settings(
         fits = ("boosting", "large for a blend") if len(counts) <= 10 else ("forest", "many classes")
         defaults["override /model"] = fits
     if any(column.role == "time" for column in columns):
+        defaults.setdefault(
+            "override /model", ("boosting", "a blend's linear member would run on beyond the last date")
+        )
         defaults["override /split"] = ("time", "trained on the past, tested on what came after")
     elif any(column.role == "group" for column in columns):
         defaults["override /split"] = ("group", "no group on two sides")

@@ -48,8 +48,10 @@ def test_text_arrives_as_typed(value):
 
 
 def test_nothing_is_null_where_it_may_be():
-    assert resolve("columns.target=null").columns.target is None
+    anomaly = ["task=anomaly", "gate.min_scores={}"]
+    assert resolve(*anomaly, "columns.target=null").columns.target is None
     assert resolve("columns.drop=null").columns.drop == ["null"]
+    assert resolve("columns.target='null'").columns.target == "null"
 
 
 def test_lists_numbers_and_home_arrive_as_meant():
@@ -76,6 +78,9 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     [
         ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has blend, boosting, dummy"),
         ("gate.min_scores.r2=1", "gate.min_scores.r2: task.metrics does not compute it; it has roc_auc, "),
+        ("split.gap=30d", "split.gap=30d is for split=time, not for split=hash: split.gap=null"),
+        ("task.transform=log", "task.transform=log is for regression, not for classification: task.transform=null"),
+        ("columns.target=null", "columns.target=null is for task=anomaly; classification needs a column to predict"),
         ("path=a.csv", "path: there is no such key"),
         ("split.tset=0.3", "split.tset: there is no such key; did you mean test?"),
         ("sed=1", "sed: there is no such key; did you mean seed?"),
@@ -88,7 +93,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
 )
 def test_a_wrong_word_is_one_sentence(word, sentence):
     with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
-        resolve(word)
+        resolve("data=penguins", word)
     assert str(refused.value).startswith(sentence)
 
 

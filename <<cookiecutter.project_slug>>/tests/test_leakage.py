@@ -50,7 +50,7 @@ def test_a_column_that_gives_a_number_away_is_found(column):
 def test_a_column_that_helps_is_no_leak():
     noisy = pl.when(pl.Series(DRAWN.random(ROWS) < 0.05)).then(~pl.col("left")).otherwise(pl.col("left"))
     assert told("left", noisy, kind="binary")["asked"] < 0.9
-    assert told("price", pl.col("amount"), kind="regression")["asked"] < 0.999
+    assert told("price", pl.col("amount").log().round(), kind="regression")["asked"] < 0.95
     assert leakage.tell_all(TABLE.head(20), target="left", kind="binary", names=["age"]) == {}  # too few to tell
 
 

@@ -112,16 +112,6 @@ def test_an_outlier_detector_is_asked_for_anomalies(detector):
     assert 0 <= rates["anomaly_rate"] <= 1 and rates["anomaly_score_p5"] <= rates["anomaly_score_p99"]
 
 
-def test_preprocessing_knows_the_training_rows_alone():
-    """What it learns is a statistic of the frame it was fitted to: other rows leave it as it is."""
-    model = fitted(LogisticRegression())
-    before = [repr(step.get_params()) for step in model], models.answers(model, FRAME)
-    models.answers(model, FRAME.assign(n=1e9, t="new", l="new"))
-    assert (models.answers(model, FRAME) == before[1]).all()
-    scaler = model["prepare"].named_transformers_["numbers"][-1]
-    assert scaler.mean_[0] == pytest.approx(FRAME["n"].fillna(FRAME["n"].median()).mean())
-
-
 def test_importance_finds_the_column_that_matters():
     frame = FRAME.assign(n=np.where(LABELS == "yes", 1.0, 0.0))
     kinds = {"n": "number", "t": "category"}

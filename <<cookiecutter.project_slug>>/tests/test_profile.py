@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from << cookiecutter.package_name >> import config
+from << cookiecutter.package_name >> import config, registry
 from << cookiecutter.package_name >>.jobs import profile
 
 ROWS = 600
@@ -113,9 +113,52 @@ def test_the_same_table_gives_the_same_model_from_text_and_from_parquet(do, conf
         assert do("profile", f"path={outputs / name}", "target=y", "leakage.threshold=2")[0] == 0
         code, printed = do("train", f"data={name.partition('.')[0]}", "model=forest", "leakage.threshold=2")
         assert code == 0, printed
-        records = sorted((outputs / "outputs/train").glob("*/outcome.json"), key=lambda path: path.stat().st_mtime_ns)
-        found.append(json.loads(records[-1].read_text())["outcome"]["facts"]["digest"])
+        found.append(json.loads((newest(outputs, "train") / "outcome.json").read_text())["outcome"]["facts"]["digest"])
     assert found[0] == found[1]
+
+
+def test_a_model_knows_nothing_of_the_test_rows(do, conf, outputs):
+    """Preprocessing that saw them would answer otherwise once they are others."""
+    draw = random.Random(3)
+    table = pl.DataFrame(
+        {
+            "id": range(300),
+            "size": [draw.random() for _ in range(300)],
+            "town": [draw.choice("abc") for _ in range(300)],
+            "y": [draw.choice("pq") for _ in range(300)],
+        }
+    )
+    table.write_csv(outputs / "rows.csv")
+    assert do("profile", f"path={outputs / 'rows.csv'}", "target=y")[0] == 0
+    models = []
+    for _ in range(2):
+        assert do("train", "data=rows", "model=logistic")[0] == 0
+        sides = pl.read_parquet(newest(outputs, "split") / "table.parquet")
+        models.append(registry.load(newest(outputs, "train") / "model")[0])
+        tested = table["id"].is_in(sides.filter(split="test")["id"].implode())
+        table.with_columns(
+            size=pl.when(tested).then(1e3).otherwise("size"), town=pl.when(tested).then(pl.lit("z")).otherwise("town")
+        ).write_csv(outputs / "rows.csv")
+        do("profile", f"path={outputs / 'rows.csv'}", "target=y", "force=true")
+    asked = table.head(20).select("size", "town").to_pandas()
+    assert tested.sum() > 30 and (models[0].predict_proba(asked) == models[1].predict_proba(asked)).all()
+
+
+def newest(outputs: Path, stage: str) -> Path:
+    """The folder of the newest output of `stage`."""
+    return max((outputs / "outputs" / stage).glob("*/outcome.json"), key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def test_what_the_sample_does_not_show_is_seen_all_the_same(do, conf, outputs, monkeypatch):
+    monkeypatch.setattr(profile, "SAMPLE", 50)
+    rows = [f"{at % 83},{at % 7}.5,{'ab'[at % 2]}" for at in range(1000)]
+    rows[13], rows[17] = "NA,1.5,a", "5,soon,b"
+    (outputs / "late.csv").write_text("size,price,y\n" + "\n".join(rows))
+    assert do("profile", f"path={outputs / 'late.csv'}", "target=y")[0] == 0
+    types = yaml.safe_load((conf / "late.yaml").read_text())["types"]
+    assert (types["size"]["kind"], types["price"]["kind"]) == ("integer", "text")
+    code, printed = do("split", "data=late", "leakage.threshold=2")
+    assert code == 0 and "1,000 rows x 3 columns" in printed, printed
 
 
 def leaked(folder: Path, planted: bytes) -> list[str]:
@@ -205,6 +248,7 @@ def test_what_holds_no_table_or_no_target_is_one_sentence(do, conf, outputs, nam
     [
         ("semicolon.csv", {"separator": ";"}),
         ("western.csv", {"separator": ";", "encoding": "cp1252"}),
+        ("x.csv", {"separator": ";", "encoding": "cp1252"}),  # begins as a zlib stream would
         ("sixteen.csv", {"encoding": "utf_16"}),
         ("title.csv", {"skip_lines": 2}),
         ("index.csv", {"new_columns": ["unnamed_0", "size", "town", "price"]}),  # as pandas writes its index
@@ -218,7 +262,7 @@ def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
     text = "size,town,price\n" + "\n".join(rows)
     if "separator" in written:
         cells = [f"{i % 9};Zürich {'abc'[i % 3]};{i * 0.37:.2f}".replace(".", ",") for i in range(90)]
-        text = "size;town;price\n" + "\n".join(cells)
+        text = ("x" if name == "x.csv" else "") + "size;town;price\n" + "\n".join(cells)
     if "new_columns" in written:
         text = "\n".join(f"{at}, {line}" if at >= 0 else f", {line}" for at, line in enumerate(text.splitlines(), -1))
     if "skip_lines" in written:

@@ -68,14 +68,15 @@ def profile(
         comma=source.get("separator") == ";",
         fits=lambda values, type_: texts.fits(values, Type(**type_)),
     )
+    read_as = {each: Type(**type_) for each, type_ in types.items()}
     with sources.reading():
-        if len(raw) < rows:
-            typed_as = {each: Type(**type_) for each, type_ in types.items()}
-            types |= {each: {"kind": "text"} for each in texts.unreadable(table, typed_as, missing=missing)}
-        typed_as = {each: Type(**type_) for each, type_ in types.items()}
-        typed = texts.read(table, typed_as, missing=missing)
+        if len(raw) < rows:  # what the sample does not show
+            missing = sorted({*missing, *profiles.SPELLINGS})
+            for each in texts.unreadable(table, read_as, missing=missing):
+                types[each], read_as[each] = {"kind": "text"}, Type("text")
+        typed = texts.read(table, read_as, missing=missing)
         counts = profiles.counts(typed)
-        sample = texts.read(raw.lazy(), typed_as, missing=missing).collect()
+        sample = texts.read(raw.lazy(), read_as, missing=missing).collect()
         answers = typed.select(target).collect(engine="streaming").to_series() if target else None
 
     columns = profiles.columns(sample, counts, rows=rows, target=target, personal=personal)
@@ -118,7 +119,8 @@ def profile(
         rows=[_shown(column, sample) for column in columns],
     )
     return Outcome(
-        f"{_terminal(columns)}\n\nwrote conf/data/{file.name}: read it, change what you know better, then\n"
+        f"{_terminal(columns)}\n\n{_chosen(defaults, task, split)}\n"
+        f"wrote conf/data/{file.name}: read it, change what you know better, then\n"
         f"  uv run mlflow run . --env-manager local -P data={name}",
         scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
         texts={"profile.html": page, f"{name}.yaml.txt": written},
@@ -140,6 +142,12 @@ def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
         return f"target={target}: the table has no such column{hint}"
     shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     return f"target={target}: the table has no such column; it has {shown}{hint}"
+
+
+def _chosen(*sections: dict[str, tuple[Any, str]]) -> str:
+    """The task, and what else suits the table, each with its reason."""
+    named = {key.rpartition("/")[2]: value for section in sections for key, value in section.items()}
+    return "\n".join(f"{key}: {value}" + (f" ({why})" if why else "") for key, (value, why) in named.items())
 
 
 def _reasons(columns: list[profiles.Column]) -> str:
