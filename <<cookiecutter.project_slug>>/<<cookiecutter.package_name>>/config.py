@@ -182,6 +182,9 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     _refuse_idle(config)
     for name in config.gate.min_scores:
         if name not in config.task.metrics:
+            from . import metrics  # scikit-learn is imported for this only when there is something to say
+
+            metrics.refuse_unknown(config.task.metrics)
             raise Refused(
                 f"gate.min_scores.{name}: task.metrics does not compute it; it has {', '.join(config.task.metrics)} "
                 "(gate.min_scores={} asks for no floor)"

@@ -20,11 +20,7 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
 
     Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
     """
-    known = get_scorer_names()
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise Refused(f"task.metrics: scikit-learn has no scorer {name}; it has {', '.join(close)}")
+    refuse_unknown(names)
     try:
         with threadpool_limits(1, user_api="blas"):
             found = check_scoring(model, scoring=names)(model, frame, target)
@@ -39,6 +35,15 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
                 f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows"
             )
     return {name: float(value) for name, value in found.items()}
+
+
+def refuse_unknown(names: list[str]) -> None:
+    """Raises Refused for the first of `names` that is no scorer of scikit-learn."""
+    known = get_scorer_names()
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+            raise Refused(f"task.metrics: scikit-learn has no scorer {name}; it has {', '.join(close)}")
 
 
 def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:

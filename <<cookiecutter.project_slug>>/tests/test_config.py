@@ -77,6 +77,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     "word, sentence",
     [
         ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has blend, boosting, dummy"),
+        ("task.metrics=[accurcy]", "task.metrics: scikit-learn has no scorer accurcy; it has accuracy"),
         ("gate.min_scores.r2=1", "gate.min_scores.r2: task.metrics does not compute it; it has roc_auc, "),
         ("split.gap=30d", "split.gap=30d is for split=time, not for split=hash: split.gap=null"),
         ("task.transform=log", "task.transform=log is for regression, not for classification: task.transform=null"),
