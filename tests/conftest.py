@@ -1,11 +1,14 @@
 """Generated projects to run things in: baked once for each set of answers, one environment for all of them."""
 
 import fcntl
+import functools
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,9 +63,25 @@ class Project:
         """`mlflow run` in the project."""
         return self.run("mlflow", "run", uri, "--env-manager", manager, *words, **more)
 
-    def python(self, *words: str, **more) -> Done:
-        """`python -m <package>` in the project."""
-        return self.run("python", "-m", self.package, *words, **more)
+    def python(self, *words: str, folder: Path | None = None, **more: str) -> Done:
+        """`python -m <package>` in the project, in a process that need not import the libraries: see forks.py."""
+        self.start(*words, folder=folder, **more)
+        return self.end()
+
+    def start(self, *words: str, folder: Path | None = None, **more: str) -> int:
+        """The id of a process that does what `python` does; `end` waits for it."""
+        known = settings(**more)
+        known["PATH"] = f"{self.environment / 'bin'}{os.pathsep}{known['PATH']}"
+        self.printed = Path(tempfile.mkstemp()[1])
+        request = [str(self.path), self.package, str(folder or self.path), words, known, str(self.printed)]
+        return int(forks(self.environment).ask(json.dumps(request)))
+
+    def end(self) -> Done:
+        """What the command that was started has printed, and its exit code (below 0: the signal that ended it)."""
+        code = int(forks(self.environment).ask())
+        printed = self.printed.read_text()
+        self.printed.unlink()
+        return Done(code, printed)
 
     def ask(self, code: str) -> str:
         """What `code` prints, run where mlflow can be imported and `client` is the embedded store's."""
@@ -70,6 +89,24 @@ class Project:
         done = self.run("python", "-W", "ignore", "-c", start + code)
         assert done.code == 0, done.printed
         return done.printed.strip()
+
+
+class Forks:
+    """A process that has imported the libraries of `environment`, and forks."""
+
+    def __init__(self, environment: Path) -> None:
+        words = [str(environment / "bin/python"), "-W", "ignore", str(Path(__file__).with_name("forks.py"))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(words, cwd="/", env=settings(), text=True, **pipes)
+
+    def ask(self, line: str = "") -> str:
+        """The next line that it says, after it was told `line`."""
+        if line:
+            print(line, file=self.process.stdin, flush=True)
+        return self.process.stdout.readline()
+
+
+forks = functools.cache(Forks)
 
 
 def bake(output: Path, **answers: str) -> Path:

@@ -1,8 +1,10 @@
 """`python -m <package> [stage] key=value ...`, or MLflow's `--key value`: what a command line says, done."""
 
 import csv
+import gc
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +14,9 @@ DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines,
     "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute: a server that is started anew is waited for
     "GX_ANALYTICS_ENABLED": "false",
 }
 USAGE = f"python -m {__package__} [{{}}] [key=value ...]"
@@ -20,6 +24,7 @@ USAGE = f"python -m {__package__} [{{}}] [key=value ...]"
 
 def main(argv: list[str]) -> int:
     """The exit code of what `argv` asks for; a refusal is one sentence on stderr."""
+    gc.disable()  # while importing: looking for garbage among what stays anyway cost a third of the start-up (measured)
     try:
         from dotenv import load_dotenv
 
@@ -35,26 +40,48 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
+    finally:
+        gc.enable()
 
 
 def _do(argv: list[str], caller: Path) -> int:
-    from . import config, pipeline, tracking
+    from . import config, plans
     from .errors import Refused
 
     word, words = (argv[0], argv[1:]) if argv and re.fullmatch(r"\w+", argv[0]) else ("register", argv)
+    run_id = os.environ.get("MLFLOW_RUN_ID")
     try:
         job = word if word in config.JOBS else None
-        if word not in pipeline.LINE and not job:
-            raise Refused(f"{word} is no stage and no job: {USAGE.format('|'.join([*pipeline.LINE, *config.JOBS]))}")
-        if "MLFLOW_RUN_ID" not in os.environ and HYDRA_FLAGS & set(words):
+        if word not in (*plans.LINE, "explain") and not job:
+            known = "|".join([*plans.LINE, "explain", *config.JOBS])
+            raise Refused(f"{word} is no stage and no job: {USAGE.format(known)}")
+        if not run_id and HYDRA_FLAGS & set(words):
             return hydra_itself(words)
-        resolved = config.resolve(overrides(words, caller, job), job)
+        asked = overrides(words, caller, job)
+        resolved, stated = config.resolve(asked, job)
+        plan = plans.Plan(resolved, stated, asked)
+        if word == "explain":
+            print(*plan.explained(), sep="\n")
+            return 0
     except Refused as error:  # before there is a run of ours: `mlflow run` has opened one, which it will end as FAILED
-        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        if run_id:
+            from . import tracking
+
             tracking.fail(run_id, str(error))
         return _say(str(error))
+    if not job and plan.up_to_date(word):
+        plan.store.remember()
+        summary, made = plan.done(word)
+        if run_id:
+            from . import tracking
+
+            tracking.link(made, summary, run_id, stage=word)
+        print(summary)
+        return 0
+    from . import pipeline
+
     try:
-        (pipeline.run_job if job else pipeline.run)(word, *resolved)
+        pipeline.run_job(word, resolved, stated) if job else pipeline.run(word, plan)
     except Refused as error:
         return _say(str(error))
     return 0
@@ -63,7 +90,9 @@ def _do(argv: list[str], caller: Path) -> int:
 def _say(sentence: str) -> int:
     if sys.stdout.isatty():
         print("\r\033[K", end="", flush=True)  # the line of the stage that was under way
-    print(f"{__package__}: {sentence}", file=sys.stderr)
+    from . import credentials
+
+    print(f"{__package__}: {credentials.hide(sentence, credentials.hidden(''))}", file=sys.stderr)
     return 1
 
 
@@ -167,5 +196,14 @@ def _quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|\Z)", lambda run: 2 * run[1] + ("\\'" if run[2] else ""), text) + "'"
 
 
+def _interrupt(*_: object) -> None:
+    """What an interrupt and a polite kill do, once: the runs under way are ended in MLflow first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _interrupt)
     sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from . import credentials
 from .errors import Refused
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
 
 
 # The closed sections. Their values stand in conf/, none here; what a key means is said there too.
@@ -86,6 +89,7 @@ class Gate:
     min_gain: float
     max_loss: float
     min_scores: dict[str, float]
+    clean_tree: bool
 
 
 @dataclass
@@ -110,6 +114,7 @@ class Config:
     reuse: bool
     choices: dict[str, str]  # the option chosen of every group: {"model": "forest", ...}
     source: dict[str, Any]
+    source_version: str | None
     columns: Columns
     missing: list[str]
     types: dict[str, Type]
@@ -135,7 +140,23 @@ class Profile(Config):
     force: bool
 
 
-JOBS: dict[str, type[Config]] = {"profile": Profile}  # a job's own arguments stand in conf/job/
+@dataclass
+class Prune(Config):
+    keep: int
+    dry_run: bool
+
+
+@dataclass
+class Reproduce(Config):
+    run_id: str
+    tolerance: float | None
+
+
+JOBS: dict[str, type[Config]] = {
+    "profile": Profile,
+    "prune": Prune,
+    "reproduce": Reproduce,
+}  # a job's own arguments stand in conf/job/
 
 
 def groups() -> dict[str, list[str]]:
@@ -193,7 +214,15 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
         if count < 0:
             raise Refused(f"{name}={count}: a count is 0 or more")
-    return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
+    stated = cast("dict[str, Any]", OmegaConf.to_container(typed))
+    if told := credentials.literal(stated):
+        key, what = told
+        name = re.sub(r"\W+", "_", key).strip("_").upper()
+        raise Refused(
+            f"{key} holds {what}, which every run would write down: put it into the environment or .env, as {name}, "
+            f"and say {key}=${{oc.env:{name}}}"
+        )
+    return config, stated
 
 
 def _refuse_idle(config: Config) -> None:
@@ -247,7 +276,7 @@ def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and key not in section:
             raise Refused(f"{name}.{key} is missing: {target} needs it")
-    return functools.partial(_call, section)
+    return functools.partial(_call, {key: value for key, value in section.items() if key != TOLERANCE})
 
 
 def _call(section: dict[str, Any]) -> Any:

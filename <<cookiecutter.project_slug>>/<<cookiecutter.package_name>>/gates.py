@@ -22,6 +22,7 @@ def verdicts(
     min_gain: float,
     max_loss: float,
     min_scores: dict[str, float],
+    dirty: str | None = None,
 ) -> list[Verdict]:
     """The verdict of every gate on a candidate with these test `scores`, of which `metric` decides.
 
@@ -29,6 +30,7 @@ def verdicts(
 
     `compared`: candidate's and champion's `metric` on the same rows; None where there is no champion to compare with.
     `hindrance`: why a champion that there is could not be compared, in which case it stays.
+    `dirty`: "true" or "false" where the work tree must be clean, "unknown" where there is none.
     """
     found = []
     if metric is not None and baseline is not None:
@@ -50,4 +52,11 @@ def verdicts(
         kept = candidate >= champion - max_loss
         sentence = f"{metric} {candidate:.4f} is {'no worse' if kept else 'worse'} than the champion's {champion:.4f}"
         found.append(Verdict("max_loss", kept, sentence + (f", {max_loss:g} allowed" if max_loss else "")))
+    if dirty is not None:
+        sentences = {
+            "true": "the work tree has changes that are in no commit: commit them, or gate.clean_tree=false",
+            "false": "the work tree is clean",
+        }
+        unknown = "the project is in no commit of git, without which a run cannot be repeated: gate.clean_tree=false"
+        found.append(Verdict("clean_tree", dirty == "false", sentences.get(dirty, unknown)))
     return found

@@ -25,10 +25,17 @@ def reachable(module: str) -> list[str]:
     return sorted(found)
 
 
-def digest(names: list[str]) -> str:
-    """A hash of what the modules `names` mean: comments, formatting and docstrings do not count."""
-    meaning = "\n".join(f"{name}: {ast.dump(_tree(name))}" for name in names)
-    return hashlib.sha256(meaning.encode()).hexdigest()
+def reached(module: str, named: list[str]) -> list[str]:
+    """The modules that `module` can reach, through its own imports or what `named` names of this package, sorted."""
+    start = f"{__package__}."
+    own = [text.removeprefix(start).rpartition(".")[0] for text in named if text.startswith(start)]
+    return sorted({name for each in [module, *filter(_file, own)] for name in reachable(each)})
+
+
+@cache
+def digest(name: str) -> str:
+    """A hash of what the module `name` means: comments, formatting and docstrings do not count."""
+    return hashlib.sha256(ast.dump(_tree(name)).encode()).hexdigest()[:16]
 
 
 def libraries(names: list[str]) -> set[str]:

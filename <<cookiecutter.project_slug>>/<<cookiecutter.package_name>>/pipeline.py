@@ -1,57 +1,58 @@
-"""The order of the stages, each reused or run; an MLflow run for the whole, and one nested in it for each that runs."""
+"""A plan carried out: each stage reused, or run in an MLflow run that is nested in the command's."""
 
 from __future__ import annotations
 
+import functools
 import gc
-import hashlib
 import json
-import platform
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from . import modules, registry, seeds, sources, tracking
+from . import credentials, machines, modules, registry, seeds, tracking
 from .config import ROOT, Config, bound
 from .errors import Refused
 from .outcomes import Outcome
+from .plans import CONTENTS, LINE, OPEN, Plan, Step, hashed
 from .store import Store, write
 
-LINE = ("ingest", "validate", "split", "train", "evaluate", "register")
-OPEN = ("source", "model")  # sections of `_target_` and its arguments: a stage gets the call that they describe
-ALWAYS = ("register",)  # looks at the registry, which no key covers
 
-
-def run(word: str, config: Config, stated: dict[str, Any]) -> None:
-    """Brings the stage `word`, and all that stand before it, up to date.
-
-    `stated`: the config as conf/ has it, interpolations unresolved; that is what is logged.
-    """
+def run(word: str, plan: Plan) -> None:
+    """Brings the stage `word`, and all that stand before it, up to date."""
+    config = plan.config
     model, data = config.choices["model"], config.choices["data"]
     about = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
-    with _tracked(word, f"{model}-{data}", about, config, stated) as notes:
-        tracking.log_params(_params(config))
-        line = Line(config, stated)
+    with _tracked(word, f"{model}-{data}", about, config, plan.stated) as notes:
+        line = Line(plan)
+        tracking.log_params(line.params)
         for stage in LINE[: LINE.index(word) + 1]:
             line.bring_up_to_date(stage)
         tracking.log_texts({"lineage.json": _json(line.lineage())})
+        keys = {f"key.{step['stage']}": step["key"] for step in line.steps}
+        tracking.link(line.reused, about, **keys)
         _report(line.outcomes, notes)
+    plan.notice(word)
 
 
 def run_job(word: str, config: Config, stated: dict[str, Any]) -> None:
     """Runs the job `word`: a function that takes sections of the config by its arguments, as a stage does."""
     with _tracked(word, f"{word}-{config.choices['data']}", config.description, config, stated) as notes:
-        seeds.plant(config.seed)
         store = Store(Path(config.platform.outputs))
-        store.keys[word] = _hash([time.time_ns()])
+        seeds.plant(config.seed)
+        store.keys[word] = hashed([time.time_ns(), os.getpid()])
         module = f"jobs.{word}"
         sees = {name: stated if name == "stated" else getattr(config, name) for name in modules.arguments(module)}
         with store.draft(word) as folder:
-            outcome = _function(module)(store, **sees)
+            try:
+                outcome = _function(module)(store, **sees)
+            except Refused as error:
+                _log_refused(error, folder)
+                raise
             write(folder, outcome)
             tracking.log_outcome(outcome, folder)
         print(outcome.summary)
@@ -61,94 +62,112 @@ def run_job(word: str, config: Config, stated: dict[str, Any]) -> None:
 @contextmanager
 def _tracked(word: str, name: str, about: str, config: Config, stated: dict[str, Any]) -> Iterator[list[str]]:
     """An MLflow run of a command; gives what is worth noting of where it is. Whatever is raised becomes Refused."""
-    notes = tracking.connect(project=config.project, server=config.platform.server)
+    gc.freeze()  # all that is imported by now stays
+    gc.enable()
+    server, private = config.platform.server, bool(config.columns.sensitive)
+    hide = functools.partial(credentials.hide, values=credentials.hidden(stated))
+    notes = tracking.connect(project=config.project, server=server, hide=hide)
     if config.tracking.autolog:
         tracking.autolog()
-    tags = {"stage": word, "seed": str(config.seed), **tracking.git(ROOT), **tracking.versions()}
+    tags = {
+        "stage": word,
+        "seed": str(config.seed),
+        "lock": machines.lock(ROOT),
+        **machines.tree(ROOT),
+        **machines.about(),
+        **tracking.versions(),
+    }
     tags |= {name: value for name, value in config.tags.items() if value is not None}
-    private = bool(config.columns.sensitive)
     metrics = config.tracking.system_metrics
     try:
         with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private):
+            tracking.bury(machines.dead)
             tracking.log_texts({"config.json": _json(stated)})
+            tracking.log_texts(machines.changes(ROOT, secret=functools.partial(_secret, hide=hide)))
             yield notes
-    except Refused as error:
-        raise Refused(error.told(private)) from error
-    except Exception as error:  # a defect: the run has the traceback
-        reason = "its text is withheld (columns.sensitive)" if private else " ".join(str(error).split())
-        raise Refused(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where") from error
+    except Exception as error:
+        raise Refused(tracking.told(error, private)) from error
+
+
+def _secret(text: str, *, hide: Callable[[str], str]) -> str | None:
+    """What must not be told of `text`."""
+    return credentials.found(text) or ("a value of the environment" if hide(text) != text else None)
 
 
 class Line:
     """The stages brought up to date so far, and so what the next one starts from."""
 
-    def __init__(self, config: Config, stated: dict[str, Any]) -> None:
-        self.config, self.stated = config, stated
-        self.store = Store(Path(config.platform.outputs))
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.config, self.stated, self.store = plan, plan.config, plan.stated, plan.store
+        self.params = {name: credentials.hide(value, plan.hidden) for name, value in _params(plan.config).items()}
         self.outcomes: dict[str, Outcome] = {}
         self.steps: list[dict[str, Any]] = []  # the lineage, a stage each
-        self.previous = ""  # what the next stage's key rests on
+        self.reused: dict[str, str] = {}  # the runs that made what is used again, by stage
         self.model_id = ""
 
     def bring_up_to_date(self, stage: str) -> None:
         """Runs `stage`, or reuses what it gave under the same key, and logs that to the parent run."""
         began = time.monotonic()
         _show(f"{stage:<9} ...")
-        sees = {name: self._section(name) for name in modules.arguments(f"stages.{stage}")}
-        contents = sources.fingerprint(self.config.source) if "source" in sees else ""
-        key = self.store.keys[stage] = self._key(stage, sees, contents)
-        reused = self.config.reuse and stage not in ALWAYS and contents is not None and self.store.intact(stage)
-        outcome = self.store.outcome(stage) if reused else self._run(stage, sees)
-        # a source that cannot be fingerprinted beforehand is told apart by what was read from it
-        self.previous = key if contents is not None else _hash([key, outcome.facts["digest"]])
+        step = self.plan.step(stage)
+        reused = not step.reason or not self._run(step)
+        record, outcome = self.store.record(stage), self.store.outcome(stage)
+        if reused:
+            self.reused[stage] = record["run"]
         self.outcomes[stage] = outcome
-        self.steps.append({"stage": stage, "key": key, "reused": reused, "files": self.store.files(stage)})
-        self._log(stage, key, outcome)
-        _show(f"{stage:<9} {outcome.summary} ({'reused' if reused else f'{time.monotonic() - began:.1f} s'})\n")
+        told = {name: record[name] for name in ("stage", "key", "run", "files")}
+        self.steps.append({**told, "reused": reused, "facts": outcome.facts, "scores": outcome.scores})
+        self._log(stage, step.key, outcome)
+        how = f"reused from run {record['run'][:8]}" if reused else f"{time.monotonic() - began:.1f} s, {step.reason}"
+        _show(f"{stage:<9} {outcome.summary} ({how})\n")
 
     def lineage(self) -> dict[str, Any]:
         """Input, transformations and outputs, each with its digest."""
-        source = {"source": self.stated["source"], "digest": self.outcomes["ingest"].facts["digest"]}
-        return {"input": source, "transformations": self.steps, "output": self.outcomes[self.steps[-1]["stage"]].facts}
+        contents = self.plan.steps["ingest"].ingredients.get(CONTENTS)
+        digest = self.outcomes["ingest"].facts["digest"]
+        return {
+            "command": {"overrides": self.plan.overrides},
+            "input": {"source": self.stated["source"], "contents": contents, "digest": digest},
+            "transformations": self.steps,
+            "model_id": self.model_id,
+            "output": self.outcomes[self.steps[-1]["stage"]].facts,
+        }
 
-    def _section(self, name: str) -> Any:
-        """What a stage sees by the argument `name`: a section of the config, or something outside of it."""
-        if name == "champion":
-            return registry.with_alias(self.config.registered_model, "champion")
-        return self.model_id if name == "model_id" else getattr(self.config, name)
+    def _run(self, step: Step) -> bool:
+        """Runs a stage in an MLflow run of its own and keeps what it gives in the store.
 
-    def _key(self, stage: str, sees: dict[str, Any], contents: str | None) -> str:
-        """A hash of all that decides what `stage` gives: what it rests on and sees, its code, the lock, Python."""
-        code = self._modules(stage, sees)
-        lock = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
-        plain = {name: vars(value) if is_dataclass(value) else value for name, value in sees.items()}
-        return _hash(
-            [self.previous, stage, plain, contents, modules.digest(code), lock, platform.python_version_tuple()[:2]]
-        )
-
-    def _run(self, stage: str, sees: dict[str, Any]) -> Outcome:
-        """What `stage` gives, run in an MLflow run of its own and kept in the store."""
-        calls = {name: bound(sees[name], name=name) for name in sees if name in OPEN}
+        False where another process has just done that, for which this one has waited.
+        """
+        stage, sees = step.stage, self._sees(step)
         bound(self.config.model, name="model")  # a typo there is worth knowing before the table is read
-        seeds.plant(self.config.seed, libraries=modules.libraries(self._modules(stage, sees)))
-        key = self.store.keys[stage]
-        with tracking.run(
-            f"{stage}-{key[:8]}",
-            tags={"stage": stage, "stage.key": key},
-            nested=True,
-            private=bool(self.config.columns.sensitive),
-        ):
-            with self.store.draft(stage) as folder:
+        named = [self.config.source.get("_target_", ""), self.config.model.get("_target_", "")]
+        seeds.plant(self.config.seed, libraries=modules.libraries(modules.reached(f"stages.{stage}", named)))
+        with self.store.draft(stage) as folder:
+            if not self.plan.reason(step):
+                return False
+            _show(f"{stage:<9} ... ({step.reason})")
+            tags = {"stage": stage, "stage.key": step.key, "reason": step.reason or ""}
+            private = bool(self.config.columns.sensitive)
+            tags["process"] = machines.process()
+            with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
                 try:
-                    outcome = _function(f"stages.{stage}")(self.store, **{**sees, **calls})
+                    outcome = _function(f"stages.{stage}")(self.store, **sees)
                 except Refused as error:
-                    if error.outcome:
-                        write(folder, error.outcome)
-                        tracking.log_outcome(error.outcome, folder, at="")
+                    _log_refused(error, folder)
                     raise
-                self.store.keep(stage, outcome)
-            tracking.log_outcome(outcome, None)
-        return outcome
+                if not step.settled:  # such a source is told apart by what was read from it
+                    step.key = self.store.keys[stage] = hashed([step.key, outcome.facts["digest"]])
+                self.store.keep(stage, outcome, run=run_id, ingredients=self.plan.told(step.ingredients))
+                tracking.log_outcome(outcome, None)
+                tracking.set_tags(machines.threads())
+        return True
+
+    def _sees(self, step: Step) -> dict[str, Any]:
+        """The arguments of a stage, now that it runs: open sections as the calls that they describe."""
+        sees = {name: bound(value, name=name) if name in OPEN else value for name, value in step.sees.items()}
+        if champion := step.sees.get("champion"):
+            sees["champion"] = registry.version(self.config.registered_model, champion["version"])
+        return sees | ({"model_id": self.model_id} if "model_id" in sees else {})
 
     def _log(self, stage: str, key: str, outcome: Outcome) -> None:
         """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
@@ -166,19 +185,16 @@ class Line:
                 tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
         if stage == "train":
             self.model_id = registry.logged(
-                self.store.path("train") / "model", key=key, name=name, kind=config.task.kind, params=_params(config)
+                self.store.path("train") / "model", key=key, name=name, kind=config.task.kind, params=self.params
             )
         tracking.log_outcome(outcome, self.store.path(stage), at=stage, model_id=self.model_id)
 
-    def _modules(self, stage: str, sees: dict[str, Any]) -> list[str]:
-        """The modules that `stage` can reach, through its own imports or a `_target_` of this package."""
-        targets = [sees[name].get("_target_", "") for name in sees if name in OPEN]
-        own = [
-            target.removeprefix(f"{__package__}.").rpartition(".")[0]
-            for target in targets
-            if target.startswith(f"{__package__}.")
-        ]
-        return sorted({name for start in [f"stages.{stage}", *own] for name in modules.reachable(start)})
+
+def _log_refused(error: Refused, folder: Path) -> None:
+    """Logs what there is to look at all the same."""
+    if error.outcome:
+        write(folder, error.outcome)
+        tracking.log_outcome(error.outcome, folder)
 
 
 def _function(module: str) -> Callable[..., Outcome]:
@@ -231,10 +247,6 @@ def _params(config: Config) -> dict[str, str]:
     }.items():
         params |= {f"{name}.{key}": str(value) for key, value in section.items() if value is not None}
     return params | {"seed": str(config.seed), "target": str(config.columns.target), "metric": config.task.metrics[0]}
-
-
-def _hash(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _json(value: Any) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+from collections.abc import Collection
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +54,7 @@ def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any) -> No
         str(folder),
         signature=ModelSignature(inputs, outputs),
         input_example=example,
-        pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+        pip_requirements=[f"{name}=={metadata.version(name)}" for name in PACKAGES],
         serialization_format="skops",
         skops_trusted_types=get_untrusted_types(data=dumps(model)),  # named one by one in the model's file
     )
@@ -91,14 +94,67 @@ def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, st
     return made.model_id
 
 
-def with_alias(name: str, alias: str) -> Registered | None:
-    """The version of `name` with `alias`, if there is one."""
+def aliases(name: str) -> dict[str, dict[str, Any]]:
+    """What holds each alias of `name`: its version, what it answers (a digest), and what it was compared `against`."""
+    client = MlflowClient()
     try:
-        return _registered(MlflowClient().get_model_version_by_alias(name, alias))
+        held = client.get_registered_model(name).aliases
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+    found = {alias: version(name, number) for alias, number in sorted(held.items())}
+    return {
+        alias: {"version": each.version, "digest": each.digest, "against": json.loads(each.tags.get("against", "null"))}
+        for alias, each in found.items()
+        if each
+    }
+
+
+def version(name: str, number: str) -> Registered | None:
+    """The version `number` of `name`, if there is one."""
+    try:
+        return _registered(MlflowClient().get_model_version(name, number))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
+
+
+def run_of(address: str) -> str:
+    """The run that made the model at a `models:/` address; any other `address` is a run's id already."""
+    match = re.fullmatch(r"models:/([^@]+)(?:/(\d+)|@(.+))", address)
+    if not match:
+        return address
+    name, number, alias = match.groups()
+    try:
+        client = MlflowClient()
+        found = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        raise Refused(f"{address} is not in the registry: {' '.join(error.message.split())}") from error
+    return found.run_id or ""
+
+
+def sources(*, held: bool) -> dict[str, list[Registered]]:
+    """The versions that hold an alias, or those that hold none, by the run that made each."""
+    found: dict[str, list[Registered]] = {}
+    for each in MlflowClient().search_model_versions():
+        if bool(each.aliases) == held:
+            found.setdefault(each.run_id or "", []).append(_registered(each))
+    return found
+
+
+def delete(versions: list[Registered], *, runs: list[str], keys: Collection[str]) -> list[str]:
+    """Deletes `versions`, and the models that `runs` logged but for stages with `keys`; gives the ids of those."""
+    client, active = MlflowClient(), mlflow.active_run()
+    assert active is not None
+    for each in versions:
+        client.delete_model_version(each.name, each.version)
+    models = client.search_logged_models([active.info.experiment_id], max_results=1000)
+    gone = [model for model in models if model.source_run_id in runs and model.tags.get("stage.key") not in keys]
+    for model in gone:
+        client.delete_logged_model(model.model_id)
+    return [model.model_id for model in gone]
 
 
 def twin(name: str, digest: str) -> Registered | None:
@@ -115,15 +171,15 @@ def register(name: str, model_id: str, *, description: str, tags: dict[str, str]
     return _registered(made)
 
 
-def crown(version: Registered, *, alias: str) -> None:
-    """Gives `version` the alias; the champion is never challenger too, and stays champion until another is."""
-    if alias == "challenger" and (now := with_alias(version.name, "champion")) and now.version == version.version:
+def crown(candidate: Registered, *, alias: str, against: dict[str, Any] | None) -> None:
+    """Gives `candidate` the alias; the champion is never challenger too, and stays champion until another is."""
+    held, client = aliases(candidate.name), MlflowClient()
+    if alias == "challenger" and held.get("champion", {}).get("version") == candidate.version:
         return
-    client = MlflowClient()
-    client.set_registered_model_alias(version.name, alias, version.version)
-    challenger = with_alias(version.name, "challenger")
-    if alias == "champion" and challenger and challenger.version == version.version:
-        client.delete_registered_model_alias(version.name, "challenger")
+    client.set_model_version_tag(candidate.name, candidate.version, "against", json.dumps(against))
+    client.set_registered_model_alias(candidate.name, alias, candidate.version)
+    if alias == "champion" and held.get("challenger", {}).get("version") == candidate.version:
+        client.delete_registered_model_alias(candidate.name, "challenger")
 
 
 def _registered(found: Any) -> Registered:

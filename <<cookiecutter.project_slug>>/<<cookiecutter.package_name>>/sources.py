@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from .errors import Refused
+
+if TYPE_CHECKING:
+    import polars as pl
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 
@@ -24,6 +25,8 @@ class Unreadable(Refused):
 @contextmanager
 def reading() -> Iterator[None]:
     """Turns what readers raise into Refused, a sentence each."""
+    import polars as pl  # here, and not above: what a source holds is told without it
+
     try:
         yield
     except Refused:
@@ -46,6 +49,7 @@ def bundled(name: str) -> pl.LazyFrame:
 
     Source: https://scikit-learn.org/stable/datasets/toy_dataset.html
     """
+    import polars as pl
     import sklearn.datasets
 
     if name not in BUNDLED:
@@ -53,22 +57,27 @@ def bundled(name: str) -> pl.LazyFrame:
     return pl.from_pandas(getattr(sklearn.datasets, f"load_{name}")(as_frame=True).frame).lazy()
 
 
-def fingerprint(source: dict[str, Any]) -> str | None:
-    """A hash of the contents of the files that `source` names; None where what it reads cannot be known beforehand."""
+def fingerprint(source: dict[str, Any], *, version: str | None, digest: Callable[[Path], str]) -> str | None:
+    """A hash of the contents of the files that `source` names, by the `digest` of each, or of the `version` declared.
+
+    None where what it reads cannot be known beforehand.
+    """
+    if version is not None:
+        return f"version {version}"
     if source.get("_target_", "").endswith(".sources.bundled"):
         return ""  # the lock's scikit-learn decides what is in it
     if source.get("_target_", "").endswith(".sources.dvc"):
         return None  # the path is one of the repository at a revision
     texts = [text for value in source.values() for text in (value if isinstance(value, list) else [value])]
     paths = [Path(text).expanduser() for text in texts if isinstance(text, str) and text]
-    files = sorted(file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    files = [
+        (path, file) for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()
+    ]
     if not files or any(isinstance(text, str) and ("://" in text or "*" in text) for text in texts):
         return None
-    whole = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            whole.update(hashlib.file_digest(stream, "sha256").digest())
-    return whole.hexdigest()
+    # in a folder names count too: they may hold the value of a partition
+    told = sorted(f"{file.relative_to(path)} {digest(file)}" for path, file in files)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def dvc(path: str, *, read: Callable[[BytesIO], Any], repo: str = ".", rev: str | None = None) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import Refused
 from .outcomes import Outcome
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
 RECORD = "outcome.json"  # written last: a folder that has it is whole
+LOCK = ".lock"
+SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
 
 
 class Store:
@@ -35,7 +40,7 @@ class Store:
 
     def path(self, stage: str) -> Path:
         """The folder of `stage`'s output: its draft while it runs."""
-        return self.drafts.get(stage) or self.root / stage / self.keys[stage]
+        return self.drafts.get(stage) or self._kept(stage)
 
     def table(self, stage: str) -> pl.LazyFrame:
         """The table that `stage` wrote."""
@@ -51,40 +56,64 @@ class Store:
         except Exception as error:  # of reading as well as of writing, for it streams
             self._refuse_unwritable(error)
             raise
-        return digest(path)
+        return self.digest(path)
+
+    def record(self, stage: str) -> dict[str, Any]:
+        """What `keep` wrote down for `stage`'s key: the run that made it, what decided it, its outcome, its files."""
+        return json.loads((self._kept(stage) / RECORD).read_text(encoding="utf-8"))
+
+    def records(self, stage: str) -> list[dict[str, Any]]:
+        """What was written down of every output of `stage`, the newest first."""
+        found = []
+        for file in sorted(self.root.glob(f"{stage}/[!.]*/{RECORD}"), key=os.path.getmtime, reverse=True):
+            with suppress(OSError, ValueError):
+                found.append(json.loads(file.read_text(encoding="utf-8")))
+        return found
+
+    def latest(self, stage: str) -> dict[str, Any]:
+        """What was written down of the newest output of `stage`, to which `path` and `table` then lead."""
+        [record, *_] = self.records(stage)
+        self.keys[stage] = record["key"]
+        return record
 
     def outcome(self, stage: str) -> Outcome:
         """What `stage` gave back, figures and tables left in their files."""
-        return Outcome(**json.loads((self.path(stage) / RECORD).read_text(encoding="utf-8"))["outcome"])
+        return Outcome(**self.record(stage)["outcome"])
 
-    def files(self, stage: str) -> dict[str, str]:
-        """The digest of each file of `stage`'s output."""
-        return json.loads((self.path(stage) / RECORD).read_text(encoding="utf-8"))["files"]
-
-    def intact(self, stage: str) -> bool:
-        """Whether `stage`'s output for its key is there and every file of it as it was written."""
+    def flaw(self, stage: str) -> str | None:
+        """What keeps `stage`'s output for its key from being used again; None: every file is as it was written."""
+        folder = self._kept(stage)
+        if not folder.exists():
+            return "there is none"
         try:
-            return all(digest(self.path(stage) / name) == value for name, value in self.files(stage).items())
-        except (OSError, ValueError, KeyError):
-            return False
+            for name, value in self.record(stage)["files"].items():
+                if not (folder / name).exists():
+                    return f"{folder / name} is missing"
+                if self.digest(folder / name) != value:
+                    return f"{folder / name} is not as it was written"
+        except (OSError, ValueError, KeyError, AttributeError):
+            return f"{folder / RECORD} cannot be read"
+        return None
 
     @contextmanager
     def draft(self, stage: str) -> Iterator[Path]:
-        """A folder for `stage` to write in, which becomes its output when `keep` is called, and vanishes otherwise."""
-        folder = self.root / stage / f".{self.keys[stage]}.{os.getpid()}"
+        """A folder for `stage` to write in, which becomes its output when `keep` is called, and vanishes otherwise.
+
+        One process at a time has it; another that wants the same waits here.
+        """
+        final = self._kept(stage)
         try:
-            folder.mkdir(parents=True)
-            self.drafts[stage] = folder
-            yield folder
+            with _held(final.with_name(f".{final.name}")) as folder:
+                self.drafts[stage] = folder
+                yield folder
         except OSError as error:
             self._refuse_unwritable(error)
             raise
         finally:
             self.drafts.pop(stage, None)
-            shutil.rmtree(folder, ignore_errors=True)
 
     def replace(self, path: Path, text: str) -> None:
-        """Writes `text` to `path`, a file that people edit: the whole of it, or what was there stays."""
+        """Writes `text` to `path`, a file that stays: the whole of it, or what was there stays."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             draft.write_text(text, encoding="utf-8")
@@ -92,25 +121,70 @@ class Store:
         finally:
             draft.unlink(missing_ok=True)
 
+    def keep(self, stage: str, outcome: Outcome, **about: Any) -> None:
+        """Turns the draft, with `outcome`'s files in it, into `stage`'s output; `about`: what else to write down."""
+        folder = self.drafts[stage]
+        write(folder, outcome)
+        paths = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != LOCK]
+        files = {str(file.relative_to(folder)): self.digest(file) for file in paths}
+        plain = {field.name for field in fields(Outcome)} - {"figures", "tables", "texts"}
+        outcome_plain = {name: value for name, value in vars(outcome).items() if name in plain}
+        record = {"stage": stage, "key": self.keys[stage], **about, "outcome": outcome_plain, "files": files}
+        (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        final = self._kept(stage)
+        _discard(final)  # damaged, or made again by reuse=false
+        os.rename(folder, final)
+        (final / LOCK).unlink()
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""
+        state, name = path.stat(), os.path.abspath(path)
+        stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        known = self.notes.get("digests", {}).get(name)
+        if known and known[:-1] == stamp:
+            return known[-1]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - state.st_ctime_ns > SETTLED:
+            self.notes.setdefault("digests", {})[name] = [*stamp, found]
+        return found
+
+    @cached_property
+    def notes(self) -> dict[str, Any]:
+        """What is remembered from run to run to save time, and may be lost: digests of files, answers of MLflow."""
+        try:
+            return json.loads((self.root / "notes.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def remember(self) -> None:
+        """Writes the notes down, where that can be done."""
+        digests = {name: value for name, value in self.notes.get("digests", {}).items() if os.path.exists(name)}
+        text, file = json.dumps({**self.notes, "digests": digests}), self.root / "notes.json"
+        with suppress(OSError):
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                self.replace(file, text)
+
+    def others(self, keys: Collection[str]) -> tuple[list[Path], int]:
+        """The folders of outputs for other keys than `keys`, drafts that were left too, and their bytes in all."""
+        found = [folder for folder in self.root.glob("*/*") if folder.is_dir() and folder.name not in keys]
+        found = [folder for folder in found if not _is_held(folder)]
+        return found, sum(file.stat().st_size for folder in found for file in folder.rglob("*") if file.is_file())
+
+    def delete(self, folders: list[Path]) -> None:
+        """Removes `folders`, each in one step."""
+        for folder in folders:
+            _discard(folder)
+
+    def _kept(self, stage: str) -> Path:
+        return self.root / stage / self.keys[stage]
+
     def _refuse_unwritable(self, error: Exception) -> None:
         """Raises Refused where `error` says that nothing can be written; polars gives the number in its text only."""
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
         if code in CANNOT_WRITE:
             raise Refused(f"{self.root} cannot be written ({os.strerror(code)}): {WAY_OUT}") from error
-
-    def keep(self, stage: str, outcome: Outcome) -> None:
-        """Turns the draft, with `outcome`'s files in it, into `stage`'s output."""
-        folder = self.drafts[stage]
-        write(folder, outcome)
-        files = {str(file.relative_to(folder)): digest(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-        plain = {field.name for field in fields(Outcome)} - {"figures", "tables", "texts"}
-        outcome_plain = {name: value for name, value in vars(outcome).items() if name in plain}
-        record = {"stage": stage, "key": self.keys[stage], "outcome": outcome_plain, "files": files}
-        (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-        final = self.root / stage / self.keys[stage]
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(folder, final)
 
 
 def write(folder: Path, outcome: Outcome) -> None:
@@ -123,7 +197,60 @@ def write(folder: Path, outcome: Outcome) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """`folder`, new and this process's own until the end of the block, when it is gone if it has not been moved away.
+
+    The lock ends with the process, whatever ends that, and the next to come clears what was left.
+    """
+    lock = _locked(folder)
+    try:
+        for left in folder.iterdir():
+            if left.name != LOCK:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield folder
+    finally:
+        if _is(lock, folder / LOCK):
+            _discard(folder)
+        lock.close()
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The lock of `folder`, which is made; waits for it as long as another process has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # its last owner was just removing it
+            lock = (folder / LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is(lock, folder / LOCK):
+                return lock
+            lock.close()
+
+
+def _is(file: Any, path: Path) -> bool:
+    """Whether the open `file` is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process that is alive writes in `folder`."""
+    try:
+        with (folder / LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _discard(folder: Path) -> None:
+    """Removes `folder`: in one step for everybody else, who never see half of it."""
+    gone = folder.with_name(f".{folder.name.removeprefix('.')}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.rename(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)

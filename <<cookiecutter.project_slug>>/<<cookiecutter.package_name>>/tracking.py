@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
 import subprocess
+import sys
+import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,14 +22,33 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from .errors import Refused
 from .outcomes import Outcome
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
+RECORDED = ("config.json", "lineage.json", "uncommitted.diff", "uncommitted.txt")  # what a run is reproduced from
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
+
+
+_hide: Callable[[str], str] = str  # what `connect` was given
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run of a command."""
+
+    id: str
+    name: str
+    stage: str
+    status: str
+    start: int  # ms since 1970
+    nested: list[str]  # the runs of its stages
+    reused: list[str]  # runs that made what it used again
+    keys: set[str]  # of the outputs that it made or used
 
 
 class _Named(MetaDataset):
@@ -36,20 +59,33 @@ class _Named(MetaDataset):
         return None
 
 
-def connect(*, project: str, server: bool) -> list[str]:
-    """Makes sure of the tracking store and of the experiment; gives sentences about what is not as it should be.
+def reach(*, server: bool) -> str:
+    """The address of the tracking store.
 
-    Raises Refused where `server` is wanted and MLFLOW_TRACKING_URI names none, where the server does not answer, and
-    for a store that another version of MLflow made.
+    Raises Refused where `server` is wanted and MLFLOW_TRACKING_URI names none, and where the server does not answer.
     """
     address = mlflow.get_tracking_uri()
     remote = address.startswith(("http://", "https://"))
     if server and not remote and not address.startswith("databricks"):
         raise Refused(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
-    if remote:
-        _refuse_silence(address)
+    if remote and (silence := _silence(address)):
+        raise Refused(silence)
+    return address
+
+
+def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[str]:
+    """Makes sure of the tracking store and of the experiment; gives sentences about what is not as it should be.
+
+    `hide`: takes what must not be told out of a text that is about to be written down.
+    Raises Refused as `reach` does, and for a store that another version of MLflow made.
+    """
+    global _hide
+    _hide = hide
+    address = reach(server=server)
+    embedded = address.startswith("sqlite:")
     try:
-        return _experiment(MlflowClient(), project, embedded=address.startswith("sqlite:"))
+        with _alone(address) if embedded else nullcontext():
+            return _experiment(MlflowClient(), project, embedded=embedded)
     except MlflowException as error:
         if "schema" in str(error):
             raise Refused(
@@ -73,31 +109,117 @@ def run(
 
     Where values are `private`, the cause and the traceback are without what a library says, which may name some.
     """
+    about = {"mlflow.note.content": description} if description else {}
     with mlflow.start_run(nested=nested, log_system_metrics=system_metrics) as active:
-        mlflow.set_tags(
-            {"mlflow.runName": name, **({"mlflow.note.content": description} if description else {}), **tags}
-        )
         try:
+            mlflow.set_tags({"mlflow.runName": name, **about, **tags})
             yield active.info.run_id
+        except KeyboardInterrupt:
+            mlflow.set_tag("cause", "interrupted")
+            mlflow.end_run("KILLED")
+            raise
         except Exception as error:
-            told = error.told(private) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-            mlflow.set_tag("cause", told[:4000] if isinstance(error, Refused) or not private else type(error).__name__)
+            if _silence(mlflow.get_tracking_uri()):  # nobody to tell: the next run does, see bury
+                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+                with suppress(Exception):
+                    mlflow.end_run("FAILED")
+                raise
+            mlflow.set_tag("cause", told(error, private)[:4000])
             if not isinstance(error, Refused):
                 lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
-                mlflow.log_text("".join(lines), "traceback.txt")
+                with suppress(Exception):  # artifacts may be what fails
+                    log_texts({"traceback.txt": "".join(lines)})
             raise
+
+
+def told(error: Exception, private: bool) -> str:
+    """What there is to say of `error`: one sentence, without what must not be told."""
+    if isinstance(error, Refused):
+        return _hide(error.told(private))
+    if silence := _silence(mlflow.get_tracking_uri()):
+        return _hide(f"{silence}; what is done is kept, and the same command goes on from there")
+    reason = "its text is withheld (columns.sensitive)" if private else _line(error)
+    return _hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where")
+
+
+def bury(dead: Callable[[str], bool]) -> None:
+    """Ends the runs whose process is `dead`, which nobody else would: they would look as if they were under way."""
+    client, active = MlflowClient(), mlflow.active_run()
+    assert active is not None
+    for found in client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'"):
+        process = found.data.tags.get("process")
+        if process and found.info.run_id != active.info.run_id and dead(process):
+            client.set_tag(found.info.run_id, "cause", "its process was killed, or its machine stopped")
+            client.set_terminated(found.info.run_id, "KILLED")
+
+
+def history() -> list[Run]:
+    """The runs of commands in the active run's experiment, the newest first."""
+    client, token, found = MlflowClient(), None, []  # type: ignore[var-annotated]
+    experiment = client.get_run(_active()).info.experiment_id
+    while token != "":
+        page = client.search_runs([experiment], order_by=["attributes.start_time DESC"], page_token=token)
+        found, token = [*found, *page], page.token or ""
+    nested: dict[str, list[Any]] = {}
+    for each in found:
+        nested.setdefault(each.data.tags.get("mlflow.parentRunId", ""), []).append(each)
+    return [
+        Run(
+            each.info.run_id,
+            each.info.run_name,
+            each.data.tags.get("stage", ""),
+            each.info.status,
+            each.info.start_time,
+            nested=[child.info.run_id for child in nested.get(each.info.run_id, [])],
+            reused=[value for name, value in each.data.tags.items() if name.startswith("reused.")],
+            keys={
+                *(value for name, value in each.data.tags.items() if name.startswith("key.")),
+                *(child.data.tags.get("stage.key", "") for child in nested.get(each.info.run_id, [])),
+            },
+        )
+        for each in nested.get("", [])
+    ]
+
+
+def delete(runs: list[str], models: list[str]) -> None:
+    """Deletes `runs`: for good, with the `models` deleted before, in the embedded store; into its bin on a server."""
+    client, address = MlflowClient(), mlflow.get_tracking_uri()
+    for run_id in runs:
+        client.delete_run(run_id)
+    if address.startswith("sqlite:") and runs:
+        ids = {"--run-ids": runs, "--logged-model-ids": models}
+        words = [word for name, found in ids.items() if found for word in (name, ",".join(found))]
+        command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
+        done = subprocess.run([*command, *words], capture_output=True, text=True)
+        if done.returncode:
+            raise Refused(f"what was deleted is in the bin still, `mlflow gc` failed: {done.stderr.strip()[-500:]}")
+
+
+def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The tags of a command's run, or of that in which `run_id` is nested, and the texts that tell how it came."""
+    client = MlflowClient()
+    try:
+        tags = client.get_run(run_id).data.tags
+        if parent := tags.get("mlflow.parentRunId"):
+            return recorded(parent)
+        there = {each.path for each in client.list_artifacts(run_id)} & set(RECORDED)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = {name: Path(client.download_artifacts(run_id, name, folder)) for name in there}
+            return tags, {name: path.read_bytes().decode() for name, path in paths.items()}
+    except MlflowException as error:
+        raise Refused(f"run {run_id} cannot be had: {_line(error)}") from error
 
 
 def log_params(params: dict[str, str]) -> None:
     """Logs `params` to the active run; those that `mlflow run` logged as typed stay as they are."""
     known = mlflow.get_run(_active()).data.params
-    mlflow.log_params({name: value[:6000] for name, value in params.items() if name not in known})
+    mlflow.log_params({name: _hide(value)[:6000] for name, value in params.items() if name not in known})
 
 
 def log_texts(texts: dict[str, str]) -> None:
     """Logs each text to the active run as a file of that name."""
     for name, text in texts.items():
-        mlflow.log_text(text, name)
+        mlflow.log_text(_hide(text), name)
 
 
 def log_outcome(outcome: Outcome, folder: Path | None, *, at: str = "", model_id: str | None = None) -> None:
@@ -112,6 +234,33 @@ def log_outcome(outcome: Outcome, folder: Path | None, *, at: str = "", model_id
             mlflow.log_artifact(str(file), at or None)
 
 
+def link(made: dict[str, str], about: str, run_id: str | None = None, **tags: str) -> None:
+    """Says on a run, else the active one, which runs `made` the stages that it used again: tags, and links to click."""
+    client = MlflowClient()
+    run_id = run_id or _active()
+    if made:
+        experiment = client.get_run(run_id).info.experiment_id
+        links = ", ".join(f"[{stage}](#/experiments/{experiment}/runs/{made[stage]})" for stage in made)
+        tags |= {f"reused.{stage}": each for stage, each in made.items()}
+        tags["mlflow.note.content"] = f"{about}\n\nReused: {links}"
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def has(run_id: str) -> bool:
+    """Whether the tracking store has the run `run_id`, and not in its bin."""
+    try:
+        return MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def set_tags(tags: dict[str, str]) -> None:
+    """Puts `tags` on the active run."""
+    mlflow.set_tags(tags)
+
+
 def rename(name: str) -> None:
     """Gives the active run a new name."""
     mlflow.set_tag("mlflow.runName", name)
@@ -120,7 +269,7 @@ def rename(name: str) -> None:
 def fail(run_id: str, cause: str) -> None:
     """Notes the cause on the run that `mlflow run` opened and will end as FAILED, where nothing else can be done."""
     with suppress(Exception):
-        MlflowClient().set_tag(run_id, "cause", cause[:4000])
+        MlflowClient().set_tag(run_id, "cause", _hide(cause)[:4000])
 
 
 def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
@@ -128,25 +277,6 @@ def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
     plain = {key: str(value) for key, value in source.items()}
     dataset = _Named(CodeDatasetSource(plain), name=name, digest=digest[:32])
     mlflow.log_input(dataset, context="training")
-
-
-def git(root: Path) -> dict[str, str]:
-    """Commit, branch and whether the work tree is dirty, as tags; none outside a git work tree."""
-    commands = {"commit": "rev-parse HEAD", "branch": "branch --show-current", "status": "status --porcelain"}
-    try:
-        found = {
-            name: subprocess.run(
-                ["git", *command.split()], cwd=root, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for name, command in commands.items()
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {
-        "git.commit": found["commit"],
-        "git.branch": found["branch"] or "(detached)",
-        "git.dirty": str(bool(found["status"])).lower(),
-    }
 
 
 def versions() -> dict[str, str]:
@@ -184,15 +314,30 @@ def _experiment(client: MlflowClient, project: str, *, embedded: bool) -> list[s
     return []
 
 
-def _refuse_silence(address: str) -> None:
-    """MLflow itself retries an unreachable server for minutes before it says so."""
+def _silence(address: str) -> str | None:
+    """A sentence where a server does not answer: MLflow itself retries for minutes before it says so."""
     parts = urlsplit(address)
+    if parts.scheme not in ("http", "https"):
+        return None
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except (OSError, ValueError) as error:
         where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        raise Refused(f"the tracking server {where} does not answer ({error}): check MLFLOW_TRACKING_URI") from error
+        return f"the tracking server {where} does not answer ({error}): check MLFLOW_TRACKING_URI"
+    return None
+
+
+@contextmanager
+def _alone(address: str) -> Iterator[None]:
+    """Lets one process at a time make the embedded store: where several do, MLflow's migrations fail on one another."""
+    file = Path(address.removeprefix("sqlite:///").partition("?")[0])
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH if file.exists() else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _active() -> str:

@@ -1,4 +1,7 @@
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,14 +34,26 @@ def test_a_table_becomes_a_champion_and_nothing_is_done_twice(do, outputs, data)
         a.path for a in client.list_artifacts(parent.info.run_id)
     }
 
-    code, printed = do(f"data={data}", *SMALL)  # the champion is new since, so it is compared; nothing else runs
-    assert code == 0 and [line.split()[0] for line in printed.splitlines() if "(reused)" in line] == [
+    code, printed = do(f"data={data}", *SMALL)
+    assert code == 0 and re.fullmatch(
+        rf"register is up to date: {name} version 1: champion \(by run \w{{8}}\)\n", printed
+    )
+    assert len(runs("register")) == 2, "a run was made though nothing was done"
+
+    code, printed = do(f"data={data}", *SMALL, "gate.min_gain=0.1")  # the champion is compared as it was
+    assert code == 0 and [line.split()[0] for line in printed.splitlines() if "(reused from run " in line] == [
         "ingest",
         "validate",
         "split",
         "train",
+        "evaluate",
     ]
+    assert "gate.min_gain changed 0.0 -> 0.1)" in printed
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    parent = next(run for run in runs("register") if "mlflow.parentRunId" not in run.data.tags)
+    trained = next(run for run in runs("train"))
+    assert parent.data.tags["reused.train"] == trained.info.run_id
+    assert trained.info.run_id in parent.data.tags["mlflow.note.content"]
 
 
 def test_a_worse_model_stays_challenger_and_a_gate_can_refuse_the_first(do):
@@ -90,12 +105,82 @@ def test_wrong_input_is_one_sentence(do, words, sentence):
     assert code == 1 and sentence in printed and "Traceback" not in printed
 
 
-def test_a_damaged_output_is_not_reused(do, outputs):
+def test_a_damaged_output_is_made_again_and_said(do, outputs):
     do("split", "data=penguins")
     table = next((outputs / "outputs/ingest").glob("*/table.parquet"))
-    table.write_bytes(table.read_bytes()[:-1])
-    _, printed = do("split", "data=penguins")
-    assert "ingest    344 rows x 8 columns (reused)" not in printed and "validate  11 of 11" in printed
+    whole, state = table.read_bytes(), table.stat()
+    for damaged, sentence in (
+        (whole[:-1], "is not as it was written"),
+        (whole[:-9] + b"x" + whole[-8:], "is not as it was written"),
+        (None, "is missing"),
+    ):
+        table.unlink() if damaged is None else table.write_bytes(damaged)
+        if damaged:
+            os.utime(table, ns=(state.st_atime_ns, state.st_mtime_ns))  # looks untouched
+        _, printed = do("split", "data=penguins")
+        assert f"s, {table} {sentence})" in printed and "validate  11 of 11 expectations met (reused" in printed
+        assert table.read_bytes() == whole
+
+
+def test_what_would_run_is_told_and_not_run(do, outputs):
+    code, printed = do("explain", "data=penguins")
+    assert code == 0 and [line.split(maxsplit=1)[1] for line in printed.splitlines()] == ["would run: first run"] * 6
+    do("train", "data=penguins", *SMALL)
+    before = sorted(outputs.rglob("*"))
+    code, printed = do("explain", "data=penguins", *SMALL, "model.max_depth=3", "evaluation.min_rows=40")
+    told = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert told["split"].startswith("up to date, by run ")
+    assert told["train"] == "would run: model.max_depth is new (3)"
+    assert told["evaluate"] == "would run: first run" and sorted(outputs.rglob("*")) == before
+    _, printed = do("explain", "data=penguins", *SMALL)
+    assert "train     up to date" in printed
+
+
+def test_a_store_that_is_gone_is_filled_again(do, outputs, store):
+    do("data=penguins", *SMALL)
+    shutil.rmtree(outputs / "mlruns", ignore_errors=True)
+    shutil.copy(store, outputs / "mlflow.db")
+    code, printed = do("data=penguins", *SMALL)
+    assert code == 0 and printed.count("(reused from run ") == 5
+    assert "the registry changed: champion is version 1 -> no alias)" in printed
+    assert MlflowClient().get_model_version_by_alias("<< cookiecutter.project_slug >>-penguins", "champion").version == 1
+
+
+def test_a_version_declared_spares_reading(do, outputs):
+    lines = (Path(__file__).parents[1] / "data/raw/penguins.csv").read_text().splitlines()
+    for number in (1, 2):
+        (outputs / f"part{number}.csv").write_text("\n".join(lines[:200]))
+    where = ["data=penguins", f"source.source={outputs}/part*.csv", "expectations=[]"]
+    do("split", *where)
+    _, printed = do("split", *where)
+    assert "s, a source without source_version is read each time)" in printed and "validate" in printed
+    assert "split     " in printed and printed.count("(reused from run ") == 2
+    do("split", *where, "source_version=1")
+    assert do("split", *where, "source_version=1")[1].startswith("split is up to date: ")
+    assert "source_version changed 1 -> 2" in do("explain", *where, "source_version=2")[1]
+
+
+def test_an_interrupt_ends_the_runs_as_killed(do, monkeypatch):
+    from << cookiecutter.package_name >>.stages import split
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(split.splits, "shares", interrupt)
+    code, printed = do("split", "data=penguins")
+    assert code == 130 and "interrupted" in printed
+    assert [(run.info.status, run.data.tags["cause"]) for run in runs("split")] == [("KILLED", "interrupted")] * 2
+
+
+def test_a_clean_tree_can_be_asked_for(do, monkeypatch):
+    from << cookiecutter.package_name >> import machines
+
+    monkeypatch.setattr(machines, "tree", lambda root: {"git.dirty": "true"})
+    _, printed = do("data=penguins", *SMALL, "gate.clean_tree=true")
+    assert "the work tree has changes that are in no commit" in printed and "version 1 is challenger" in printed
+    monkeypatch.setattr(machines, "tree", lambda root: {"git.dirty": "false"})
+    _, printed = do("data=penguins", *SMALL, "gate.clean_tree=true")
+    assert "dirty changed true -> false" in printed and "version 1 is champion" in printed
 
 
 def test_lineage_names_every_step_and_file(do, outputs):

@@ -2,7 +2,7 @@ import textwrap
 
 import pytest
 
-from << cookiecutter.package_name >> import modules, pipeline
+from << cookiecutter.package_name >> import modules, plans
 
 
 @pytest.fixture
@@ -15,13 +15,15 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(modules, "PACKAGE", tmp_path)
     modules._tree.cache_clear()
 
-    def digest(nouns: str) -> str:
+    def digests(nouns: str) -> list[str]:
         (tmp_path / "nouns.py").write_text(textwrap.dedent(nouns))
         modules._tree.cache_clear()
-        return modules.digest(modules.reachable("stages.train"))
+        modules.digest.cache_clear()
+        return [modules.digest(name) for name in modules.reachable("stages.train")]
 
-    yield digest
+    yield digests
     modules._tree.cache_clear()
+    modules.digest.cache_clear()
 
 
 def test_a_stage_reaches_what_it_imports(package):
@@ -36,7 +38,13 @@ def test_only_meaning_counts(package):
     assert package("def fit():\n    return 2\n") != before
 
 
+def test_a_target_of_this_package_counts_as_reached(package):
+    assert modules.reached("stages.train", ["polars.scan_csv"]) == ["nouns", "stages.train"]
+    named = f"{modules.__package__}.others.X"
+    assert modules.reached("stages.train", [named]) == ["nouns", "others", "stages.train"]
+
+
 def test_every_stage_sees_only_what_its_key_covers():
-    for stage in pipeline.LINE:
+    for stage in plans.LINE:
         assert modules.arguments(f"stages.{stage}"), stage
     assert "model" not in modules.arguments("stages.split") and "gate" not in modules.arguments("stages.train")

@@ -6,6 +6,7 @@ import pytest
 from << cookiecutter.package_name >> import features, sources, splits, texts
 from << cookiecutter.package_name >>.config import Columns, Type
 from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.store import Store
 
 SHARES = {"test": 0.2, "validation": 0.1, "train": 0.7}
 TABLE = pl.DataFrame({"id": range(1000), "x": [i / 7 for i in range(1000)], "y": ["a", "b", "b", "b"] * 250})
@@ -167,14 +168,29 @@ def test_a_target_that_does_not_fit_the_task_is_refused():
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path):
+    def fingerprint(source: str, version: str | None = None) -> str | None:
+        return sources.fingerprint({"source": source}, version=version, digest=Store(tmp_path).digest)
+
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
     one.write_text("a\n1\n")
     two.write_text("a\n1\n")
-    fingerprint = sources.fingerprint({"source": str(one)})
-    assert fingerprint and fingerprint == sources.fingerprint({"source": str(two)})
+    found = fingerprint(str(one))
+    assert found and found == fingerprint(str(two))
     two.write_text("a\n2\n")
-    assert fingerprint != sources.fingerprint({"source": str(two)})
-    assert sources.fingerprint({"source": "s3://bucket/table.parquet"}) is None
+    assert found != fingerprint(str(two))
+    assert fingerprint("s3://bucket/table.parquet") is None
+    assert fingerprint("s3://bucket/table.parquet", version="2026-11") == "version 2026-11"
+
+
+def test_in_a_folder_names_count_too(tmp_path):
+    def fingerprint() -> str | None:
+        return sources.fingerprint({"source": str(tmp_path / "parts")}, version=None, digest=Store(tmp_path).digest)
+
+    (tmp_path / "parts/year=2025").mkdir(parents=True)
+    (tmp_path / "parts/year=2025/a.csv").write_text("a\n1\n")
+    before = fingerprint()
+    (tmp_path / "parts/year=2025").rename(tmp_path / "parts/year=2026")
+    assert before and before != fingerprint()
 
 
 def test_bundled_tables_have_a_target():

@@ -45,7 +45,7 @@ def evaluate(
     found["baseline"] = scored(metrics.baseline(frames["train"], targets["train"], kind=task.kind), "test")
     if "validation" in frames:
         found["validation"] = scored(candidate, "validation")
-    facts: dict[str, Any] = {"rows": len(test), **found}
+    facts: dict[str, Any] = {"rows": len(test), "against": _against(champion), **found}
     if champion:
         facts |= compare(
             candidate, champion, table=table, kinds=kinds, columns=columns, task=task, min_rows=evaluation.min_rows
@@ -101,7 +101,7 @@ def _unlabelled(candidate: Any, test: Any, champion: registry.Registered | None)
     return Outcome(
         f"{rates['anomaly_rate']:.2%} of {len(test):,} test rows are anomalies; there is no target to score them by",
         scores=rates,
-        facts={"rows": len(test), "test": {}, "baseline": {}}
+        facts={"rows": len(test), "against": _against(champion), "test": {}, "baseline": {}}
         | (
             {"hindrance": f"without a target nothing tells whether it is better than version {champion.version}"}
             if champion
@@ -109,6 +109,11 @@ def _unlabelled(candidate: Any, test: Any, champion: registry.Registered | None)
         ),
         figures={"anomaly_scores": plots.anomalies(answers, flagged)},
     )
+
+
+def _against(champion: registry.Registered | None) -> dict[str, str] | None:
+    """What the candidate is compared with, as it is noted on a version: see registry.aliases."""
+    return {"version": champion.version, "digest": champion.digest} if champion else None
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ def register(
     seed: int,
     registered_model: str,
     tags: dict[str, str | None],
+    dirty: str,
     model_id: str,
 ) -> Outcome:
     """Registers the candidate unless that very model is registered already, and moves the alias it has earned."""
@@ -40,6 +41,7 @@ def register(
         min_gain=gate.min_gain,
         max_loss=gate.max_loss,
         min_scores=gate.min_scores,
+        dirty=dirty if gate.clean_tree else None,
     )
     passed = all(verdict.passed for verdict in found)
     alias = "champion" if passed else "challenger"
@@ -61,7 +63,7 @@ def register(
         tags={"digest": trained["digest"], "trained": json.dumps(record)}
         | {name: value for name, value in tags.items() if value is not None},
     )
-    registry.crown(version, alias=alias)
+    registry.crown(version, alias=alias, against=evaluated["against"])
     title = f"{version.name} version {version.version}"
     return Outcome(
         f"{title}{', registered before as the same model' if known else ''}: {alias}",
@@ -71,6 +73,7 @@ def register(
             "alias": alias,
             "verdict": "passed" if passed else "failed",
             "reasons": [verdict.sentence for verdict in found if passed or not verdict.passed],
+            "aliases": registry.aliases(version.name),
         },
         tags={"gate": "passed" if passed else "failed", "registered": f"{version.name}/{version.version}"}
         | {

@@ -1,0 +1,40 @@
+"""What nobody needs any more, deleted: runs, versions, models and outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import registry, tracking
+from ..outcomes import Outcome
+from ..plans import LINE
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+
+def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
+    """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so."""
+    runs = tracking.history()
+    line = [run for run in runs if run.stage in LINE and run.status == "FINISHED"]
+    oldest = min((run.start for run in line[:keep]), default=float("inf"))
+    held, others = registry.sources(held=True), registry.sources(held=False)
+    needed = {run.id for run in runs if run.start >= oldest or run.status == "RUNNING" or run.id in held}
+    maker = {nested: run.id for run in runs for nested in run.nested}
+    needed |= {maker[made] for run in runs if run.id in needed for made in run.reused if made in maker}
+    gone = [run for run in runs if run.id not in needed]
+    keys = {key for run in runs if run.id in needed for key in run.keys}
+    dropped = [version for run in gone for version in others.get(run.id, [])]
+    files, size = store.others(keys)
+    if not dry_run:
+        models = registry.delete(dropped, runs=[run.id for run in gone], keys=keys)
+        tracking.delete([each for run in gone for each in (*run.nested, run.id)], models)
+        store.delete(files)
+    listed = "".join(f"\n  run {run.id[:8]} {run.name}" for run in gone)
+    listed += "".join(f"\n  {version.name} version {version.version}" for version in dropped)
+    what = f"{len(gone):,} runs, {len(dropped):,} model versions and {len(files):,} outputs ({size / 1e6:,.1f} MB)"
+    kept = f"what versions with an alias and the last {keep} runs rest on stays"
+    return Outcome(
+        f"{'would delete' if dry_run else 'deleted'} {what}; {kept}" + (listed if gone else ""),
+        scores={"runs": len(gone), "versions": len(dropped), "outputs": len(files)},
+        notes=["nothing was deleted: -P dry_run=false deletes"] if dry_run and (gone or files) else [],
+    )

@@ -1,0 +1,34 @@
+from mlflow import MlflowClient
+
+SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
+NAME = "<< cookiecutter.project_slug >>-penguins"
+
+
+def test_only_what_nobody_needs_is_deleted(do, outputs):
+    client = MlflowClient()
+    for words in (["seed=1"], ["seed=2", "columns.drop=[year,bill_length_mm]"], ["seed=3"], []):
+        do(*SMALL, *words)
+    held = client.get_model_version_by_alias(NAME, "champion")
+    made = len(list((outputs / "outputs").glob("*/*/outcome.json")))
+    code, printed = do("prune", "keep=1")
+    assert code == 0 and "would delete 2 runs" in printed and "nothing was deleted: -P dry_run=false" in printed
+    assert len(list((outputs / "outputs").glob("*/*/outcome.json"))) == made
+
+    code, printed = do("prune", "keep=1", "dry_run=false")
+    assert code == 0 and printed.startswith("deleted 2 runs, "), printed
+    left = [run for run in client.search_runs(["0"]) if "mlflow.parentRunId" not in run.data.tags]
+    assert sorted(run.data.tags["stage"] for run in left) == ["prune", "prune", "register", "register"]
+    assert not client.search_runs(["0"], run_view_type=2), "they are still in the bin"
+    assert client.get_model_version_by_alias(NAME, "champion").version == held.version
+    numbers = {int(version.version) for version in client.search_model_versions(f"name = '{NAME}'")}
+    assert int(held.version) in numbers and len(numbers) == 2
+    assert len(list((outputs / "outputs").glob("*/*/outcome.json"))) < made
+    assert do(*SMALL)[1].startswith("register is up to date"), "what the last run rests on is gone"
+    code, printed = do(*SMALL, "gate.min_gain=0.2")  # the champion still answers
+    assert code == 0, printed
+
+
+def test_drafts_that_were_left_go_too(do, outputs):
+    (outputs / "outputs/train/.dead").mkdir(parents=True)
+    do("prune", "dry_run=false")
+    assert not (outputs / "outputs/train/.dead").exists()

@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.jobs import reproduce
+from << cookiecutter.package_name >>.outcomes import Outcome
+from << cookiecutter.package_name >>.store import Store
+
+
+@pytest.fixture
+def again(tmp_path):
+    """The outputs of a run that was done again."""
+    store = Store(tmp_path)
+    made = {
+        "ingest": Outcome("", facts={"digest": "a"}),
+        "validate": Outcome("", scores={"expectations": 3}),
+        "evaluate": Outcome("", scores={"test_r2": 0.5, "champion_r2": 0.4}),
+    }
+    for stage, outcome in made.items():
+        store.keys[stage] = "key"
+        with store.draft(stage):
+            store.keep(stage, outcome)
+    return Store(tmp_path)
+
+
+def steps(digest: str = "a", score: float = 0.5) -> list[dict]:
+    return [
+        {"stage": "ingest", "facts": {"digest": digest}, "scores": {}},
+        {"stage": "validate", "facts": {}, "scores": {"expectations": 3}},
+        {"stage": "evaluate", "facts": {}, "scores": {"test_r2": score, "champion_r2": 0.3}},
+        {"stage": "register", "facts": {}, "scores": {}},
+    ]
+
+
+def test_the_same_is_told_from_the_similar_and_the_other(again):
+    told, apart = reproduce.compare(steps(), again, model_id="")
+    assert told == {"ingest": "identical table", "validate": "identical counts", "evaluate": "identical scores"}
+    assert set(apart.values()) == {0.0}, "the champion of then is not asked for"
+    told, apart = reproduce.compare(steps(score=0.75), again, model_id="")
+    assert told["evaluate"] == "test_r2 apart by 0.25" and apart["evaluate"] == 0.25
+    told, apart = reproduce.compare(steps(digest="b"), again, model_id="")
+    assert told["ingest"] == "another table" and apart["ingest"] == float("inf")
+
+
+def test_what_is_gone_is_said_first(do):
+    do("split", "data=penguins")
+    code, printed = do("reproduce", "run_id=nothing")
+    assert code == 1 and "run nothing cannot be had: " in printed
+    code, printed = do("reproduce", "run_id=models:/nobody@champion")
+    assert code == 1 and "models:/nobody@champion is not in the registry" in printed
+    assert reproduce._gone({}, {}) == ["it has no lineage: it did not end, or it is no run of this project's line"]
+    whole = {"lineage.json": json.dumps({"command": {}})}
+    assert "outside of git" in reproduce._gone({}, whole)[0]
+    found = reproduce._gone({"git.commit": "0" * 40}, whole | {"uncommitted.txt": "not recorded: too large\n"})
+    assert "is not in this repository" in found[0] and found[1].endswith("are gone (not recorded: too large)")
+
+
+def test_data_that_changed_is_said(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("a\n1\n")
+    recorded = {"source": {"source": str(table)}, "contents": "another"}
+    with pytest.raises(Refused, match=r"table.csv\) has changed since that run"):
+        reproduce._data(Store(tmp_path), recorded, tmp_path)
+    table.unlink()
+    with pytest.raises(Refused, match=r"table.csv\) is gone"):
+        reproduce._data(Store(tmp_path), recorded, tmp_path)
