@@ -16,7 +16,7 @@ PACKAGE = FOLDER / "<<cookiecutter.package_name>>"
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 SHARED = {"errors", "outcomes"}  # what every module may import
 ABOVE = {"__main__": 5, "pipeline": 4, "plans": 2, "config": 1}  # stages and jobs stand at 3, nouns at 0
-OWNERS = {"hydra": {"__main__", "config"}, "omegaconf": {"config"}, "mlflow": {"tracking", "registry"}}
+OWNERS = {"hydra": {"__main__", "config"}, "omegaconf": {"config"}, "mlflow": {"tracking", "registry", "archives"}}
 
 
 def level(name: str) -> int:

@@ -5,12 +5,11 @@ import importlib.resources
 import io
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Project, bake, settings
+from conftest import Driver, Project, bake
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -18,34 +17,10 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.slow
 
 
-class Driver:
-    """A process that runs one command line of a project after the other."""
-
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        known = settings(PYTHONPATH=str(Path(__file__).parent), PYTHONDONTWRITEBYTECODE="1")
-        self.process = subprocess.Popen(
-            [str(project.environment / "bin/python"), str(Path(__file__).parent / "driver.py"), project.package],
-            cwd=project.path,
-            env=known,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def do(self, *words: str | None) -> tuple[int, str]:
-        """Exit code and output of a command line."""
-        self.process.stdin.write(json.dumps(words) + "\n")
-        self.process.stdin.flush()
-        return tuple(json.loads(self.process.stdout.readline()))
-
-
 @pytest.fixture(scope="module")
 def driver(environment, tmp_path_factory):
-    made = Driver(Project(bake(tmp_path_factory.mktemp("tables")), environment))
-    yield made
-    made.process.kill()
+    with Driver(Project(bake(tmp_path_factory.mktemp("tables")), environment)) as made:
+        yield made
 
 
 # --- Real tables: package, file, target. Nothing else is typed.

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 
 def _do(argv: list[str], caller: Path) -> int:
-    from . import config, plans
+    from . import config, credentials, plans
     from .errors import Refused
 
     word, words = (argv[0], argv[1:]) if argv and re.fullmatch(r"\w+", argv[0]) else ("register", argv)
@@ -59,6 +59,7 @@ def _do(argv: list[str], caller: Path) -> int:
             return hydra_itself(words)
         asked = overrides(words, caller, job)
         resolved, stated = config.resolve(asked, job)
+        credentials.refuse_literal(stated)
         plan = plans.Plan(resolved, stated, asked)
         if word == "explain":
             print(*plan.explained(), sep="\n")

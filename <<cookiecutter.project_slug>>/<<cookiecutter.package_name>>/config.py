@@ -4,7 +4,6 @@ import difflib
 import functools
 import inspect
 import pkgutil
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from . import credentials
 from .errors import Refused
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -214,15 +212,7 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
         if count < 0:
             raise Refused(f"{name}={count}: a count is 0 or more")
-    stated = cast("dict[str, Any]", OmegaConf.to_container(typed))
-    if told := credentials.literal(stated):
-        key, what = told
-        name = re.sub(r"\W+", "_", key).strip("_").upper()
-        raise Refused(
-            f"{key} holds {what}, which every run would write down: put it into the environment or .env, as {name}, "
-            f"and say {key}=${{oc.env:{name}}}"
-        )
-    return config, stated
+    return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 
 
 def _refuse_idle(config: Config) -> None:

@@ -7,6 +7,8 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from .errors import Refused
+
 NAMED = re.compile(
     r"(^|[_\-.])(password|passwd|passphrase|pwd|secret|token|credentials?|authorization|auth|dsn|connection_?string"
     r"|(api|secret|access|account|private|sas)_?key(_id)?)$",
@@ -52,6 +54,17 @@ def literal(stated: Any, at: str = "") -> tuple[str, str] | None:
             return at, "a credential by its name"
         return (at, what) if text and (what := found(text)) else None
     return next((told for key, value in pairs if (told := literal(value, key))), None)
+
+
+def refuse_literal(stated: Any) -> None:
+    """Raises Refused where a credential stands in `stated` as it is."""
+    if told := literal(stated):
+        key, what = told
+        name = re.sub(r"\W+", "_", key).strip("_").upper()
+        raise Refused(
+            f"{key} holds {what}, which every run would write down: put it into the environment or .env, as {name}, "
+            f"and say {key}=${{oc.env:{name}}}"
+        )
 
 
 def found(text: str) -> str | None:

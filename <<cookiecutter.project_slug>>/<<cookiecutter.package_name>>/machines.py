@@ -10,11 +10,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-from .errors import Refused
 
 MOST = 100_000  # bytes of a file that nobody committed, and ten times that of all changes together
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -23,8 +20,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS
 def tree(root: Path) -> dict[str, str]:
     """Commit, branch and whether the work tree below `root` is dirty, as tags; none outside a git work tree."""
     try:
-        commit, branch = git(root, "rev-parse", "HEAD").strip(), git(root, "branch", "--show-current").strip()
-        dirty = bool(git(root, "--no-optional-locks", "status", "--porcelain", "--", "."))
+        commit, branch = _git(root, "rev-parse", "HEAD").strip(), _git(root, "branch", "--show-current").strip()
+        dirty = bool(_git(root, "--no-optional-locks", "status", "--porcelain", "--", "."))
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"git.commit": commit, "git.branch": branch or "(detached)", "git.dirty": str(dirty).lower()}
@@ -43,15 +40,15 @@ def changes(root: Path, *, secret: Callable[[str], str | None]) -> dict[str, str
     """
     if tree(root).get("git.dirty") != "true":
         return {}
-    new = [name for name in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
+    new = [name for name in _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
     large = [name for name in new if (root / name).stat().st_size > MOST]
     with tempfile.TemporaryDirectory() as folder:
-        index = Path(git(root, "rev-parse", "--absolute-git-dir").strip()) / "index"
+        index = Path(_git(root, "rev-parse", "--absolute-git-dir").strip()) / "index"
         other = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
         if small := [name for name in new if name not in large]:
-            git(root, "add", "--intent-to-add", "--", *small, **other)
+            _git(root, "add", "--intent-to-add", "--", *small, **other)
         try:
-            text = git(root, "diff", "--binary", "--relative", "HEAD", "--", ".", **other)
+            text = _git(root, "diff", "--binary", "--relative", "HEAD", "--", ".", **other)
         except UnicodeDecodeError:
             return {"uncommitted.txt": "not recorded: the changes are no UTF-8\n"}
     if len(text) > 10 * MOST:
@@ -60,59 +57,6 @@ def changes(root: Path, *, secret: Callable[[str], str | None]) -> dict[str, str
         return {"uncommitted.txt": f"not recorded: {what} stands in the changes\n"}
     left = {"uncommitted.txt": "not recorded, too large: " + ", ".join(large) + "\n"} if large else {}
     return {"uncommitted.diff": text, **left}
-
-
-def has(root: Path, commit: str) -> bool:
-    """Whether `commit` is in the repository of `root`."""
-    try:
-        return bool(git(root, "cat-file", "-t", commit))
-    except (OSError, subprocess.CalledProcessError):
-        return False
-
-
-@contextmanager
-def worktree(root: Path, commit: str, diff: str | None, folder: Path) -> Iterator[Path]:
-    """The folder of the project as it was at `commit`, `diff` applied, in a work tree that is gone at the end."""
-    git(root, "worktree", "add", "--detach", str(folder), commit)
-    try:
-        here = git(root, "rev-parse", "--show-prefix").strip()
-        if diff:
-            git(folder, "apply", "--whitespace=nowarn", f"--directory={here}", "-", given=diff)
-        yield folder / here
-    except subprocess.CalledProcessError as error:
-        raise Refused(f"git cannot do it: {error.stderr.decode(errors='replace').strip()}") from error
-    finally:
-        git(root, "worktree", "remove", "--force", str(folder))
-
-
-def environment(folder: Path, project: Path, version: str) -> Path:
-    """The Python of a new environment in `folder`, with what the lock of `project` pins, for Python `version`."""
-    minor, python = version.rpartition(".")[0], folder / "bin" / "python"
-    same = minor == platform.python_version().rpartition(".")[0]
-    lock = ["-r", str(project / "requirements.txt")]
-    if uv := shutil.which("uv"):
-        do([uv, "venv", "--quiet", "--no-project", "--python", sys.executable if same else minor, str(folder)], project)
-        do([uv, "pip", "install", "--quiet", "--python", str(python), *lock], project)
-    elif same:
-        do([sys.executable, "-m", "venv", str(folder)], project)
-        do([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *lock], project)
-    else:
-        raise Refused(f"the run was made by Python {version}, this is {platform.python_version()}: uv makes either")
-    return python
-
-
-def do(words: list[str], folder: Path, **more: str) -> None:
-    """Runs a command in `folder`, as a person at a new terminal would; what it prints is seen, set in.
-
-    Raises Refused where it fails.
-    """
-    hidden = ("MLFLOW_", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT")
-    known = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    sys.stdout.flush()
-    if code := subprocess.run(words, cwd=folder, env=known | more).returncode:
-        raise Refused(
-            f"{Path(words[0]).name} {' '.join(words[1:4])} ... ended with exit code {code}; what it said is above"
-        )
 
 
 def about() -> dict[str, str]:
@@ -156,10 +100,9 @@ def threads() -> dict[str, str]:
     return {f"threads.{name}": count for name, count in found.items()}
 
 
-def git(root: Path, *words: str, given: str = "", **more: str) -> str:
-    """What git says in the folder `root`, with `given` on its standard input."""
-    known = {**os.environ, **more}
-    done = subprocess.run(["git", *words], cwd=root, input=given.encode(), capture_output=True, check=True, env=known)
+def _git(root: Path, *words: str, **more: str) -> str:
+    """What git says in the folder `root`."""
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, check=True, env={**os.environ, **more})
     return done.stdout.decode()
 
 

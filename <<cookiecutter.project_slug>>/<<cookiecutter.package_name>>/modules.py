@@ -76,6 +76,7 @@ def _is_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
+@cache
 def _imported(name: str) -> list[str]:
     """The package's modules that the module `name` imports itself, as relative imports."""
     found = []

@@ -164,9 +164,12 @@ class Line:
 
     def _sees(self, step: Step) -> dict[str, Any]:
         """The arguments of a stage, now that it runs: open sections as the calls that they describe."""
-        sees = {name: bound(value, name=name) if name in OPEN else value for name, value in step.sees.items()}
-        if champion := step.sees.get("champion"):
+        hide, sees = functools.partial(credentials.hide, values=self.plan.hidden), dict(step.sees)
+        sees |= {name: bound(value, name=name) for name, value in sees.items() if name in OPEN}
+        if champion := sees.get("champion"):
             sees["champion"] = registry.version(self.config.registered_model, champion["version"])
+        if "tags" in sees:
+            sees["tags"] = {name: value and hide(value) for name, value in sees["tags"].items()}
         return sees | ({"model_id": self.model_id} if "model_id" in sees else {})
 
     def _log(self, stage: str, key: str, outcome: Outcome) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from collections.abc import Collection
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import metadata
@@ -114,53 +112,17 @@ def aliases(name: str) -> dict[str, dict[str, Any]]:
 def version(name: str, number: str) -> Registered | None:
     """The version `number` of `name`, if there is one."""
     try:
-        return _registered(MlflowClient().get_model_version(name, number))
+        return registered(MlflowClient().get_model_version(name, number))
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
 
 
-def run_of(address: str) -> str:
-    """The run that made the model at a `models:/` address; any other `address` is a run's id already."""
-    match = re.fullmatch(r"models:/([^@]+)(?:/(\d+)|@(.+))", address)
-    if not match:
-        return address
-    name, number, alias = match.groups()
-    try:
-        client = MlflowClient()
-        found = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        raise Refused(f"{address} is not in the registry: {' '.join(error.message.split())}") from error
-    return found.run_id or ""
-
-
-def sources(*, held: bool) -> dict[str, list[Registered]]:
-    """The versions that hold an alias, or those that hold none, by the run that made each."""
-    found: dict[str, list[Registered]] = {}
-    for each in MlflowClient().search_model_versions():
-        if bool(each.aliases) == held:
-            found.setdefault(each.run_id or "", []).append(_registered(each))
-    return found
-
-
-def delete(versions: list[Registered], *, runs: list[str], keys: Collection[str]) -> list[str]:
-    """Deletes `versions`, and the models that `runs` logged but for stages with `keys`; gives the ids of those."""
-    client, active = MlflowClient(), mlflow.active_run()
-    assert active is not None
-    for each in versions:
-        client.delete_model_version(each.name, each.version)
-    models = client.search_logged_models([active.info.experiment_id], max_results=1000)
-    gone = [model for model in models if model.source_run_id in runs and model.tags.get("stage.key") not in keys]
-    for model in gone:
-        client.delete_logged_model(model.model_id)
-    return [model.model_id for model in gone]
-
-
 def twin(name: str, digest: str) -> Registered | None:
     """The newest version of `name` that is the same model."""
     found = MlflowClient().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
-    return _registered(max(found, key=lambda each: int(each.version))) if found else None
+    return registered(max(found, key=lambda each: int(each.version))) if found else None
 
 
 def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> Registered:
@@ -168,7 +130,7 @@ def register(name: str, model_id: str, *, description: str, tags: dict[str, str]
     with redirect_stderr(io.StringIO()):  # MLflow says there that it did what it did
         made = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
     MlflowClient().update_model_version(name, made.version, description=description)
-    return _registered(made)
+    return registered(made)
 
 
 def crown(candidate: Registered, *, alias: str, against: dict[str, Any] | None) -> None:
@@ -182,5 +144,6 @@ def crown(candidate: Registered, *, alias: str, against: dict[str, Any] | None) 
         client.delete_registered_model_alias(candidate.name, "challenger")
 
 
-def _registered(found: Any) -> Registered:
+def registered(found: Any) -> Registered:
+    """What MLflow says of a version, as this package has it."""
     return Registered(found.name, str(found.version), found.tags.get("digest", ""), dict(found.tags))

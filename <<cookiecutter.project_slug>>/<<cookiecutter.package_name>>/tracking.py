@@ -6,13 +6,9 @@ import fcntl
 import logging
 import os
 import socket
-import subprocess
-import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,26 +25,11 @@ from .errors import Refused
 from .outcomes import Outcome
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
-RECORDED = ("config.json", "lineage.json", "uncommitted.diff", "uncommitted.txt")  # what a run is reproduced from
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
 
 
 _hide: Callable[[str], str] = str  # what `connect` was given
-
-
-@dataclass(frozen=True)
-class Run:
-    """The run of a command."""
-
-    id: str
-    name: str
-    stage: str
-    status: str
-    start: int  # ms since 1970
-    nested: list[str]  # the runs of its stages
-    reused: list[str]  # runs that made what it used again
-    keys: set[str]  # of the outputs that it made or used
 
 
 class _Named(MetaDataset):
@@ -93,6 +74,8 @@ def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[s
                 f"`uv run mlflow db upgrade {address}` brings an older one up to date"
             ) from error
         raise Refused(f"{address}: {_line(error)}") from error
+    except OSError as error:
+        raise Refused(f"{address} cannot be opened: {_line(error)}") from error
 
 
 @contextmanager
@@ -109,10 +92,15 @@ def run(
 
     Where values are `private`, the cause and the traceback are without what a library says, which may name some.
     """
-    about = {"mlflow.note.content": description} if description else {}
-    with mlflow.start_run(nested=nested, log_system_metrics=system_metrics) as active:
+    told_tags = {key: _hide(value) for key, value in tags.items()}
+    with mlflow.start_run(
+        run_name=name,
+        nested=nested,
+        tags=told_tags,  # from the first moment on: a run whose process is killed is told by them, see bury
+        description=_hide(description) or None,
+        log_system_metrics=system_metrics,
+    ) as active:
         try:
-            mlflow.set_tags({"mlflow.runName": name, **about, **tags})
             yield active.info.run_id
         except KeyboardInterrupt:
             mlflow.set_tag("cause", "interrupted")
@@ -153,63 +141,6 @@ def bury(dead: Callable[[str], bool]) -> None:
             client.set_terminated(found.info.run_id, "KILLED")
 
 
-def history() -> list[Run]:
-    """The runs of commands in the active run's experiment, the newest first."""
-    client, token, found = MlflowClient(), None, []  # type: ignore[var-annotated]
-    experiment = client.get_run(_active()).info.experiment_id
-    while token != "":
-        page = client.search_runs([experiment], order_by=["attributes.start_time DESC"], page_token=token)
-        found, token = [*found, *page], page.token or ""
-    nested: dict[str, list[Any]] = {}
-    for each in found:
-        nested.setdefault(each.data.tags.get("mlflow.parentRunId", ""), []).append(each)
-    return [
-        Run(
-            each.info.run_id,
-            each.info.run_name,
-            each.data.tags.get("stage", ""),
-            each.info.status,
-            each.info.start_time,
-            nested=[child.info.run_id for child in nested.get(each.info.run_id, [])],
-            reused=[value for name, value in each.data.tags.items() if name.startswith("reused.")],
-            keys={
-                *(value for name, value in each.data.tags.items() if name.startswith("key.")),
-                *(child.data.tags.get("stage.key", "") for child in nested.get(each.info.run_id, [])),
-            },
-        )
-        for each in nested.get("", [])
-    ]
-
-
-def delete(runs: list[str], models: list[str]) -> None:
-    """Deletes `runs`: for good, with the `models` deleted before, in the embedded store; into its bin on a server."""
-    client, address = MlflowClient(), mlflow.get_tracking_uri()
-    for run_id in runs:
-        client.delete_run(run_id)
-    if address.startswith("sqlite:") and runs:
-        ids = {"--run-ids": runs, "--logged-model-ids": models}
-        words = [word for name, found in ids.items() if found for word in (name, ",".join(found))]
-        command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
-        done = subprocess.run([*command, *words], capture_output=True, text=True)
-        if done.returncode:
-            raise Refused(f"what was deleted is in the bin still, `mlflow gc` failed: {done.stderr.strip()[-500:]}")
-
-
-def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The tags of a command's run, or of that in which `run_id` is nested, and the texts that tell how it came."""
-    client = MlflowClient()
-    try:
-        tags = client.get_run(run_id).data.tags
-        if parent := tags.get("mlflow.parentRunId"):
-            return recorded(parent)
-        there = {each.path for each in client.list_artifacts(run_id)} & set(RECORDED)
-        with tempfile.TemporaryDirectory() as folder:
-            paths = {name: Path(client.download_artifacts(run_id, name, folder)) for name in there}
-            return tags, {name: path.read_bytes().decode() for name, path in paths.items()}
-    except MlflowException as error:
-        raise Refused(f"run {run_id} cannot be had: {_line(error)}") from error
-
-
 def log_params(params: dict[str, str]) -> None:
     """Logs `params` to the active run; those that `mlflow run` logged as typed stay as they are."""
     known = mlflow.get_run(_active()).data.params
@@ -228,7 +159,7 @@ def log_outcome(outcome: Outcome, folder: Path | None, *, at: str = "", model_id
     Scores are linked to the logged model `model_id`, so that its own page shows them.
     """
     mlflow.log_metrics(outcome.scores, model_id=model_id or None)
-    mlflow.set_tags(outcome.tags)
+    set_tags(outcome.tags)
     for file in sorted(folder.iterdir()) if folder else ():
         if file.suffix in ARTIFACTS:
             mlflow.log_artifact(str(file), at or None)
@@ -258,7 +189,7 @@ def has(run_id: str) -> bool:
 
 def set_tags(tags: dict[str, str]) -> None:
     """Puts `tags` on the active run."""
-    mlflow.set_tags(tags)
+    mlflow.set_tags({name: _hide(value) for name, value in tags.items()})
 
 
 def rename(name: str) -> None:
@@ -330,11 +261,19 @@ def _silence(address: str) -> str | None:
 
 @contextmanager
 def _alone(address: str) -> Iterator[None]:
-    """Lets one process at a time make the embedded store: where several do, MLflow's migrations fail on one another."""
+    """Sees to it that the embedded store is made, by one process, and whole.
+
+    MLflow's migrations fail on one another where two processes make it, and leave half of it where one is killed.
+    """
     file = Path(address.removeprefix("sqlite:///").partition("?")[0])
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_SH if file.exists() else fcntl.LOCK_EX)
+        if not file.exists():
+            draft = file.with_name(f"{file.name}.new")
+            draft.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{draft}").search_experiments()
+            os.rename(draft, file)
         yield
     finally:
         os.close(folder)

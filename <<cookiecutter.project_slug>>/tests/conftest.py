@@ -3,15 +3,19 @@ import os
 import shutil
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 
 from << cookiecutter.package_name >>.__main__ import main
 
 
 @pytest.fixture(scope="session", autouse=True)
-def imported():
-    """Spares the collector what was imported, which stays anyway."""
+def hurry():
+    """Spares the collector what was imported and stays, and SQLite the wait for the disk: nobody needs these stores."""
     gc.freeze()
+    sqlalchemy.event.listen(
+        sqlalchemy.Engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+    )
 
 
 @pytest.fixture(scope="session")

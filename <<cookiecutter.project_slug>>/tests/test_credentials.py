@@ -77,7 +77,7 @@ def test_a_literal_credential_is_refused_with_the_way_out(word, key):
     from << cookiecutter.package_name >>.__main__ import overrides
 
     with pytest.raises(Refused, match=r"\$\{oc\.env:[A-Z_0-9]+\}$") as refused:
-        resolve(overrides(["data=penguins", word], Path(".")))
+        credentials.refuse_literal(resolve(overrides(["data=penguins", word], Path(".")))[1])
     assert str(refused.value).startswith(f"{key} holds a") and "hunter2x" not in str(refused.value)
 
 

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from << cookiecutter.package_name >> import machines
+from << cookiecutter.package_name >> import machines, worktrees
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def test_changes_make_the_same_tree_again(repository, tmp_path):
     found = machines.changes(repository, secret=lambda _: None)
     assert status(repository) == before, "the index was touched"
     assert found["uncommitted.txt"] == "not recorded, too large: large.csv\n"
-    with machines.worktree(repository, commit, found["uncommitted.diff"], tmp_path / "tree") as tree:
+    with worktrees.worktree(repository, commit, found["uncommitted.diff"], tmp_path / "tree") as tree:
         for name in ("kept.py", "conf/new.yaml", "picture.png"):
             assert (tree / name).read_bytes() == (repository / name).read_bytes(), name
-    assert not (tmp_path / "tree").exists() and machines.has(repository, commit)
-    assert not machines.has(repository, "0" * 40)
+    assert not (tmp_path / "tree").exists() and worktrees.has(repository, commit)
+    assert not worktrees.has(repository, "0" * 40)
 
 
 def test_changes_that_must_not_be_told_are_not(repository):

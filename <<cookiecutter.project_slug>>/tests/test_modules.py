@@ -5,6 +5,11 @@ import pytest
 from << cookiecutter.package_name >> import modules, plans
 
 
+def forget() -> None:
+    for each in (modules._tree, modules._imported, modules.digest):
+        each.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of one stage that uses one noun, which can be rewritten."""
@@ -13,17 +18,15 @@ def package(tmp_path, monkeypatch):
     (tmp_path / "nouns.py").write_text("def fit():\n    return 1\n")
     (tmp_path / "others.py").write_text("X = 1\n")
     monkeypatch.setattr(modules, "PACKAGE", tmp_path)
-    modules._tree.cache_clear()
+    forget()
 
     def digests(nouns: str) -> list[str]:
         (tmp_path / "nouns.py").write_text(textwrap.dedent(nouns))
-        modules._tree.cache_clear()
-        modules.digest.cache_clear()
+        forget()
         return [modules.digest(name) for name in modules.reachable("stages.train")]
 
     yield digests
-    modules._tree.cache_clear()
-    modules.digest.cache_clear()
+    forget()
 
 
 def test_a_stage_reaches_what_it_imports(package):

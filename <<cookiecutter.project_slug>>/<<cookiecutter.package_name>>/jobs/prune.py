@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import registry, tracking
+from .. import archives
 from ..outcomes import Outcome
 from ..plans import LINE
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
     """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so."""
-    runs = tracking.history()
+    runs = archives.history()
     line = [run for run in runs if run.stage in LINE and run.status == "FINISHED"]
     oldest = min((run.start for run in line[:keep]), default=float("inf"))
-    held, others = registry.sources(held=True), registry.sources(held=False)
+    held, others = archives.versions(held=True), archives.versions(held=False)
     needed = {run.id for run in runs if run.start >= oldest or run.status == "RUNNING" or run.id in held}
     maker = {nested: run.id for run in runs for nested in run.nested}
     needed |= {maker[made] for run in runs if run.id in needed for made in run.reused if made in maker}
@@ -26,8 +26,8 @@ def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
     dropped = [version for run in gone for version in others.get(run.id, [])]
     files, size = store.others(keys)
     if not dry_run:
-        models = registry.delete(dropped, runs=[run.id for run in gone], keys=keys)
-        tracking.delete([each for run in gone for each in (*run.nested, run.id)], models)
+        models = archives.delete_versions(dropped, runs=[run.id for run in gone], keys=keys)
+        archives.delete_runs([each for run in gone for each in (*run.nested, run.id)], models)
         store.delete(files)
     listed = "".join(f"\n  run {run.id[:8]} {run.name}" for run in gone)
     listed += "".join(f"\n  {version.name} version {version.version}" for version in dropped)

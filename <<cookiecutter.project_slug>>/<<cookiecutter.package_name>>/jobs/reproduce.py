@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import features, machines, models, registry, sources, tracking
+from .. import archives, features, models, registry, sources, worktrees
 from ..config import ROOT
 from ..errors import Refused
 from ..outcomes import Outcome
@@ -26,22 +26,22 @@ COMPARED = (
 
 def reproduce(store: Store, *, run_id: str, registered_model: str, tolerance: float | None) -> Outcome:
     """Raises Refused where part of what was recorded is gone, and where results are further apart than allowed."""
-    run_id = registry.run_of(f"models:/{registered_model}/{run_id}" if run_id.isdigit() else run_id)
-    tags, files = tracking.recorded(run_id)
+    run_id = archives.run_of(f"models:/{registered_model}/{run_id}" if run_id.isdigit() else run_id)
+    tags, files = archives.recorded(run_id)
     if gone := _gone(tags, files):
         raise Refused(f"run {run_id} cannot be reproduced: {'; '.join(gone)}")
     lineage, config, commit = json.loads(files["lineage.json"]), json.loads(files["config.json"]), tags["git.commit"]
     with (
         tempfile.TemporaryDirectory() as scratch,
-        machines.worktree(ROOT, commit, files.get("uncommitted.diff"), Path(scratch) / "tree") as tree,
+        worktrees.worktree(ROOT, commit, files.get("uncommitted.diff"), Path(scratch) / "tree") as tree,
     ):
         words = lineage["command"]["overrides"] + _data(store, lineage["input"], tree)
-        python = machines.environment(Path(scratch) / "environment", tree, tags["machine.python"])
+        python = worktrees.environment(Path(scratch) / "environment", tree, tags["machine.python"])
         again = Store(Path(scratch) / "outputs")
         words += [f"++platform.outputs='{again.root}'", "++platform.server=false"]
         stage = lineage["transformations"][-1]["stage"]
         command = ["-m", __package__.partition(".")[0], "evaluate" if stage == "register" else stage, *words]
-        machines.do([str(python), *command], tree, MLFLOW_TRACKING_URI=f"sqlite:///{scratch}/mlflow.db")
+        worktrees.do([str(python), *command], tree, MLFLOW_TRACKING_URI=f"sqlite:///{scratch}/mlflow.db")
         told, apart = compare(lineage["transformations"], again, model_id=lineage["model_id"])
     allowed = tolerance if tolerance is not None else float(config["model"].get("_tolerance_", 0))
     lines = [f"{name:<9} {text}" for name, text in told.items()]
@@ -96,7 +96,7 @@ def _gone(tags: dict[str, str], files: dict[str, str]) -> list[str]:
     if "git.commit" not in tags:
         return ["it was made outside of git: there is no commit to go back to"]
     found = []
-    if not machines.has(ROOT, tags["git.commit"]):
+    if not worktrees.has(ROOT, tags["git.commit"]):
         found.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
     if why := files.get("uncommitted.txt"):
         found.append(f"its uncommitted changes are gone ({why.strip()})")
@@ -115,7 +115,8 @@ def _data(store: Store, recorded: dict[str, Any], tree: Path) -> list[str]:
         elif isinstance(value, str) and (ROOT / value).exists():
             source[name] = str(ROOT / value)
             words.append(f"++source.{name}='{source[name]}'")
-    then, named = recorded["contents"], ", ".join(str(value) for value in recorded["source"].values())
+    texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
+    then, named = recorded["contents"], ", ".join(texts)
     if not then or then.startswith("version ") or "${" in named:
         return words  # nothing to know beforehand: what ingest reads will tell
     now = sources.fingerprint(source, version=None, digest=store.digest)
