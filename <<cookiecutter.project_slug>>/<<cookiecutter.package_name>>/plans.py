@@ -91,8 +91,9 @@ class Plan:
 
     def notice(self, stage: str) -> None:
         """Notes what MLflow says now, at the end of a command, so that the next need not ask."""
-        self._asked("run", self.store.record(stage)["run"])
-        self._asked("aliases", self.config.registered_model)
+        if _state():  # a server is asked each time anyway
+            self._asked("run", self.store.record(stage)["run"])
+            self._asked("aliases", self.config.registered_model)
         self.store.remember()
 
     def told(self, ingredients: dict[str, str]) -> dict[str, str]:

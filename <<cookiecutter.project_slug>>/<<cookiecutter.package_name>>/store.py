@@ -165,9 +165,9 @@ class Store:
             if not file.exists() or file.read_text(encoding="utf-8") != text:
                 self.replace(file, text)
 
-    def others(self, keys: Collection[str]) -> tuple[list[Path], int]:
-        """The folders of outputs for other keys than `keys`, drafts that were left too, and their bytes in all."""
-        found = [folder for folder in self.root.glob("*/*") if folder.is_dir() and folder.name not in keys]
+    def others(self, stages: Collection[str], keys: Collection[str]) -> tuple[list[Path], int]:
+        """The outputs of `stages` for other keys than `keys`, drafts that were left too, and their bytes in all."""
+        found = [folder for stage in stages for folder in (self.root / stage).glob("*") if folder.name not in keys]
         found = [folder for folder in found if not _is_held(folder)]
         return found, sum(file.stat().st_size for folder in found for file in folder.rglob("*") if file.is_file())
 

@@ -28,6 +28,16 @@ def test_only_what_nobody_needs_is_deleted(do, outputs):
     assert code == 0, printed
 
 
+def test_nothing_is_deleted_from_under_a_run(do):
+    client = MlflowClient()
+    run = client.create_run("0", tags={"stage": "train"})
+    code, printed = do("prune", "dry_run=false")
+    assert code == 1 and f"run {run.info.run_id} is under way" in printed
+    client.set_terminated(run.info.run_id)
+    assert do("prune", "dry_run=false")[0] == 0
+    assert do("prune", "keep=-1")[1].startswith("<< cookiecutter.package_name >>: keep=-1: a count is 0 or more")
+
+
 def test_drafts_that_were_left_go_too(do, outputs):
     (outputs / "outputs/train/.dead").mkdir(parents=True)
     do("prune", "dry_run=false")

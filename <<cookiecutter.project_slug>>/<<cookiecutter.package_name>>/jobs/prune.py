@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import archives
+from ..errors import Refused
 from ..outcomes import Outcome
 from ..plans import LINE
 
@@ -13,8 +14,18 @@ if TYPE_CHECKING:
 
 
 def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
-    """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so."""
+    """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so.
+
+    Raises Refused while another run is under way.
+    """
+    if keep < 0:
+        raise Refused(f"keep={keep}: a count is 0 or more")
     runs = archives.history()
+    under_way = [run.id for run in runs if run.status == "RUNNING" and run.stage in LINE]
+    if under_way and not dry_run:
+        raise Refused(
+            f"run {under_way[0]} is under way, and what it rests on is not known yet: prune when it has ended"
+        )
     line = [run for run in runs if run.stage in LINE and run.status == "FINISHED"]
     oldest = min((run.start for run in line[:keep]), default=float("inf"))
     held, others = archives.versions(held=True), archives.versions(held=False)
@@ -24,7 +35,7 @@ def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
     gone = [run for run in runs if run.id not in needed]
     keys = {key for run in runs if run.id in needed for key in run.keys}
     dropped = [version for run in gone for version in others.get(run.id, [])]
-    files, size = store.others(keys)
+    files, size = store.others(LINE, keys)
     if not dry_run:
         models = archives.delete_versions(dropped, runs=[run.id for run in gone], keys=keys)
         archives.delete_runs([each for run in gone for each in (*run.nested, run.id)], models)
