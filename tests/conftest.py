@@ -97,7 +97,8 @@ class Forks:
     def __init__(self, environment: Path) -> None:
         words = [str(environment / "bin/python"), "-W", "ignore", str(Path(__file__).with_name("forks.py"))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(words, cwd="/", env=settings(), text=True, **pipes)
+        known = settings(MLFLOW_LOGGING_LEVEL="WARNING", GX_ANALYTICS_ENABLED="false")  # read while they are imported
+        self.process = subprocess.Popen(words, cwd="/", env=known, text=True, **pipes)
 
     def ask(self, line: str = "") -> str:
         """The next line that it says, after it was told `line`."""
