@@ -182,7 +182,7 @@ def test_postgresql_and_its_password(fresh, wider, postgres):
     take(project, URL, QUERY, DATABASE_URL=postgres)
     assert URL in (fresh.path / "conf/data/trial.yaml").read_text()
     again = project.python("split", "data=trial", DATABASE_URL=postgres)
-    assert re.search(r"^split .* \(reused\)$", again.printed, re.M), "the same rows are the same table"
+    assert re.search(r"^split .* \(reused from run \w{8}\)$", again.printed, re.M), "the same rows are the same table"
 
 
 @pytest.mark.parametrize("words", [[], ["query=SELECT * FROM absent"], ["query=SELEC 1"]])

@@ -108,8 +108,9 @@ def overrides(words: list[str], caller: Path, job: str | None = None) -> list[st
     pairs, plain = _pairs(words)
     groups = config.groups()
     chosen = [f"{key}={value}" for key, value in pairs if key in groups]
-    base = config.composed(chosen, job)  # tells what the other keys take
-    values = [(key, value, config.wants(base, key)) for key, value in pairs if key not in groups]
+    others = [(key, value) for key, value in pairs if key not in groups]
+    base = config.composed(chosen, job) if others else None  # tells what these keys take
+    values = [(key, value, config.wants(base, key)) for key, value in others if base is not None]
     replaced = [f"~{key}" for key, value, kind in values if kind == "mapping" and value.startswith("{")]  # not merged
     return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
 

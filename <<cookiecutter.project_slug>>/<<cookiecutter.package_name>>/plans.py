@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from . import credentials, machines, modules, sources
 from .config import ROOT, Config
@@ -187,7 +188,7 @@ def _state() -> list[Any]:
     address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     if not address.startswith("sqlite:///") or os.environ.get("MLFLOW_REGISTRY_URI"):
         return []
-    file = Path(address.removeprefix("sqlite:///").partition("?")[0])
+    file = Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))
     found: list[Any] = [address]
     for path in (file, file.with_name(f"{file.name}-wal")):
         if path.exists():

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -265,7 +265,7 @@ def _alone(address: str) -> Iterator[None]:
 
     MLflow's migrations fail on one another where two processes make it, and leave half of it where one is killed.
     """
-    file = Path(address.removeprefix("sqlite:///").partition("?")[0])
+    file = Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_SH if file.exists() else fcntl.LOCK_EX)
