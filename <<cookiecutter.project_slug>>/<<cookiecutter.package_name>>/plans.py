@@ -67,7 +67,7 @@ class Plan:
         """Whether nothing has to be done for `stage` and all before it, and MLflow has the run that did it."""
         try:
             steps = (self.step(each) for each in LINE[: LINE.index(stage) + 1])
-            return all(not step.reason for step in steps) and self._asked("run", self.store.record(stage)["run"])
+            return all(not step.reason for step in steps) and self._known(stage)
         except Exception:  # whatever it is, the run that follows meets it too, and says it
             return False
 
@@ -93,13 +93,17 @@ class Plan:
     def notice(self, stage: str) -> None:
         """Notes what MLflow says now, at the end of a command, so that the next need not ask."""
         if _state():  # a server is asked each time anyway
-            self._asked("run", self.store.record(stage)["run"])
             self._asked("aliases", self.config.registered_model)
+            self._known(stage)
         self.store.remember()
 
     def told(self, ingredients: dict[str, str]) -> dict[str, str]:
         """`ingredients` as they may be written down: what comes from the environment by its name."""
         return {name: credentials.hide(value, self.hidden) for name, value in ingredients.items()}
+
+    def _known(self, stage: str) -> bool:
+        """Whether MLflow has the run that made `stage`; for `register` its answer about aliases has said so already."""
+        return stage == "register" or self._asked("run", self.store.record(stage)["run"])
 
     def _asked(self, question: str, about: str) -> Any:
         """What MLflow says of the `aliases` of a registered model, or whether it has a `run`.
