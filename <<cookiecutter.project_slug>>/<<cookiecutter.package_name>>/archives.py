@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from .errors import Refused
 
 RECORDED = ("config.json", "lineage.json", "uncommitted.diff", "uncommitted.txt")  # what a run is reproduced from
+SOME = 1000  # runs deleted at once: an argument of a command has its length
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ def delete_runs(runs: list[str], models: list[str]) -> None:
     client, address = MlflowClient(), mlflow.get_tracking_uri()
     for run_id in runs:
         client.delete_run(run_id)
-    if address.startswith("sqlite:") and runs:
-        ids = {"--run-ids": runs, "--logged-model-ids": models}
+    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
+    for start in range(0, len(runs) if address.startswith("sqlite:") else 0, SOME):
+        ids = {"--run-ids": runs[start : start + SOME], "--logged-model-ids": models if start == 0 else []}
         words = [word for name, found in ids.items() if found for word in (name, ",".join(found))]
-        command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
         done = subprocess.run([*command, *words], capture_output=True, text=True)
         if done.returncode:
             raise Refused(f"what was deleted is in the bin still, `mlflow gc` failed: {done.stderr.strip()[-500:]}")

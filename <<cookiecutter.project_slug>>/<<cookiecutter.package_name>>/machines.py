@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 MOST = 100_000  # bytes of a file that nobody committed, and ten times that of all changes together
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 def tree(root: Path) -> dict[str, str]:

@@ -52,12 +52,10 @@ class Plan:
         sees = {name: self._section(name) for name in modules.arguments(f"stages.{stage}")}
         contents = None
         if "source" in sees:
-            contents = sources.fingerprint(
-                self.config.source, version=self.config.source_version, digest=self.store.digest
-            )
+            contents = sources.fingerprint(self.config.source, digest=self.store.digest)
         ingredients = self._ingredients(stage, sees, contents or "")
         key = self.store.keys[stage] = hashed([stage, ingredients])
-        settled = "source" not in sees or contents is not None
+        settled = "source" not in sees or contents is not None or self.config.source_version is not None
         step = Step(stage, key, ingredients, sees, None, settled)
         step.reason = self.reason(step)
         self.steps[stage] = step
@@ -137,8 +135,9 @@ class Plan:
 
     def _ingredients(self, stage: str, sees: dict[str, Any], contents: str) -> dict[str, str]:
         """All that decides what `stage` gives: what it rests on and sees, its code, the lock, Python."""
-        version = self.config.source_version if contents.startswith("version ") else None
-        found = {} if not contents else {CONTENTS: contents} if version is None else {VERSION: version}
+        found = {CONTENTS: contents} if contents else {}
+        if "source" in sees and self.config.source_version is not None:
+            found[VERSION] = self.config.source_version
         for name, value in sees.items():
             if name == "champion":
                 found[name] = f"version {value['version']} ({value['digest'][:8]})" if value else "none"
@@ -147,9 +146,10 @@ class Plan:
         targets = [leaf for name in sees if name in OPEN for leaf in _leaves(sees[name]) if isinstance(leaf, str)]
         for module in modules.reached(f"stages.{stage}", targets):
             found[f"{module.replace('.', '/')}.py"] = modules.digest(module)
-        lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-        pins = [line.strip(" \\").split("==", 1) for line in lines if re.match(r"\w", line)]
-        found |= {"Python": platform.python_version()[:4]} | {name: rest[0] if rest else "" for name, *rest in pins}
+        found["Python"] = ".".join(platform.python_version_tuple()[:2])
+        lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+        for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
+            found[name] = f"{found[name]}, {pin}" if name in found else pin.removeprefix("==")
         return found | ({BEFORE: self.steps[LINE[LINE.index(stage) - 1]].key} if stage != LINE[0] else {})
 
     def reason(self, step: Step) -> str | None:

@@ -57,13 +57,11 @@ def bundled(name: str) -> pl.LazyFrame:
     return pl.from_pandas(getattr(sklearn.datasets, f"load_{name}")(as_frame=True).frame).lazy()
 
 
-def fingerprint(source: dict[str, Any], *, version: str | None, digest: Callable[[Path], str]) -> str | None:
-    """A hash of the contents of the files that `source` names, by the `digest` of each, or of the `version` declared.
+def fingerprint(source: dict[str, Any], *, digest: Callable[[Path], str]) -> str | None:
+    """A hash of the contents of the files that `source` names, by the `digest` of each.
 
     None where what it reads cannot be known beforehand.
     """
-    if version is not None:
-        return f"version {version}"
     if source.get("_target_", "").endswith(".sources.bundled"):
         return ""  # the lock's scikit-learn decides what is in it
     if source.get("_target_", "").endswith(".sources.dvc"):

@@ -60,11 +60,15 @@ def do(words: list[str], folder: Path, **more: str) -> None:
     """
     hidden = ("MLFLOW_", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT")
     known = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    sys.stdout.flush()
-    if code := subprocess.run(words, cwd=folder, env=known | more).returncode:
-        raise Refused(
-            f"{Path(words[0]).name} {' '.join(words[1:4])} ... ended with exit code {code}; what it said is above"
-        )
+    with subprocess.Popen(
+        words, cwd=folder, env=known | more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        for line in process.stdout or ():
+            if not line.startswith("look: "):  # its store is gone at the end
+                print(f"  {line}", end="", flush=True)
+    if process.returncode:
+        told = f"{Path(words[0]).name} {' '.join(words[1:4])} ... ended with exit code {process.returncode}"
+        raise Refused(f"{told}; what it said is above")
 
 
 def _git(root: Path, *words: str, given: str = "") -> str:

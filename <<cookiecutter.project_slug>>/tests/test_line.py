@@ -160,6 +160,29 @@ def test_a_version_declared_spares_reading(do, outputs):
     assert "source_version changed 1 -> 2" in do("explain", *where, "source_version=2")[1]
 
 
+def test_a_version_declared_hides_no_change_of_a_file(do, outputs):
+    table = outputs / "table.csv"
+    table.write_text((Path(__file__).parents[1] / "data/raw/penguins.csv").read_text())
+    where = ["data=penguins", f"source.source={table}", "source_version=1"]
+    do("split", *where)
+    table.write_text(table.read_text().replace("39.1", "39.2", 1))
+    assert "contents of the source changed" in do("explain", *where)[1]
+
+
+def test_every_pin_of_the_lock_counts(do, outputs, monkeypatch):
+    from << cookiecutter.package_name >> import plans
+
+    monkeypatch.setattr(plans, "ROOT", outputs)
+    lock = outputs / "requirements.txt"
+    pins = "a==1 ; python_full_version < '3.12' \\\n    --hash=sha256:0\na==2 ; python_full_version >= '3.12' \\\n"
+    lock.write_text(pins)
+    do("ingest", "data=penguins")
+    lock.write_text(pins.replace("a==1", "a==1.1"))
+    assert "would run: a changed" in do("explain", "data=penguins")[1]
+    lock.write_text("# a comment\n" + pins.replace("sha256:0", "sha256:1"))
+    assert "ingest    up to date" in do("explain", "data=penguins")[1]
+
+
 def test_an_interrupt_ends_the_runs_as_killed(do, monkeypatch):
     from << cookiecutter.package_name >>.stages import split
 

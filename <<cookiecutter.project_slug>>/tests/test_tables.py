@@ -168,8 +168,8 @@ def test_a_target_that_does_not_fit_the_task_is_refused():
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path):
-    def fingerprint(source: str, version: str | None = None) -> str | None:
-        return sources.fingerprint({"source": source}, version=version, digest=Store(tmp_path).digest)
+    def fingerprint(source: str) -> str | None:
+        return sources.fingerprint({"source": source}, digest=Store(tmp_path).digest)
 
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
     one.write_text("a\n1\n")
@@ -179,12 +179,11 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
     two.write_text("a\n2\n")
     assert found != fingerprint(str(two))
     assert fingerprint("s3://bucket/table.parquet") is None
-    assert fingerprint("s3://bucket/table.parquet", version="2026-11") == "version 2026-11"
 
 
 def test_in_a_folder_names_count_too(tmp_path):
     def fingerprint() -> str | None:
-        return sources.fingerprint({"source": str(tmp_path / "parts")}, version=None, digest=Store(tmp_path).digest)
+        return sources.fingerprint({"source": str(tmp_path / "parts")}, digest=Store(tmp_path).digest)
 
     (tmp_path / "parts/year=2025").mkdir(parents=True)
     (tmp_path / "parts/year=2025/a.csv").write_text("a\n1\n")

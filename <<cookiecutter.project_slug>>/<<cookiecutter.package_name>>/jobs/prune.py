@@ -27,7 +27,7 @@ def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
             f"run {under_way[0]} is under way, and what it rests on is not known yet: prune when it has ended"
         )
     line = [run for run in runs if run.stage in LINE and run.status == "FINISHED"]
-    oldest = min((run.start for run in line[:keep]), default=float("inf"))
+    oldest = float("inf") if not keep else line[keep - 1].start if len(line) >= keep else 0
     held, others = archives.versions(held=True), archives.versions(held=False)
     needed = {run.id for run in runs if run.start >= oldest or run.status == "RUNNING" or run.id in held}
     maker = {nested: run.id for run in runs for nested in run.nested}
