@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,7 @@ USAGE = f"python -m {__package__} [{{}}] [key=value ...]"
 
 def main(argv: list[str]) -> int:
     """The exit code of what `argv` asks for; a refusal is one sentence on stderr."""
+    began = time.time()
     gc.disable()  # while importing: looking for garbage among what stays anyway cost a third of the start-up (measured)
     try:
         from dotenv import load_dotenv
@@ -32,7 +34,7 @@ def main(argv: list[str]) -> int:
         os.chdir(ROOT)
         load_dotenv(ROOT / ".env", override=False)
         os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
-        return _do(argv, caller)
+        return _do(argv, caller, began)
     except ModuleNotFoundError as error:
         if (error.name or __package__).partition(".")[0] == __package__:
             raise
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
         gc.enable()
 
 
-def _do(argv: list[str], caller: Path) -> int:
+def _do(argv: list[str], caller: Path, began: float) -> int:
     from . import config, credentials, plans
     from .errors import Refused
 
@@ -82,7 +84,7 @@ def _do(argv: list[str], caller: Path) -> int:
     from . import pipeline
 
     try:
-        pipeline.run_job(word, resolved, stated) if job else pipeline.run(word, plan)
+        pipeline.run_job(word, resolved, stated, began) if job else pipeline.run(word, plan)
     except Refused as error:
         return _say(str(error))
     return 0

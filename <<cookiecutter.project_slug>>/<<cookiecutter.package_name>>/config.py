@@ -21,6 +21,7 @@ from .errors import Refused
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+ON_FAIL, PROMOTION = ("challenger", "error"), ("auto", "manual")
 TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
 
 
@@ -77,6 +78,10 @@ class Task:
 
 @dataclass
 class Evaluation:
+    slices: list[str]
+    confidence: float
+    resamples: int
+    resampled_rows: int
     importance_repeats: int
     importance_rows: int
     min_rows: int
@@ -84,10 +89,18 @@ class Evaluation:
 
 @dataclass
 class Gate:
-    min_gain: float
+    min_baseline_gain: float
     max_loss: float
+    min_gain: float | None
     min_scores: dict[str, float]
+    min_slice_scores: dict[str, float]
+    max_calibration_error: float | None
+    max_megabytes: float | None
+    max_latency_ms: float | None
+    validated: bool
     clean_tree: bool
+    serving: bool
+    on_fail: str
 
 
 @dataclass
@@ -124,6 +137,7 @@ class Config:
     model: dict[str, Any]
     evaluation: Evaluation
     gate: Gate
+    promotion: str
     tracking: Tracking
     platform: Platform
     tags: dict[str, str | None]
@@ -150,10 +164,25 @@ class Reproduce(Config):
     tolerance: float | None
 
 
+@dataclass
+class Promote(Config):
+    version: str
+    approver: str
+    reason: str | None
+
+
+@dataclass
+class Rollback(Config):
+    approver: str | None
+    reason: str | None
+
+
 JOBS: dict[str, type[Config]] = {
     "profile": Profile,
+    "promote": Promote,
     "prune": Prune,
     "reproduce": Reproduce,
+    "rollback": Rollback,
 }  # a job's own arguments stand in conf/job/
 
 
@@ -199,16 +228,18 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     if not config.task.metrics:
         raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
     _refuse_idle(config)
-    for name in config.gate.min_scores:
-        if name not in config.task.metrics:
-            from . import metrics  # scikit-learn is imported for this only when there is something to say
+    known = [name.rpartition(".")[2] for name in config.task.metrics]
+    for floors in ("min_scores", "min_slice_scores"):
+        for name in getattr(config.gate, floors):
+            if name not in known:
+                from . import metrics  # scikit-learn is imported for this only when there is something to say
 
-            metrics.refuse_unknown(config.task.metrics)
-            raise Refused(
-                f"gate.min_scores.{name}: task.metrics does not compute it; it has {', '.join(config.task.metrics)} "
-                "(gate.min_scores={} asks for no floor)"
-            )
-    counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items()}
+                _ = [metrics.scorer(each) for each in config.task.metrics]
+                raise Refused(
+                    f"gate.{floors}.{name}: task.metrics does not compute it; it has {', '.join(known)} "
+                    f"(gate.{floors}={{}} asks for no floor)"
+                )
+    counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items() if type(value) is int}
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
         if count < 0:
             raise Refused(f"{name}={count}: a count is 0 or more")
@@ -217,7 +248,20 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
 
 def _refuse_idle(config: Config) -> None:
     """Raises Refused for a setting that would change nothing, and for a task without what it needs."""
-    kind = config.task.kind
+    kind, gate = config.task.kind, config.gate
+    choices = {"gate.on_fail": (gate.on_fail, ON_FAIL), "promotion": (config.promotion, PROMOTION)}
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise Refused(f"{name}={value}: it is {' or '.join(known)}")
+    if not 0 < config.evaluation.confidence < 1:
+        raise Refused(f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95")
+    if gate.max_calibration_error is not None and kind != "classification":
+        raise Refused(f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null")
+    if gate.min_slice_scores and not config.evaluation.slices:
+        raise Refused("gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them")
+    private = [name for name in config.evaluation.slices if name in config.columns.sensitive]
+    if private:
+        raise Refused(f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report")
     suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
     for name, kinds in suits.items():
         if (value := getattr(config.task, name)) is not None and kind not in kinds:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Gate
 
 
 @dataclass(frozen=True)
@@ -13,50 +17,100 @@ class Verdict:
 
 
 def verdicts(
-    scores: dict[str, float],
+    evaluated: dict[str, Any],
     *,
+    gate: Gate,
     metric: str | None,
-    baseline: float | None,
-    compared: tuple[float, float] | None,
-    hindrance: str | None,
-    min_gain: float,
-    max_loss: float,
-    min_scores: dict[str, float],
-    dirty: str | None = None,
+    confidence: float,
+    min_rows: int,
+    expectations: int,
+    megabytes: float,
+    latency_ms: float,
+    dirty: str,
+    rolled_back: str | None,
 ) -> list[Verdict]:
-    """The verdict of every gate on a candidate with these test `scores`, of which `metric` decides.
+    """The verdict of every gate on a candidate that was `evaluated` as stages/evaluate tells; `metric` decides.
 
-    Without a target there are neither.
-
-    `compared`: candidate's and champion's `metric` on the same rows; None where there is no champion to compare with.
-    `hindrance`: why a champion that there is could not be compared, in which case it stays.
-    `dirty`: "true" or "false" where the work tree must be clean, "unknown" where there is none.
+    Without a target there is no metric. `expectations`: how many the data met. `dirty`: "true", "false", or "unknown"
+    where the work tree is none of git's. `rolled_back`: when and why this model was taken back, if it was.
     """
-    found = []
-    if metric is not None and baseline is not None:
-        gain = scores[metric] - baseline > min_gain
-        sentence = (
-            f"{metric} {scores[metric]:.4f} {'beats' if gain else 'does not beat'} the dummy baseline's {baseline:.4f}"
-        )
-        found.append(Verdict("min_gain", gain, sentence + (f" by more than {min_gain:g}" if min_gain else "")))
-    elif not hindrance:
-        found.append(Verdict("min_gain", True, "there is no target to score by, and no champion to contend with"))
-    for name, floor in min_scores.items():
-        reached = scores[name] >= floor
-        sentence = f"{name} {scores[name]:.4f} {'reaches' if reached else 'is below'} {floor:g}"
-        found.append(Verdict(f"min_scores.{name}", reached, sentence))
-    if hindrance:
-        found.append(Verdict("max_loss", False, hindrance))
-    elif compared:
-        candidate, champion = compared
-        kept = candidate >= champion - max_loss
-        sentence = f"{metric} {candidate:.4f} is {'no worse' if kept else 'worse'} than the champion's {champion:.4f}"
-        found.append(Verdict("max_loss", kept, sentence + (f", {max_loss:g} allowed" if max_loss else "")))
-    if dirty is not None:
+    found = _scored(evaluated, gate, metric) + _compared(evaluated, gate, metric, confidence)
+    found += _sliced(evaluated["slices"], gate, min_rows)
+    limits = [
+        ("max_calibration_error", "the calibration error", evaluated["numbers"].get("calibration_error"), ""),
+        ("max_megabytes", "the model's size", megabytes, " MB"),
+        ("max_latency_ms", "the time for a row", latency_ms, " ms"),
+    ]
+    for name, what, value, unit in limits:
+        limit = getattr(gate, name)
+        if limit is not None:
+            kept = value is not None and value <= limit
+            told = "is not known: this model gives no probabilities" if value is None else f"{value:.3g}{unit} is"
+            sentence = f"{what} {told}" + ("" if value is None else f" {'within' if kept else 'above'} {limit:g}{unit}")
+            found.append(Verdict(name, kept, sentence))
+    if gate.validated or expectations:
+        sentence = f"the data met its {expectations} expectations"
+        none = "no expectations hold the data: write some in conf/data/, or gate.validated=false"
+        found.append(Verdict("validated", bool(expectations), sentence if expectations else none))
+    if gate.clean_tree:
         sentences = {
             "true": "the work tree has changes that are in no commit: commit them, or gate.clean_tree=false",
             "false": "the work tree is clean",
         }
         unknown = "the project is in no commit of git, without which a run cannot be repeated: gate.clean_tree=false"
         found.append(Verdict("clean_tree", dirty == "false", sentences.get(dirty, unknown)))
+    if rolled_back:
+        found.append(Verdict("rolled_back", False, f"this model was taken back {rolled_back}; promote brings it back"))
+    return found
+
+
+def _scored(evaluated: dict[str, Any], gate: Gate, metric: str | None) -> list[Verdict]:
+    """Against the dummy baseline, and against absolute floors."""
+    scores, found = evaluated["test"], []
+    if metric is not None:
+        score, baseline, least = scores[metric], evaluated["baseline"][metric], gate.min_baseline_gain
+        beats = score - baseline > least
+        sentence = f"{metric} {score:.4f} {'beats' if beats else 'does not beat'} the dummy baseline's {baseline:.4f}"
+        found.append(Verdict("min_baseline_gain", beats, sentence + (f" by more than {least:g}" if least else "")))
+    elif "hindrance" not in evaluated:
+        sentence = "there is no target to score by, and no champion to contend with"
+        found.append(Verdict("min_baseline_gain", True, sentence))
+    for name, floor in gate.min_scores.items():
+        reached = scores[name] >= floor
+        sentence = f"{name} {scores[name]:.4f} {'reaches' if reached else 'is below'} {floor:g}"
+        found.append(Verdict(f"min_scores.{name}", reached, sentence))
+    return found
+
+
+def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confidence: float) -> list[Verdict]:
+    """Against the champion, on the same rows: chance in them counts for the candidate, unless a gain has to be shown."""
+    if "hindrance" in evaluated:
+        return [Verdict("max_loss", False, evaluated["hindrance"])]
+    if "gain" not in evaluated:
+        return []
+    gain, low, high = (evaluated["gain"][name] for name in ("value", "low", "high"))
+    theirs = evaluated["champion"][metric]
+    sure = f" ({low:+.4f} to {high:+.4f} with {confidence:.0%} confidence)" if low is not None else ""
+    told = f"{metric} {theirs + gain:.4f} is {gain:+.4f}{sure} from the champion's {theirs:.4f} on the same rows"
+    lost = (gain if high is None else high) < -gate.max_loss
+    allowed = f"; {gate.max_loss:g} may be lost" if gate.max_loss else ""
+    found = [Verdict("max_loss", not lost, f"{told}: {'worse' if lost else 'no loss that is sure'}{allowed}")]
+    if gate.min_gain is not None:
+        shown = (gain if low is None else low) > gate.min_gain
+        sentence = f"a gain of more than {gate.min_gain:g} over the champion is {'shown' if shown else 'not shown'}"
+        found.append(Verdict("min_gain", shown, f"{sentence}: {gain:+.4f}{sure}"))
+    return found
+
+
+def _sliced(slices: list[dict[str, Any]], gate: Gate, min_rows: int) -> list[Verdict]:
+    """Each slice of enough rows against the floors."""
+    found = []
+    for name, floor in gate.min_slice_scores.items():
+        told = [each for each in slices if name in each and each["rows"] >= min_rows]
+        below = [each for each in told if each[name] < floor]
+        where = ", ".join(f"{each['column']} {each['value']} ({each[name]:.4f})" for each in below)
+        if not told:
+            where = f"no slice has the {min_rows} rows that evaluation.min_rows asks for"
+        sentence = f"{name} is below {floor:g} for {where}" if below else f"{name} reaches {floor:g} in {len(told)} slices"
+        found.append(Verdict(f"min_slice_scores.{name}", bool(told) and not below, where if not told else sentence))
     return found

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import pkgutil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.inspection import permutation_importance
-from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
 from threadpoolctl import threadpool_limits
 
 from .errors import Refused
 
 
 def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
-    """What each scikit-learn scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
+    """What each scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
 
     Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
     """
-    refuse_unknown(names)
+    scorers = {short(name): scorer(name) for name in names}
     try:
         with threadpool_limits(1, user_api="blas"):
-            found = check_scoring(model, scoring=names)(model, frame, target)
+            found = check_scoring(model, scoring=scorers)(model, frame, target)
     except (ValueError, AttributeError) as error:
         raise Refused(
             f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, see that "
@@ -37,13 +38,28 @@ def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[s
     return {name: float(value) for name, value in found.items()}
 
 
-def refuse_unknown(names: list[str]) -> None:
-    """Raises Refused for the first of `names` that is no scorer of scikit-learn."""
+def short(name: str) -> str:
+    """What the scorer `name` is called in tables: of `package.module.function` the function."""
+    return name.rpartition(".")[2]
+
+
+def scorer(name: str, *, key: str = "task.metrics") -> Any:
+    """scikit-learn's scorer `name`, or one out of a function `package.module.function` of (target, predictions).
+
+    Raises Refused, naming the config's `key`, where there is none.
+    Source: https://scikit-learn.org/stable/modules/model_evaluation.html#callable-scorers
+    """
     known = get_scorer_names()
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise Refused(f"task.metrics: scikit-learn has no scorer {name}; it has {', '.join(close)}")
+    if name in known:
+        return get_scorer(name)
+    if "." not in name:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        raise Refused(f"{key}: scikit-learn has no scorer {name}; it has {', '.join(close)}")
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refused(f"{key}: {name} cannot be imported: {_line(error)}") from error
+    return found if hasattr(found, "_score_func") else make_scorer(found)
 
 
 def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:
@@ -68,7 +84,7 @@ def importances(
     chosen = np.random.default_rng(seed).permutation(len(frame))[:rows]
     with threadpool_limits(1):  # many small predictions: threads would wait for one another
         found = permutation_importance(
-            model, frame.iloc[chosen], target[chosen], scoring=name, n_repeats=repeats, random_state=seed
+            model, frame.iloc[chosen], target[chosen], scoring=scorer(name), n_repeats=repeats, random_state=seed
         )
     falls = dict(zip(frame.columns, map(float, found.importances_mean), strict=True))
     return dict(sorted(falls.items(), key=lambda fall: -fall[1]))

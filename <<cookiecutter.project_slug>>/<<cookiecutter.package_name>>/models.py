@@ -151,22 +151,21 @@ class Yes(ClassifierMixin, BaseEstimator):
         return -self.model.score_samples(frame)
 
 
-def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, threshold: str, positive: Any) -> Pipeline:
-    """The fitted binary `model`, made to answer `positive` from `threshold` on: a probability, or the one at which the
-    scorer of that name is best on `frame` and `target`.
+def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, threshold: Any, positive: Any) -> Pipeline:
+    """The fitted binary `model`, made to answer `positive` from `threshold` on: a probability, or the one at which that
+    scorer is best on `frame` and `target`.
 
     Source: https://scikit-learn.org/stable/modules/classification_threshold.html
     """
-    try:
-        best = float(threshold)
-    except ValueError:
+    best = threshold
+    if not isinstance(threshold, float):
         tuned = TunedThresholdClassifierCV(
             Yes(model, positive), scoring=threshold, cv="prefit", refit=False, response_method="predict_proba"
         )
         try:
             best = tuned.fit(frame, (target == positive).astype(int)).best_threshold_
         except ValueError as error:
-            raise Refused(f"task.threshold={threshold} cannot be found on the validation rows: {error}") from error
+            raise Refused(f"task.threshold cannot be found on the validation rows: {error}") from error
     last = FixedThresholdClassifier(
         FrozenEstimator(model[-1]), threshold=best, pos_label=positive, response_method="predict_proba"
     )

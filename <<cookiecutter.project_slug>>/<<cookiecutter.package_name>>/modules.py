@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -34,8 +35,15 @@ def reached(module: str, named: list[str]) -> list[str]:
 
 @cache
 def digest(name: str) -> str:
-    """A hash of what the module `name` means: comments, formatting and docstrings do not count."""
-    return hashlib.sha256(ast.dump(_tree(name)).encode()).hexdigest()[:16]
+    """A hash of what the module `name` means, and of the files beside it that it names, such as templates.
+
+    Comments, formatting and docstrings do not count.
+    """
+    tree = _tree(name)
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    files = [PACKAGE / text for text in sorted(texts) if re.fullmatch(r"[\w-]+\.\w+", text)]
+    found = [file.read_bytes() for file in files if file.is_file()]
+    return hashlib.sha256(b"\0".join([ast.dump(tree).encode(), *found])).hexdigest()[:16]
 
 
 def libraries(names: list[str]) -> set[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Outcome:
     summary: str  # the one line that people read while it runs
     scores: dict[str, float] = field(default_factory=dict)  # numbers to compare runs by
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # (iteration, value)
     facts: dict[str, Any] = field(default_factory=dict)  # what later stages and the lineage need; JSON
     tags: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # sentences for the end of the run

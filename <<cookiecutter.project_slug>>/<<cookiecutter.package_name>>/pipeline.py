@@ -39,14 +39,18 @@ def run(word: str, plan: Plan) -> None:
     plan.notice(word)
 
 
-def run_job(word: str, config: Config, stated: dict[str, Any]) -> None:
-    """Runs the job `word`: a function that takes sections of the config by its arguments, as a stage does."""
+def run_job(word: str, config: Config, stated: dict[str, Any], began: float) -> None:
+    """Runs the job `word`: a function that takes sections of the config by its arguments, as a stage does.
+
+    It may take `stated`, the config as written, and when the command `began` (seconds since 1970), too.
+    """
     with _tracked(word, f"{word}-{config.choices['data']}", config.description, config, stated) as notes:
         store = Store(Path(config.platform.outputs))
         seeds.plant(config.seed)
         store.keys[word] = hashed([time.time_ns(), os.getpid()])
         module = f"jobs.{word}"
-        sees = {name: stated if name == "stated" else getattr(config, name) for name in modules.arguments(module)}
+        known = {**vars(config), "stated": stated, "began": began}
+        sees = {name: known[name] for name in modules.arguments(module)}
         with store.draft(word) as folder:
             try:
                 outcome = _function(module)(store, **sees)

@@ -143,7 +143,8 @@ class Plan:
                 found[name] = f"version {value['version']} ({value['digest'][:8]})" if value else "none"
             elif name not in UNSEEN:
                 found |= _flat(name, vars(value) if is_dataclass(value) else value)
-        targets = [leaf for name in sees if name in OPEN for leaf in _leaves(sees[name]) if isinstance(leaf, str)]
+        stated = [vars(value) if is_dataclass(value) else value for value in sees.values()]
+        targets = [leaf for leaf in _leaves(stated) if isinstance(leaf, str)]
         for module in modules.reached(f"stages.{stage}", targets):
             found[f"{module.replace('.', '/')}.py"] = modules.digest(module)
         found["Python"] = ".".join(platform.python_version_tuple()[:2])

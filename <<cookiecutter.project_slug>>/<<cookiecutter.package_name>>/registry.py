@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,14 @@ def version(name: str, number: str) -> Registered | None:
     try:
         return registered(MlflowClient().get_model_version(name, number))
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def versions(name: str) -> list[str]:
+    """The numbers of all versions of `name`, the oldest first."""
+    return sorted((str(each.version) for each in MlflowClient().search_model_versions(f"name = '{name}'")), key=int)
 
 
 def twin(name: str, digest: str) -> Registered | None:
@@ -133,15 +139,18 @@ def register(name: str, model_id: str, *, description: str, tags: dict[str, str]
     return registered(made)
 
 
-def crown(candidate: Registered, *, alias: str, against: dict[str, Any] | None) -> None:
-    """Gives `candidate` the alias; the champion is never challenger too, and stays champion until another is."""
-    held, client = aliases(candidate.name), MlflowClient()
-    if alias == "challenger" and held.get("champion", {}).get("version") == candidate.version:
-        return
-    client.set_model_version_tag(candidate.name, candidate.version, "against", json.dumps(against))
-    client.set_registered_model_alias(candidate.name, alias, candidate.version)
-    if alias == "champion" and held.get("challenger", {}).get("version") == candidate.version:
-        client.delete_registered_model_alias(candidate.name, "challenger")
+def note(found: Registered, tags: dict[str, str]) -> Registered:
+    """`found` with `tags` on it."""
+    for name, value in tags.items():
+        MlflowClient().set_model_version_tag(found.name, found.version, name, value)
+    return replace(found, tags={**found.tags, **tags})
+
+
+def approve(found: Registered, *, who: str, why: str) -> None:
+    """Writes on `found` who made it champion, when and why; that it was once taken back counts no more."""
+    note(found, {"approver": who, "approved": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "reason": why})
+    if "rolled_back" in found.tags:
+        MlflowClient().delete_model_version_tag(found.name, found.version, "rolled_back")
 
 
 def registered(found: Any) -> Registered:

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -18,13 +19,14 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import RunTag
+from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
 from .errors import Refused
 from .outcomes import Outcome
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
+FRONT = ("report.html", "model_card.md")  # found at once: a later stage's replaces an earlier one's
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
 
@@ -159,10 +161,13 @@ def log_outcome(outcome: Outcome, folder: Path | None, *, at: str = "", model_id
     Scores are linked to the logged model `model_id`, so that its own page shows them.
     """
     mlflow.log_metrics(outcome.scores, model_id=model_id or None)
+    steps = [(f"curve_{name}", at, value) for name, curve in outcome.curves.items() for at, value in curve]
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(_active(), metrics=[Metric(name, value, now, at) for name, at, value in steps])
     set_tags(outcome.tags)
     for file in sorted(folder.iterdir()) if folder else ():
         if file.suffix in ARTIFACTS:
-            mlflow.log_artifact(str(file), at or None)
+            mlflow.log_artifact(str(file), None if file.name in FRONT else at or None)
 
 
 def link(made: dict[str, str], about: str, run_id: str | None = None, **tags: str) -> None:

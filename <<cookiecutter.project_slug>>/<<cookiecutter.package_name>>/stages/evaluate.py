@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
-from .. import features, metrics, models, plots, registry, splits
+from .. import (
+    curves,
+    features,
+    metrics,
+    models,
+    pages,
+    plots,
+    probabilities,
+    registry,
+    reports,
+    resamples,
+    slices,
+    splits,
+)
 from ..errors import Refused
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Evaluation, Task
+    from ..config import Columns, Evaluation, Split, Task
     from ..store import Store
 
 
@@ -22,98 +36,279 @@ def evaluate(
     *,
     columns: Columns,
     task: Task,
+    split: Split,
     evaluation: Evaluation,
     seed: int,
     champion: registry.Registered | None,
 ) -> Outcome:
     """The candidate's scores on its test rows, beside the baseline's and the champion's, and the figures."""
+    sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
     candidate, kinds = registry.load(store.path("train") / "model")
     table = store.table("split").collect()
+    _refuse_slices(evaluation.slices, table.columns)
     known = table if columns.target is None else table.filter(pl.col(columns.target).is_not_null())
     sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
     frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
     if columns.target is None:
-        return _unlabelled(candidate, frames["test"], champion)
+        rates, facts, figures = _unlabelled(candidate, frames["test"], champion)
+        told = f"{rates['anomaly_rate']:.2%} of {facts['rows']:,} test rows are anomalies"
+        return Outcome(
+            f"{told}; there is no target to score them by",
+            scores=rates,
+            facts=facts,
+            figures=figures,
+            texts=_texts(store, facts, figures, **sections),
+        )
     targets = {side: features.target(rows, columns.target, kind=task.kind) for side, rows in sides.items()}
+    judged = {side: _judged(candidate, frames[side], targets[side], task) for side in frames if side != "train"}
+    dummy = metrics.baseline(frames["train"], targets["train"], kind=task.kind)
+    judged["baseline"] = _judged(dummy, frames["test"], targets["test"], task)
+    chance = Chance(columns, task, evaluation, seed)
+    contest = _contest(champion, table=table, columns=columns, task=task, min_rows=evaluation.min_rows)
+    gain: dict[str, Any] = {"hindrance": contest} if isinstance(contest, str) else {}
+    if isinstance(contest, tuple):
+        rows, judged["champion"] = contest
+        if not rows.equals(sides["test"]):
+            judged["candidate"] = _judged(candidate, features.frame(rows, kinds), contest[1].target, task)
+        gain = _gain(judged.get("candidate", judged["test"]), judged["champion"], rows, chance)
 
-    def scored(model: Any, side: str) -> dict[str, float]:
-        asked, wanted = models.asked(model, targets[side], positive=task.positive)
-        return metrics.scores(asked, frames[side], wanted, names=task.metrics)
-
-    test, answered, first = frames["test"], targets["test"], task.metrics[0]
-    found = {"test": scored(candidate, "test")}
-    found["baseline"] = scored(metrics.baseline(frames["train"], targets["train"], kind=task.kind), "test")
-    if "validation" in frames:
-        found["validation"] = scored(candidate, "validation")
-    facts: dict[str, Any] = {"rows": len(test), "against": _against(champion), **found}
-    if champion:
-        facts |= compare(
-            candidate, champion, table=table, kinds=kinds, columns=columns, task=task, min_rows=evaluation.min_rows
-        )
-        found["champion"] = facts.get("champion", {})
-        if facts.get("compared_rows", len(test)) != len(test):
-            found["candidate"] = facts["candidate"]  # on the rows of the comparison
-
-    figures, rates = _figures(candidate, test, answered, task)
-    tables = {}
+    found = {who: each.scores(task.metrics) for who, each in judged.items()}
+    first, ours = metrics.short(task.metrics[0]), judged["test"]
+    low, high = chance.interval([ours], sides["test"], found["test"][first])
+    parts = _slices(ours, sides["test"], evaluation, chance)
+    facts = {"rows": len(ours.target), "against": _against(champion), **found, **gain, "interval": [low, high]}
+    if task.kind == "classification":
+        facts["classes"] = {str(name): int(count) for name, count in zip(*np.unique(targets["test"], return_counts=True))}
+    figures, tables, numbers = _figures(candidate, ours, frames["test"], targets["test"], task)
     if evaluation.importance_repeats:
-        asked, wanted = models.asked(candidate, answered, positive=task.positive)
-        falls = metrics.importances(
-            asked,
-            test,
-            wanted,
-            name=first,
-            repeats=evaluation.importance_repeats,
-            rows=evaluation.importance_rows,
-            seed=seed,
-        )
+        asked, wanted = models.asked(candidate, targets["test"], positive=task.positive)
+        counts = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
+        falls = metrics.importances(asked, frames["test"], wanted, name=task.metrics[0], **counts)
+        facts["importances"] = list(falls.items())
         figures["importance"] = plots.importances(falls, metric=first)
         tables["importance"] = pl.DataFrame({"column": list(falls), "fall": list(falls.values())})
-    shown = ("baseline", "champion") if facts.get("compared_rows") == len(test) else ("baseline",)
-    others = [f"{who} {found[who][first]:.4f}" for who in shown]
+    if parts:
+        shown = [(f"{each['column']}: {each['value']}", each["score"], each["low"], each["high"]) for each in parts]
+        figures["slices"] = plots.intervals(shown, metric=first, reference=found["test"][first])
+        tables["slices"] = pl.DataFrame(parts, infer_schema_length=None)
+    learned = _curves(candidate, frames, targets, task, evaluation)
+    if learned:
+        figures["curves"] = plots.curves(learned, metric=first)
+    facts |= {"slices": parts, "numbers": numbers}
+    ends = {f"test_{first}_low": low, f"test_{first}_high": high}
+    ends |= {f"gain_{name}": value for name, value in gain.get("gain", {}).items()}
+    scores = {f"{who}_{name}": value for who, each in found.items() for name, value in each.items()} | numbers
+    others = [f"{who} {found[who][first]:.4f}" for who in ("baseline", "champion") if who in found]
+    others = others[:1] if "candidate" in found else others  # the champion's is of other rows
     return Outcome(
-        f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(test):,} test rows",
-        scores={f"{who}_{name}": value for who, each in found.items() for name, value in each.items()} | rates,
+        f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(ours.target):,} test rows",
+        scores=scores | {name: value for name, value in ends.items() if value is not None},
+        curves=learned,
         facts=facts,
         notes=_notes(facts),
         figures=figures,
         tables=tables,
+        texts=_texts(store, facts, figures, **sections),
     )
 
 
-def _figures(candidate: Any, test: Any, answered: Any, task: Task) -> tuple[dict[str, Any], dict[str, float]]:
-    """The figures for the task, and, of an outlier detector, how it rates the rows."""
-    answers = models.answers(candidate, test)
-    if task.kind == "classification":
-        return plots.classification(
-            answered, answers, predicted=candidate.predict(test), classes=candidate.classes_
-        ), {}
+class Judged(NamedTuple):
+    """What a model answers to some rows, and what is right, both as scorers take them."""
+
+    answers: Any
+    target: np.ndarray
+
+    def scores(self, names: list[str], rows: np.ndarray | None = None) -> dict[str, float]:
+        """The scores `names` on all rows, or on those of the numbers `rows` (m,)."""
+        rows = np.arange(len(self.target)) if rows is None else rows
+        return metrics.scores(self.answers, rows, self.target[rows], names=names)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How far chance in the test rows carries the deciding score."""
+
+    columns: Columns
+    task: Task
+    evaluation: Evaluation
+    seed: int
+
+    def interval(
+        self, judged: list[Judged], rows: pl.DataFrame, score: float, part: int = 1
+    ) -> tuple[float | None, float | None]:
+        """The interval of a model's `score` on `rows`, or of the difference of two models' on the same rows.
+
+        `part`: draws one in so many.
+        """
+        size = {"rows": len(rows), "most": self.evaluation.resampled_rows}
+        group = [pl.col(name).cast(pl.String).fill_null("") for name in self.columns.group]
+        drawn = resamples.draws(
+            **size,
+            count=self.evaluation.resamples // part,
+            seed=self.seed,
+            classes=None if self.task.kind == "regression" else judged[0].target,
+            groups=rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None,
+        )
+        scores = np.array([[self._score(each, at) for each in judged] for at in drawn]).reshape(-1, len(judged))
+        spread = scores[:, 0] - scores[:, 1] if len(judged) == 2 else scores[:, 0]
+        return resamples.interval(score, spread, confidence=self.evaluation.confidence, **size)
+
+    def _score(self, judged: Judged, rows: np.ndarray) -> float:
+        try:
+            [score] = judged.scores(self.task.metrics[:1], rows).values()
+            return score
+        except Refused:  # such as one class only among these rows
+            return np.nan
+
+
+def _judged(model: Any, frame: Any, target: np.ndarray, task: Task) -> Judged:
+    return Judged(*models.asked(resamples.answers(model, frame), target, positive=task.positive))
+
+
+def _contest(
+    champion: registry.Registered | None, *, table: pl.DataFrame, columns: Columns, task: Task, min_rows: int
+) -> tuple[pl.DataFrame, Judged] | str | None:
+    """The rows that were kept from candidate and champion, and what the champion answers to them.
+
+    A sentence where the two cannot be compared; None without a champion.
+    """
+    if champion is None:
+        return None
+    who = f"the champion, version {champion.version},"
+    if "trained" not in champion.tags:
+        return f"{who} was not registered by this project: what rows it knows cannot be told"
+    record = json.loads(champion.tags["trained"])
+    other = "give this model a name of its own by registered_model=..."
+    try:
+        model, wanted = registry.load(champion.uri)
+    except Refused as error:
+        return f"{who} stays: {error}"
+    if record["target"] != columns.target:
+        return f"{who} predicts {record['target']}, not {columns.target}: {other}"
+    needed = [*wanted, *record["key"], *record["group"], *([record["time"]] if record["time"] else [])]
+    if missing := [name for name in needed if name not in table.columns]:
+        return f"{who} needs the column {missing[0]}, which is not there: {other}"
+    whole = table.drop("split")
+    if not splits.knows(record, whole.columns):
+        return (
+            f"{who} was split by all columns of a table with other columns: which rows it knows cannot be told without "
+            "columns.key"
+        )
+    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
+    how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
+    theirs = splits.assign(whole.lazy(), columns=roles, **how).collect()["split"] == "test"
+    ours = table["split"] == "test"
+    rows = table.filter(ours & theirs & table[columns.target or ""].is_not_null())
+    if len(rows) < min(min_rows, ours.sum()):
+        return (
+            f"{len(rows)} rows are test rows of both this model and {who.removesuffix(',')}, fewer than "
+            f"evaluation.min_rows={min_rows}: take its split={record['by']} and seed={record['seed']}"
+        )
+    try:
+        target = features.target(rows, columns.target or "", kind=task.kind)
+        judged = _judged(model, features.frame(rows, wanted), target, task)
+        judged.scores(task.metrics)
+    except Refused as error:
+        return f"{who} cannot be compared on this table: {error}"
+    return rows, judged
+
+
+def _gain(ours: Judged, theirs: Judged, rows: pl.DataFrame, chance: Chance) -> dict[str, Any]:
+    """What is known of the candidate's gain over the champion on the same `rows`."""
+    names = chance.task.metrics[:1]
+    [gain] = [ours.scores(names)[name] - theirs.scores(names)[name] for name in map(metrics.short, names)]
+    low, high = chance.interval([ours, theirs], rows, gain)
+    return {"compared_rows": len(rows), "gain": {"value": gain, "low": low, "high": high}}
+
+
+def _slices(judged: Judged, rows: pl.DataFrame, evaluation: Evaluation, chance: Chance) -> list[dict[str, Any]]:
+    """The deciding score, and all others, on each slice of `rows` by each of the columns that were asked for."""
+    found = []
+    for column in evaluation.slices:
+        labels = slices.labels(rows[column])
+        for value in labels.unique().sort():
+            at = (labels == value).arg_true().to_numpy()
+            part = Judged(resamples.chosen(judged.answers, at), judged.target[at])
+            told: dict[str, Any] = {"column": column, "value": value, "rows": len(at), "score": None}
+            told |= {"low": None, "high": None, "note": ""}
+            try:
+                scores = part.scores(chance.task.metrics)
+                told["score"] = scores[metrics.short(chance.task.metrics[0])]
+                told["low"], told["high"] = chance.interval([part], rows[at], told["score"], part=4)
+                found.append(told | scores)
+            except Refused:
+                found.append(told | {"note": "not to be scored: too few rows, or one class only"})
+    return found
+
+
+def _curves(candidate: Any, frames: dict, targets: dict, task: Task, evaluation: Evaluation) -> dict[str, Any]:
+    """The deciding score on training and on other rows after some of the iterations, where there are any."""
+    first, found = metrics.short(task.metrics[0]), curves.losses(candidate)
+    for side in ("train", "validation" if "validation" in frames else "test"):
+        at = np.unique(np.linspace(0, len(targets[side]) - 1, evaluation.resampled_rows).astype(int))
+        for step, asked in curves.stages(candidate, frames[side].iloc[at]):
+            answers = resamples.Answers(candidate, asked)
+            judged = Judged(*models.asked(answers, targets[side][at], positive=task.positive))
+            found.setdefault(f"{side}_{first}", []).append((step, judged.scores(task.metrics[:1])[first]))
+    return found
+
+
+def _figures(
+    candidate: Any, judged: Judged, test: Any, answered: np.ndarray, task: Task
+) -> tuple[dict[str, Any], dict[str, pl.DataFrame], dict[str, float]]:
+    """The figures and tables for the task, and what is told of the answers beside scores."""
+    answers, tables, numbers = models.answers(candidate, test), {}, {}
     if task.kind == "regression":
-        return plots.regression(answered, answers), {}
-    flagged = candidate.predict(test) == -1
-    return {"anomaly_scores": plots.anomalies(answers, flagged)}, metrics.rates(answers, flagged)
+        return plots.regression(answered, answers), tables, numbers
+    if task.kind == "anomaly":
+        flagged = candidate.predict(test) == -1
+        return {"anomaly_scores": plots.anomalies(answers, flagged)}, tables, metrics.rates(answers, flagged)
+    predicted, classes = candidate.predict(test), candidate.classes_
+    figures = plots.classification(answered, answers, predicted=predicted, classes=classes)
+    if answers.ndim == 2:
+        told = judged.answers.predict_proba(np.arange(len(answered)))
+        numbers["calibration_error"] = probabilities.calibration_error(
+            judged.target, told, classes=judged.answers.classes_
+        )
+        if len(classes) == 2:
+            chosen = getattr(candidate[-1], "threshold", 0.5)
+            figures["thresholds"] = plots.thresholds(judged.target, told[:, 1], chosen=chosen)
+            tables["thresholds"] = probabilities.thresholds(judged.target, told[:, 1])
+    return figures, tables, numbers
 
 
-def _unlabelled(candidate: Any, test: Any, champion: registry.Registered | None) -> Outcome:
-    """What there is to say of an outlier detector where nobody knows the anomalies."""
+def _unlabelled(
+    candidate: Any, test: Any, champion: registry.Registered | None
+) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
+    """What there is to say of an outlier detector where nobody knows the anomalies: rates, facts and figures."""
     answers, flagged = models.answers(candidate, test), candidate.predict(test) == -1
     rates = metrics.rates(answers, flagged)
-    return Outcome(
-        f"{rates['anomaly_rate']:.2%} of {len(test):,} test rows are anomalies; there is no target to score them by",
-        scores=rates,
-        facts={"rows": len(test), "against": _against(champion), "test": {}, "baseline": {}}
-        | (
-            {"hindrance": f"without a target nothing tells whether it is better than version {champion.version}"}
-            if champion
-            else {}
-        ),
-        figures={"anomaly_scores": plots.anomalies(answers, flagged)},
-    )
+    facts: dict[str, Any] = {"rows": len(test), "against": _against(champion), "test": {}, "baseline": {}}
+    facts |= {"interval": [None, None], "slices": [], "numbers": rates}
+    if champion:
+        facts["hindrance"] = f"without a target nothing tells whether it is better than version {champion.version}"
+    return rates, facts, {"anomaly_scores": plots.anomalies(answers, flagged)}
+
+
+def _texts(store: Store, facts: dict[str, Any], figures: dict[str, Any], **sections: Any) -> dict[str, str]:
+    """The figures for the report, the report and the model card, of a candidate that is not registered yet."""
+    drawn = {name: plots.svg(figure) for name, figure in figures.items()}
+    facts["figures"] = list(drawn)
+    told = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train")} | {"evaluate": facts}
+    content = reports.content(title="Candidate", facts=told, figures=drawn, **sections)
+    texts = {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
+    return texts | {f"{name}.svg": svg for name, svg in drawn.items()}
 
 
 def _against(champion: registry.Registered | None) -> dict[str, str] | None:
     """What the candidate is compared with, as it is noted on a version: see registry.aliases."""
     return {"version": champion.version, "digest": champion.digest} if champion else None
+
+
+def _refuse_slices(names: list[str], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise Refused(f"evaluation.slices={name}: the table has no such column; it has {', '.join(known)}")
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:
@@ -124,68 +319,3 @@ def _notes(facts: dict[str, Any]) -> list[str]:
         f"candidate and champion are compared on {facts['compared_rows']} of {facts['rows']} test rows: those that "
         "neither was trained on"
     ]
-
-
-def compare(
-    candidate: Any,
-    champion: registry.Registered,
-    *,
-    table: pl.DataFrame,
-    kinds: dict[str, str],
-    columns: Columns,
-    task: Task,
-    min_rows: int,
-) -> dict[str, Any]:
-    """Both models' scores on the rows that were kept from both.
-
-    {"compared_rows", "candidate", "champion"}, or {"hindrance"}, why they cannot be compared.
-    """
-    if "trained" not in champion.tags:
-        return {
-            "hindrance": f"the champion, version {champion.version}, was not registered by this project: what rows it "
-            "knows cannot be told"
-        }
-    record = json.loads(champion.tags["trained"])
-    assert columns.target is not None
-    try:
-        model, wanted = registry.load(champion.uri)
-    except Refused as error:
-        return {"hindrance": f"the champion, version {champion.version}, stays: {error}"}
-    if record["target"] != columns.target:
-        return {
-            "hindrance": f"the champion, version {champion.version}, predicts {record['target']}, not "
-            f"{columns.target}: give this model a name of its own by registered_model=..."
-        }
-    needed = [*wanted, *record["key"], *record["group"], *([record["time"]] if record["time"] else [])]
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        return {
-            "hindrance": f"the champion, version {champion.version}, needs the column {missing[0]}, which is not "
-            "there: give this model a name of its own by registered_model=..."
-        }
-    whole = table.drop("split")
-    if not splits.knows(record, whole.columns):
-        return {
-            "hindrance": f"the champion, version {champion.version}, was split by all columns of a table with other "
-            "columns: which rows it knows cannot be told without columns.key"
-        }
-    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
-    sides = splits.assign(
-        whole.lazy(), columns=roles, **{name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
-    )
-    rows = table.filter((table["split"] == "test") & (sides.collect()["split"] == "test"))
-    if len(rows) < min(min_rows, (table["split"] == "test").sum()):
-        return {
-            "hindrance": f"{len(rows)} rows are test rows of both this model and the champion, version "
-            f"{champion.version}, fewer than evaluation.min_rows={min_rows}: take its split={record['by']} and "
-            f"seed={record['seed']}"
-        }
-    target = features.target(rows, columns.target, kind=task.kind)
-    try:
-        asked, answered = models.asked(model, target, positive=task.positive)
-        theirs = metrics.scores(asked, features.frame(rows, wanted), answered, names=task.metrics)
-    except Refused as error:
-        return {"hindrance": f"the champion, version {champion.version}, cannot be compared on this table: {error}"}
-    asked, answered = models.asked(candidate, target, positive=task.positive)
-    ours = metrics.scores(asked, features.frame(rows, kinds), answered, names=task.metrics)
-    return {"compared_rows": len(rows), "candidate": ours, "champion": theirs}

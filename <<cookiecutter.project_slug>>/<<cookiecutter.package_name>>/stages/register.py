@@ -7,48 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .. import gates, registry, splits
+from .. import features, gates, machines, metrics, models, pages, predictions, promotions, registry, reports, servings, splits
+from ..errors import Refused
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Gate, Split, Task
+    from ..config import Columns, Evaluation, Gate, Split, Task
     from ..store import Store
+
+ROWS = 20  # that are posted to the served candidate, and answered one by one for the latency
 
 
 def register(
     store: Store,
     *,
     gate: Gate,
+    promotion: str,
     task: Task,
     columns: Columns,
     split: Split,
+    evaluation: Evaluation,
     seed: int,
     registered_model: str,
     tags: dict[str, str | None],
     dirty: str,
     model_id: str,
 ) -> Outcome:
-    """Registers the candidate unless that very model is registered already, and moves the alias it has earned."""
+    """Registers the candidate unless that very model is registered already, and moves the alias it has earned.
+
+    With gate.on_fail=error it raises Refused where the gate fails, when that is done.
+    """
     trained, evaluated = store.outcome("train").facts, store.outcome("evaluate").facts
-    first = task.metrics[0] if evaluated["test"] else None
-    compared = (evaluated["candidate"][first], evaluated["champion"][first]) if "champion" in evaluated else None
-    found = gates.verdicts(
-        evaluated["test"],
-        metric=first,
-        baseline=evaluated["baseline"].get(first),
-        compared=compared,
-        hindrance=evaluated.get("hindrance"),
-        min_gain=gate.min_gain,
-        max_loss=gate.max_loss,
-        min_scores=gate.min_scores,
-        dirty=dirty if gate.clean_tree else None,
-    )
-    passed = all(verdict.passed for verdict in found)
-    alias = "champion" if passed else "challenger"
+    shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     record = splits.record(
         store.table("split").drop("split").collect_schema().names(),
         by=split.by,
-        shares=splits.shares(test=split.test, validation=split.validation, train=split.train),
+        shares=shares,
         roles=columns,
         seed=seed,
         gap=split.gap,
@@ -63,25 +57,107 @@ def register(
         tags={"digest": trained["digest"], "trained": json.dumps(record)}
         | {name: value for name, value in tags.items() if value is not None},
     )
-    registry.crown(version, alias=alias, against=evaluated["against"])
+    costs = _costs(store)
+    found = gates.verdicts(
+        evaluated,
+        gate=gate,
+        metric=metrics.short(task.metrics[0]) if evaluated["test"] else None,
+        confidence=evaluation.confidence,
+        min_rows=evaluation.min_rows,
+        expectations=int(store.outcome("validate").scores["expectations"]),
+        dirty=dirty,
+        rolled_back=version.tags.get("rolled_back"),
+        **costs,
+    )
+    if gate.serving and all(verdict.passed for verdict in found):  # it takes a minute: only where all else is well
+        found.append(_served(store, task))
     title = f"{version.name} version {version.version}"
-    return Outcome(
+    alias, found = _moved(version, found, evaluated["against"], promotion)
+    passed = all(verdict.passed for verdict in found)
+    reasons = [verdict.sentence for verdict in found if passed or not verdict.passed]
+    verdict = "passed" if passed else "failed"
+    registry.note(version, {"gate": verdict, "reasons": "; ".join(reasons)[:4000]})
+    waits = passed and alias == "challenger"
+    stages = ("ingest", "split", "train", "evaluate")
+    content = reports.content(
+        title=title,
+        columns=columns,
+        task=task,
+        split=split,
+        evaluation=evaluation,
+        seed=seed,
+        facts={stage: store.outcome(stage).facts for stage in stages},
+        figures={name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in evaluated["figures"]},
+        verdict={"passed": passed, "alias": alias, "sentence": "; ".join(reasons)},
+        gates=[vars(each) for each in found],
+        costs=costs,
+        address=f"models:/{version.name}/{version.version}",
+    )
+    outcome = Outcome(
         f"{title}{', registered before as the same model' if known else ''}: {alias}",
         facts={
             "name": version.name,
             "version": version.version,
             "alias": alias,
-            "verdict": "passed" if passed else "failed",
-            "reasons": [verdict.sentence for verdict in found if passed or not verdict.passed],
+            "verdict": verdict,
+            "reasons": reasons,
             "aliases": registry.aliases(version.name),
         },
-        tags={"gate": "passed" if passed else "failed", "registered": f"{version.name}/{version.version}"}
-        | {
-            f"gate.{verdict.name}": f"{'passed' if verdict.passed else 'failed'}: {verdict.sentence}"
-            for verdict in found
-        },
-        tables={"gates": pl.DataFrame([vars(verdict) for verdict in found])},
+        scores=costs,
+        notes=[f"it waits for `-e promote -P version={version.version} -P approver=...`"] if waits else [],
+        tags={"gate": verdict, "registered": f"{version.name}/{version.version}"}
+        | {f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in found},
+        tables={"gates": pl.DataFrame([vars(each) for each in found])},
+        texts={"report.html": pages.report(**content), "model_card.md": pages.card(**content)},
     )
+    if gate.on_fail == "error" and not passed:
+        raise Refused(f"{title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
+    return outcome
+
+
+def _moved(
+    version: registry.Registered, found: list[gates.Verdict], against: dict[str, Any] | None, promotion: str
+) -> tuple[str, list[gates.Verdict]]:
+    """The alias that `version` holds once the verdicts `found` are acted on, and the verdicts.
+
+    One more where another model became champion while this one was compared with its predecessor.
+    """
+    registry.note(version, {"against": json.dumps(against)})
+    name, number, who = version.name, version.version, machines.user()
+    champion = promotions.holders(name).get("champion")
+    if champion == number:
+        return "champion", found
+    failed = [verdict.sentence for verdict in found if not verdict.passed]
+    if not failed and promotion == "auto":
+        try:
+            over = against["version"] if against else None
+            promotions.promote(name, number, over=over, who=who, why="it passed the gate")
+            return "champion", found
+        except Refused as error:
+            failed = [str(error)]
+            found = [*found, gates.Verdict("champion", False, str(error))]
+    why = f"the gate failed: {'; '.join(failed)}" if failed else "it passed the gate, promotion=manual"
+    promotions.challenge(name, number, who=who, why=why[:1000])
+    return "challenger", found
+
+
+def _served(store: Store, task: Task) -> gates.Verdict:
+    """Whether the candidate, served in an environment of its own, answers over HTTP what it answers here."""
+    folder = store.path("train") / "model"
+    model, kinds = registry.load(folder)
+    rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
+    frame = features.frame(rows, kinds)
+    wrong = servings.differences(folder, frame, predictions.answers(model, frame, positive=task.positive))
+    return gates.Verdict("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
+
+
+def _costs(store: Store) -> dict[str, float]:
+    """What the candidate takes to keep and to ask."""
+    model, kinds = registry.load(store.path("train") / "model")
+    row = features.frame(store.table("split").head(1).collect(), kinds)
+    size = sum(file.stat().st_size for file in (store.path("train") / "model").rglob("*") if file.is_file())
+    latency = machines.seconds(lambda: models.answers(model, row), times=ROWS)
+    return {"megabytes": size / 1e6, "latency_ms": latency * 1000}
 
 
 def _description(estimator: str, target: str | None, evaluated: dict[str, Any]) -> str:

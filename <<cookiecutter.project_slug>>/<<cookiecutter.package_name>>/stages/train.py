@@ -58,6 +58,8 @@ def train(
         tables=tables,
         facts={
             "estimator": estimator,
+            "model": repr(candidate[-1]),
+            "scores": scores,
             "kinds": kinds,
             "digest": models.digest(candidate, first, data=store.outcome("split").facts["digest"]),
         },
@@ -75,4 +77,5 @@ def _decided(candidate: Any, sides: dict[Any, pl.DataFrame], kinds: dict[str, st
     rows = sides[("train",) if number else ("validation",)]
     frame, wanted = columns_of.frame(rows, kinds), columns_of.target(rows, target, kind=task.kind)
     positive = models.label(candidate.classes_, task.positive)
-    return models.decided(candidate, frame, wanted, threshold=task.threshold, positive=positive)
+    threshold = float(task.threshold) if number else metrics.scorer(task.threshold, key="task.threshold")
+    return models.decided(candidate, frame, wanted, threshold=threshold, positive=positive)

@@ -1,0 +1,44 @@
+"""How a model came to be what it is, iteration by iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MOST = 40  # points of a curve
+LOSSES = {"loss_curve_": "loss", "validation_scores_": "validation_score"}  # what a neural network writes down
+
+
+def losses(model: Any) -> dict[str, list[tuple[int, float]]]:
+    """What the estimator of the pipeline `model` wrote down while it was fitted, as (iteration, value)."""
+    found = {name: getattr(_estimator(model), attribute, None) for attribute, name in LOSSES.items()}
+    return {name: [(at, float(value)) for at, value in enumerate(each, 1)] for name, each in found.items() if each}
+
+
+def stages(model: Any, frame: pd.DataFrame) -> Iterator[tuple[int, dict[str, Callable[[], np.ndarray]]]]:
+    """What the pipeline `model` would have answered to `frame` (n, d) after some of its iterations, by method.
+
+    Nothing for an estimator that is not built step by step.
+    """
+    estimator = _estimator(model)
+    method = next((each for each in ("predict_proba", "predict") if hasattr(estimator, f"staged_{each}")), None)
+    if method is None:
+        return
+    total = getattr(estimator, "n_iter_", None) or len(estimator.estimators_)
+    chosen = set(np.linspace(1, total, min(MOST, total)).round().astype(int))
+    for at, found in enumerate(getattr(estimator, f"staged_{method}")(model[:-1].transform(frame)), 1):
+        if at in chosen:
+            predicted = found if method == "predict" else estimator.classes_[found.argmax(axis=1)]
+            yield at, {method: partial(np.copy, found), "predict": partial(np.copy, predicted)}
+
+
+def _estimator(model: Any) -> Any:
+    """The last step of the pipeline `model`, out of what a threshold wraps around it."""
+    last = model[-1]
+    while hasattr(last, "pos_label") or type(last).__name__ == "FrozenEstimator":
+        last = last.estimator
+    return last

@@ -1,0 +1,40 @@
+"""Parts of a table that a model may serve worse than the whole."""
+
+from __future__ import annotations
+
+import polars as pl
+
+MOST = 8  # slices of a column: the greatest, and one for all others
+QUARTERS = [0.25, 0.5, 0.75]
+
+
+def labels(values: pl.Series) -> pl.Series:
+    """The slice of each value (n,), in words: the value itself, a range of numbers or dates, "other", or "missing"."""
+    ordered = values.dtype.is_numeric() or values.dtype.is_temporal()
+    texts = values.cast(pl.String)
+    if ordered and values.n_unique() > MOST:
+        texts = _ranges(values)
+    else:
+        counts = texts.drop_nulls().value_counts(sort=True, name="rows")
+        counts = counts.sort("rows", values.name, descending=[True, False])
+        kept = counts.head(MOST if len(counts) <= MOST else MOST - 1)[values.name]
+        texts = texts.to_frame().select(
+            pl.when(pl.col(values.name).is_in(kept.implode()) | pl.col(values.name).is_null())
+            .then(pl.col(values.name))
+            .otherwise(pl.lit("other"))
+        )[values.name]
+    return texts.fill_null("missing")
+
+
+def _ranges(values: pl.Series) -> pl.Series:
+    """The quarter of the values that each is in, as "10 to 20"."""
+    known = values.to_physical()
+    cuts = sorted({known.quantile(share, "nearest") for share in QUARTERS})
+    ends = [values.min(), *pl.Series(cuts).cast(known.dtype).cast(values.dtype), values.max()]
+    names = [f"{_written(low)} to {_written(high)}" for low, high in zip(ends, ends[1:], strict=False)]
+    place = sum(((known > cut).cast(pl.Int32) for cut in cuts), start=pl.zeros(len(values), pl.Int32, eager=True))
+    return place.replace_strict(dict(enumerate(names)), return_dtype=pl.String)
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
