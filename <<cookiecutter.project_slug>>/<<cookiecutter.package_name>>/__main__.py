@@ -17,6 +17,7 @@ DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines,
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a model needs less than all that the project locks
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute: a server that is started anew is waited for
     "GX_ANALYTICS_ENABLED": "false",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from contextlib import redirect_stderr
@@ -14,13 +15,15 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
 
 from .errors import Refused
 
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
-TYPES = {"number": DataType.double, "boolean": DataType.boolean, "date": DataType.datetime}  # of all others: string
+# Of all other kinds: string. Any, because MLflow would make a missing truth value false; see predictions.Served.
+TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date": DataType.datetime}
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class Registered:
         return f"models:/{self.name}/{self.version}"
 
 
-def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any) -> None:
-    """Writes `model` as an MLflow model: skops instead of pickle, an explicit signature, the pins that it needs.
+def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any, positive: str | None) -> None:
+    """Writes `model` as an MLflow model: skops instead of pickle, an explicit signature, the pins that it needs, and
+    predictions.py, by which it is served; where it has parts that this package defines, all of the package.
 
     Every column is required, and numbers are doubles: an inferred signature would make columns with missing values
     optional, and a served model would then not say which column a request lacks.
@@ -46,17 +50,30 @@ def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any) -> No
     import mlflow.sklearn
     from skops.io import dumps, get_untrusted_types
 
+    from . import predictions
+
     inputs = Schema([ColSpec(TYPES.get(kind, DataType.string), name) for name, kind in kinds.items()])
-    outputs = mlflow.models.infer_signature(model.predict(example)).inputs
+    outputs = infer_signature(predictions.answers(model, example, positive=positive)).inputs
+    trusted = get_untrusted_types(data=dumps(model))
+    code, pins = Path(predictions.__file__), [f"{name}=={metadata.version(name)}" for name in PACKAGES]
+    own = any(name.startswith(f"{__package__}.") for name in trusted)
     mlflow.sklearn.save_model(
         model,
         str(folder),
+        code_paths=[str(code), *([str(code.parent)] if own else [])],
         signature=ModelSignature(inputs, outputs),
         input_example=example,
-        pip_requirements=[f"{name}=={metadata.version(name)}" for name in PACKAGES],
+        metadata={"positive": positive},
+        pip_requirements=None if own else pins,  # None: MLflow loads it in another process to see what its code imports
+        extra_pip_requirements=pins if own else None,
         serialization_format="skops",
-        skops_trusted_types=get_untrusted_types(data=dumps(model)),  # named one by one in the model's file
+        skops_trusted_types=trusted,  # named one by one in the model's file
     )
+    loader = f"predictions_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"  # two of them may meet in one process
+    (folder / "code" / code.name).rename(folder / "code" / f"{loader}.py")
+    made = Model.load(folder)
+    made.flavors["python_function"]["loader_module"] = loader
+    made.save(folder / "MLmodel")
 
 
 def load(address: str | Path) -> tuple[Any, dict[str, str]]:
@@ -67,9 +84,9 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
         signature = mlflow.models.get_model_info(str(address)).signature
     except (MlflowException, OSError) as error:
         raise Refused(f"{address} cannot be loaded, its files may be gone: {' '.join(str(error).split())}") from error
-    kinds = {type_: kind for kind, type_ in TYPES.items()}
+    kinds = {repr(type_): kind for kind, type_ in TYPES.items()}
     return mlflow.sklearn.load_model(str(address)), {
-        column.name: kinds.get(column.type, "text") for column in signature.inputs
+        column.name: kinds.get(repr(column.type), "text") for column in signature.inputs
     }
 
 

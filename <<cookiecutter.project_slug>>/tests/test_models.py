@@ -53,7 +53,7 @@ def test_the_digest_tells_models_apart():
 
 def test_a_saved_model_answers_the_same_and_holds_no_pickle(tmp_path):
     model = fitted(RandomForestClassifier(5, random_state=1))
-    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3))
+    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
     loaded, kinds = registry.load(tmp_path / "model")
     assert kinds == KINDS | dict.fromkeys(["t", "l"], "text")  # as a frame, all text is one
     assert (models.answers(loaded, FRAME) == models.answers(model, FRAME)).all()
@@ -94,7 +94,7 @@ def test_a_transformed_target_is_predicted_in_its_own_unit(transform, tmp_path):
     prices = np.exp(np.linspace(0, 9, 40))
     model = fitted(RandomForestRegressor(5, random_state=1), kind="regression", target=prices, transform=transform)
     assert model.predict(FRAME).min() >= 1 and model.predict(FRAME).max() <= prices.max() * 1.01
-    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3))
+    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
     assert (registry.load(tmp_path / "model")[0].predict(FRAME) == model.predict(FRAME)).all()
     with pytest.raises(Refused, match=r"task.transform=root: it is null, log or quantile"):
         fitted(Ridge(), kind="regression", target=prices, transform="root")

@@ -50,7 +50,7 @@ def train(
             f"train_{name}": value for name, value in metrics.scores(asked, frame, wanted, names=task.metrics).items()
         }
     example = columns_of.masked(frame.head(3), columns.sensitive)
-    registry.save(candidate, store.path("train") / "model", kinds=kinds, example=example)
+    registry.save(candidate, store.path("train") / "model", kinds=kinds, example=example, positive=task.positive)
     first = columns_of.frame(store.table("split").head(10_000).collect(), kinds)
     return Outcome(
         f"{estimator} on {len(frame):,} rows x {len(kinds)} column{'s' * (len(kinds) != 1)}",

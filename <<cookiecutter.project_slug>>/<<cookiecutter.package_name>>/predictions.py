@@ -1,0 +1,72 @@
+"""A fitted model's answers as a table. This file travels with each model, as the code that MLflow serves it by: so it
+imports nothing of this package, and a model that was saved long ago answers as it did then."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
+HELD = {"string": (str, "text"), "Any": (bool, "true, false")}  # what MLflow itself holds to nothing, by its names
+
+
+def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.DataFrame:
+    """What `model`, a Pipeline, answers for each row of `frame` (n, d): the column `prediction`, and beside it
+
+    of two classes `probability`, of the class `positive` (None: the last), and `threshold`, from which on the answer is
+    that class; of several classes `probability_<class>` for each; of an outlier detector, whose prediction is whether
+    the row is one, `score`, the greater the odder. One BLAS thread: with more, last bits differ between machines.
+    """
+    from sklearn.base import is_outlier_detector
+    from threadpoolctl import threadpool_limits
+
+    with ALONE, threadpool_limits(1, user_api="blas"):
+        rows, last = model[:-1].transform(frame), model[-1]
+        predicted = last.predict(rows)
+        if is_outlier_detector(last):
+            return pd.DataFrame({"prediction": predicted == -1, "score": -last.score_samples(rows)})
+        if not hasattr(last, "predict_proba"):
+            return pd.DataFrame({"prediction": predicted})
+        classes, found = list(map(str, last.classes_)), last.predict_proba(rows)
+    if len(classes) > 2:
+        named = {f"probability_{name}": found[:, at] for at, name in enumerate(classes)}
+        return pd.DataFrame({"prediction": predicted, **named})
+    yes = found[:, classes.index(positive or classes[-1])]
+    threshold = float(getattr(last, "threshold", 0.5))
+    return pd.DataFrame({"prediction": predicted, "probability": yes, "threshold": threshold})
+
+
+class Served:
+    """A model as MLflow asks it: rows that it cannot answer are refused in a sentence, over HTTP with status 400."""
+
+    def __init__(self, model: Any, signature: ModelSignature, positive: str | None) -> None:
+        self.model, self.positive = model, positive
+        known = {column.name: repr(column.type) for column in signature.inputs}
+        self.held = {name: HELD[type_] for name, type_ in known.items() if type_ in HELD}
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The answers for `frame`, whose columns MLflow has held to the signature."""
+        from mlflow.exceptions import MlflowException
+
+        if frame.empty:
+            raise MlflowException.invalid_parameter_value("there are no rows to answer for")
+        for name, (type_, words) in self.held.items():
+            for value in frame[name].dropna():
+                if not isinstance(value, type_):
+                    raise MlflowException.invalid_parameter_value(f"column {name} holds {words} or null, not {value!r}")
+        rows = frame.replace([float("inf"), float("-inf")], float("nan"))  # missing, as they were in training
+        return answers(self.model, rows, positive=self.positive)
+
+
+def _load_pyfunc(path: str) -> Served:
+    """The model in the folder `path`, for MLflow, which looks for a function of this name."""
+    import mlflow.sklearn
+    from mlflow.models import Model
+
+    about = Model.load(path)
+    return Served(mlflow.sklearn.load_model(path), about.signature, (about.metadata or {})["positive"])
