@@ -256,12 +256,16 @@ def _refuse_idle(config: Config) -> None:
     if not 0 < config.evaluation.confidence < 1:
         raise Refused(f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95")
     if gate.max_calibration_error is not None and kind != "classification":
-        raise Refused(f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null")
+        raise Refused(
+            f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null"
+        )
     if gate.min_slice_scores and not config.evaluation.slices:
         raise Refused("gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them")
     private = [name for name in config.evaluation.slices if name in config.columns.sensitive]
     if private:
-        raise Refused(f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report")
+        raise Refused(
+            f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report"
+        )
     suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
     for name, kinds in suits.items():
         if (value := getattr(config.task, name)) is not None and kind not in kinds:

@@ -24,8 +24,6 @@ def verdicts(
     confidence: float,
     min_rows: int,
     expectations: int,
-    megabytes: float,
-    latency_ms: float,
     dirty: str,
     rolled_back: str | None,
 ) -> list[Verdict]:
@@ -38,8 +36,8 @@ def verdicts(
     found += _sliced(evaluated["slices"], gate, min_rows)
     limits = [
         ("max_calibration_error", "the calibration error", evaluated["numbers"].get("calibration_error"), ""),
-        ("max_megabytes", "the model's size", megabytes, " MB"),
-        ("max_latency_ms", "the time for a row", latency_ms, " ms"),
+        ("max_megabytes", "the model's size", evaluated["costs"]["megabytes"], " MB"),
+        ("max_latency_ms", "the time for a row", evaluated["costs"]["latency_ms"], " ms"),
     ]
     for name, what, value, unit in limits:
         limit = getattr(gate, name)
@@ -83,7 +81,7 @@ def _scored(evaluated: dict[str, Any], gate: Gate, metric: str | None) -> list[V
 
 
 def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confidence: float) -> list[Verdict]:
-    """Against the champion, on the same rows: chance in them counts for the candidate, unless a gain has to be shown."""
+    """Against the champion, on the same rows; chance in them speaks for the candidate unless a gain has to be shown."""
     if "hindrance" in evaluated:
         return [Verdict("max_loss", False, evaluated["hindrance"])]
     if "gain" not in evaluated:
@@ -91,10 +89,10 @@ def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confide
     gain, low, high = (evaluated["gain"][name] for name in ("value", "low", "high"))
     theirs = evaluated["champion"][metric]
     sure = f" ({low:+.4f} to {high:+.4f} with {confidence:.0%} confidence)" if low is not None else ""
-    told = f"{metric} {theirs + gain:.4f} is {gain:+.4f}{sure} from the champion's {theirs:.4f} on the same rows"
+    told = f"{metric} {theirs + gain:.4f} against the champion's {theirs:.4f} on the same rows: {gain:+.4f}{sure}"
     lost = (gain if high is None else high) < -gate.max_loss
     allowed = f"; {gate.max_loss:g} may be lost" if gate.max_loss else ""
-    found = [Verdict("max_loss", not lost, f"{told}: {'worse' if lost else 'no loss that is sure'}{allowed}")]
+    found = [Verdict("max_loss", not lost, f"{told}, {'worse' if lost else 'no worse beyond chance'}{allowed}")]
     if gate.min_gain is not None:
         shown = (gain if low is None else low) > gate.min_gain
         sentence = f"a gain of more than {gate.min_gain:g} over the champion is {'shown' if shown else 'not shown'}"
@@ -111,6 +109,8 @@ def _sliced(slices: list[dict[str, Any]], gate: Gate, min_rows: int) -> list[Ver
         where = ", ".join(f"{each['column']} {each['value']} ({each[name]:.4f})" for each in below)
         if not told:
             where = f"no slice has the {min_rows} rows that evaluation.min_rows asks for"
-        sentence = f"{name} is below {floor:g} for {where}" if below else f"{name} reaches {floor:g} in {len(told)} slices"
+        sentence = (
+            f"{name} is below {floor:g} for {where}" if below else f"{name} reaches {floor:g} in {len(told)} slices"
+        )
         found.append(Verdict(f"min_slice_scores.{name}", bool(told) and not below, where if not told else sentence))
     return found

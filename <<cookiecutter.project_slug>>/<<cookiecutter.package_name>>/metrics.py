@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from .errors import Refused
 
 
-def scores(model: Any, frame: pd.DataFrame, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
+def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
     """What each scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
 
     Raises Refused for an unknown scorer and for one that these rows or this model do not allow.

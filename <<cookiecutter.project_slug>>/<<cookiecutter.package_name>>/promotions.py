@@ -33,7 +33,9 @@ def holders(name: str) -> dict[str, str]:
         held = MlflowClient().get_registered_model(name).aliases
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise Refused(f"there is no registered model {name}: `-P data=...` says which dataset's is meant") from error
+            raise Refused(
+                f"there is no registered model {name}: `-P data=...` says which dataset's is meant"
+            ) from error
         raise
     return {alias: str(version) for alias, version in held.items()}
 

@@ -24,12 +24,11 @@ def content(
     figures: dict[str, str],
     verdict: dict[str, Any] | None = None,
     gates: list[dict[str, Any]] | None = None,
-    costs: dict[str, float] | None = None,
     address: str = "",
 ) -> dict[str, Any]:
     """What pages.report and pages.card take, out of the `facts` of the stages and the `figures` as SVG.
 
-    Without `verdict`, `gates`, `costs` and the `address` of the version, a candidate that is not registered yet.
+    Without `verdict`, `gates` and the `address` of the version, a candidate that is not registered yet.
     """
     trained, evaluated, rows = facts["train"], facts["evaluate"], facts["split"]["rows"]
     metric, confidence = next(iter(evaluated["test"]), ""), evaluation.confidence
@@ -40,9 +39,9 @@ def content(
         "digest of the data": facts["ingest"]["digest"],
         "split": f"by {split.by}, seed {seed}: {sides} rows",
         "model": trained["model"][:LONG],
+        "size": f"{evaluated['costs']['megabytes']:.3g} MB",
+        "one row is answered in": f"{evaluated['costs']['latency_ms']:.3g} ms",
     }
-    if costs:
-        told |= {"size": f"{costs['megabytes']:.3g} MB", "one row is answered in": f"{costs['latency_ms']:.3g} ms"}
     error = evaluated["numbers"].get("calibration_error")
     return {
         "title": title,
@@ -74,7 +73,7 @@ def content(
 
 def _scores(evaluated: dict[str, Any], trained: dict[str, float]) -> list[dict[str, Any]]:
     """A row for each metric, the deciding one first and with its interval."""
-    found = []
+    found: list[dict[str, Any]] = []
     for metric, score in evaluated["test"].items():
         low, high = (None, None) if found else evaluated["interval"]
         row = {"metric": metric, "candidate": score, "low": low, "high": high}

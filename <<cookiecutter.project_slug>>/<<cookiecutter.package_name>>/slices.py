@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import polars as pl
 
 MOST = 8  # slices of a column: the greatest, and one for all others
@@ -29,9 +31,9 @@ def labels(values: pl.Series) -> pl.Series:
 def _ranges(values: pl.Series) -> pl.Series:
     """The quarter of the values that each is in, as "10 to 20"."""
     known = values.to_physical()
-    cuts = sorted({known.quantile(share, "nearest") for share in QUARTERS})
-    ends = [values.min(), *pl.Series(cuts).cast(known.dtype).cast(values.dtype), values.max()]
-    names = [f"{_written(low)} to {_written(high)}" for low, high in zip(ends, ends[1:], strict=False)]
+    cuts = pl.Series([known.quantile(share, "nearest") for share in QUARTERS]).unique().sort()
+    ends = [values.min(), *cuts.cast(known.dtype).cast(values.dtype), values.max()]
+    names = [f"{_written(low)} to {_written(high)}" for low, high in pairwise(ends)]
     place = sum(((known > cut).cast(pl.Int32) for cut in cuts), start=pl.zeros(len(values), pl.Int32, eager=True))
     return place.replace_strict(dict(enumerate(names)), return_dtype=pl.String)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-SMALL = ("model=forest", "model.n_estimators=10", "evaluation.importance_repeats=1")
+SMALL = ("model=forest", "model.n_estimators=10", "evaluation.importance_repeats=1", "evaluation.resamples=20")
 
 
 def runs(stage: str):
@@ -40,7 +40,7 @@ def test_a_table_becomes_a_champion_and_nothing_is_done_twice(do, outputs, data)
     )
     assert len(runs("register")) == 2, "a run was made though nothing was done"
 
-    code, printed = do(f"data={data}", *SMALL, "gate.min_gain=0.1")  # the champion is compared as it was
+    code, printed = do(f"data={data}", *SMALL, "gate.min_baseline_gain=0.1")  # the champion is compared as it was
     assert code == 0 and [line.split()[0] for line in printed.splitlines() if "(reused from run " in line] == [
         "ingest",
         "validate",
@@ -48,7 +48,7 @@ def test_a_table_becomes_a_champion_and_nothing_is_done_twice(do, outputs, data)
         "train",
         "evaluate",
     ]
-    assert "gate.min_gain changed 0.0 -> 0.1)" in printed
+    assert "gate.min_baseline_gain changed 0.0 -> 0.1)" in printed
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
     parent = next(run for run in runs("register") if "mlflow.parentRunId" not in run.data.tags)
     trained = next(run for run in runs("train"))

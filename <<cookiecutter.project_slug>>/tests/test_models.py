@@ -5,7 +5,7 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomFore
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import LocalOutlierFactor
 
-from << cookiecutter.package_name >> import gates, metrics, models, plots, registry, seeds
+from << cookiecutter.package_name >> import metrics, models, plots, registry, seeds
 from << cookiecutter.package_name >>.errors import Refused
 
 KINDS = {"n": "number", "b": "boolean", "t": "category", "l": "level", "d": "date", "w": "text"}
@@ -126,35 +126,6 @@ def test_figures_per_task():
     drawn = plots.classification(LABELS, both, predicted=LABELS, classes=np.array(["no", "yes"]))
     assert set(drawn) == {"confusion_matrix", "roc", "precision_recall", "calibration"}
     assert set(plots.regression(probabilities, probabilities)) == {"actual_predicted", "residuals"}
-
-
-def verdicts(accuracy, *, baseline=0.5, compared=None, hindrance=None, floor=None):
-    return gates.verdicts(
-        {"accuracy": accuracy},
-        metric="accuracy",
-        baseline=baseline,
-        compared=compared,
-        hindrance=hindrance,
-        min_gain=0.0,
-        max_loss=0.0,
-        min_scores={} if floor is None else {"accuracy": floor},
-    )
-
-
-@pytest.mark.parametrize(
-    "given, passed",
-    [
-        ({"accuracy": 0.9}, True),
-        ({"accuracy": 0.5}, False),  # as good as the dummy is not good
-        ({"accuracy": 0.9, "floor": 0.9}, True),
-        ({"accuracy": 0.9, "floor": 0.91}, False),
-        ({"accuracy": 0.9, "compared": (0.8, 0.8)}, True),
-        ({"accuracy": 0.9, "compared": (0.79, 0.8)}, False),  # the rows of the comparison decide, not the others
-        ({"accuracy": 0.9, "hindrance": "no row is shared"}, False),
-    ],
-)
-def test_gates(given, passed):
-    assert all(verdict.passed for verdict in verdicts(**given)) is passed
 
 
 def test_seeds_set_the_global_generators():

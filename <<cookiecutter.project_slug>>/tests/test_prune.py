@@ -1,6 +1,13 @@
 from mlflow import MlflowClient
 
-SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
+QUICK = ("evaluation.importance_repeats=0", "evaluation.resamples=0")
+SMALL = (
+    "data=penguins",
+    "model=forest",
+    "model.n_estimators=5",
+    "evaluation.importance_repeats=0",
+    "evaluation.resamples=0",
+)
 NAME = "<< cookiecutter.project_slug >>-penguins"
 
 
@@ -24,7 +31,7 @@ def test_only_what_nobody_needs_is_deleted(do, outputs):
     assert int(held.version) in numbers and len(numbers) == 2
     assert len(list((outputs / "outputs").glob("*/*/outcome.json"))) < made
     assert do(*SMALL)[1].startswith("register is up to date"), "what the last run rests on is gone"
-    code, printed = do(*SMALL, "gate.min_gain=0.2")  # the champion still answers
+    code, printed = do(*SMALL, "gate.min_baseline_gain=0.2")  # the champion still answers
     assert code == 0, printed
 
 

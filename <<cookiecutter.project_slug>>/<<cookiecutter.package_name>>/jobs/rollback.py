@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
-def rollback(
-    store: Store, *, approver: str | None, reason: str | None, registered_model: str, began: float
-) -> Outcome:
+def rollback(store: Store, *, approver: str | None, reason: str | None, registered_model: str, began: float) -> Outcome:
     """Makes `previous` champion again; the version taken back is no more promoted but by hand."""
     who, why = approver or machines.user(), reason or "rolled back"
     over = promotions.holders(registered_model).get("champion")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import polars as pl
 from .. import (
     curves,
     features,
+    machines,
     metrics,
     models,
     pages,
@@ -49,8 +51,10 @@ def evaluate(
     known = table if columns.target is None else table.filter(pl.col(columns.target).is_not_null())
     sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
     frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
+    costs = _costs(candidate, store.path("train") / "model", frames["test"])
     if columns.target is None:
         rates, facts, figures = _unlabelled(candidate, frames["test"], champion)
+        facts |= {"costs": costs, "figures": list(figures)}
         told = f"{rates['anomaly_rate']:.2%} of {facts['rows']:,} test rows are anomalies"
         return Outcome(
             f"{told}; there is no target to score them by",
@@ -78,12 +82,13 @@ def evaluate(
     parts = _slices(ours, sides["test"], evaluation, chance)
     facts = {"rows": len(ours.target), "against": _against(champion), **found, **gain, "interval": [low, high]}
     if task.kind == "classification":
-        facts["classes"] = {str(name): int(count) for name, count in zip(*np.unique(targets["test"], return_counts=True))}
+        names, counts = np.unique(targets["test"], return_counts=True)
+        facts["classes"] = dict(zip(map(str, names), counts.tolist(), strict=True))
     figures, tables, numbers = _figures(candidate, ours, frames["test"], targets["test"], task)
     if evaluation.importance_repeats:
         asked, wanted = models.asked(candidate, targets["test"], positive=task.positive)
-        counts = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
-        falls = metrics.importances(asked, frames["test"], wanted, name=task.metrics[0], **counts)
+        how = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
+        falls = metrics.importances(asked, frames["test"], wanted, name=task.metrics[0], **how)
         facts["importances"] = list(falls.items())
         figures["importance"] = plots.importances(falls, metric=first)
         tables["importance"] = pl.DataFrame({"column": list(falls), "fall": list(falls.values())})
@@ -94,7 +99,7 @@ def evaluate(
     learned = _curves(candidate, frames, targets, task, evaluation)
     if learned:
         figures["curves"] = plots.curves(learned, metric=first)
-    facts |= {"slices": parts, "numbers": numbers}
+    facts |= {"slices": parts, "numbers": numbers, "costs": costs, "figures": list(figures)}
     ends = {f"test_{first}_low": low, f"test_{first}_high": high}
     ends |= {f"gain_{name}": value for name, value in gain.get("gain", {}).items()}
     scores = {f"{who}_{name}": value for who, each in found.items() for name, value in each.items()} | numbers
@@ -149,16 +154,18 @@ class Chance:
             classes=None if self.task.kind == "regression" else judged[0].target,
             groups=rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None,
         )
-        scores = np.array([[self._score(each, at) for each in judged] for at in drawn]).reshape(-1, len(judged))
+        scorer = metrics.scorer(self.task.metrics[0])
+        scores = np.array([[_drawn(scorer, each, at) for each in judged] for at in drawn]).reshape(-1, len(judged))
         spread = scores[:, 0] - scores[:, 1] if len(judged) == 2 else scores[:, 0]
         return resamples.interval(score, spread, confidence=self.evaluation.confidence, **size)
 
-    def _score(self, judged: Judged, rows: np.ndarray) -> float:
-        try:
-            [score] = judged.scores(self.task.metrics[:1], rows).values()
-            return score
-        except Refused:  # such as one class only among these rows
-            return np.nan
+
+def _drawn(scorer: Any, judged: Judged, rows: np.ndarray) -> float:
+    """What `scorer` gives for the rows of the numbers `rows`; NaN where it is undefined, as for one class only."""
+    try:
+        return scorer(judged.answers, rows, judged.target[rows])
+    except ValueError:
+        return np.nan
 
 
 def _judged(model: Any, frame: Any, target: np.ndarray, task: Task) -> Judged:
@@ -257,7 +264,9 @@ def _figures(
     candidate: Any, judged: Judged, test: Any, answered: np.ndarray, task: Task
 ) -> tuple[dict[str, Any], dict[str, pl.DataFrame], dict[str, float]]:
     """The figures and tables for the task, and what is told of the answers beside scores."""
-    answers, tables, numbers = models.answers(candidate, test), {}, {}
+    answers = models.answers(candidate, test)
+    tables: dict[str, pl.DataFrame] = {}
+    numbers: dict[str, float] = {}
     if task.kind == "regression":
         return plots.regression(answered, answers), tables, numbers
     if task.kind == "anomaly":
@@ -277,6 +286,15 @@ def _figures(
     return figures, tables, numbers
 
 
+def _costs(candidate: Any, folder: Path, test: Any) -> dict[str, float]:
+    """What the candidate takes to keep, and to ask about one row."""
+    row, size = test.head(1), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return {
+        "megabytes": size / 1e6,
+        "latency_ms": 1000 * machines.seconds(lambda: models.answers(candidate, row), times=10),
+    }
+
+
 def _unlabelled(
     candidate: Any, test: Any, champion: registry.Registered | None
 ) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
@@ -293,7 +311,6 @@ def _unlabelled(
 def _texts(store: Store, facts: dict[str, Any], figures: dict[str, Any], **sections: Any) -> dict[str, str]:
     """The figures for the report, the report and the model card, of a candidate that is not registered yet."""
     drawn = {name: plots.svg(figure) for name, figure in figures.items()}
-    facts["figures"] = list(drawn)
     told = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train")} | {"evaluate": facts}
     content = reports.content(title="Candidate", facts=told, figures=drawn, **sections)
     texts = {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .. import features, gates, machines, metrics, models, pages, predictions, promotions, registry, reports, servings, splits
+from .. import gates, machines, pages, promotions, registry, reports, splits
 from ..errors import Refused
 from ..outcomes import Outcome
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..config import Columns, Evaluation, Gate, Split, Task
     from ..store import Store
 
-ROWS = 20  # that are posted to the served candidate, and answered one by one for the latency
+ROWS = 20  # test rows that are posted to the served candidate
 
 
 def register(
@@ -57,17 +57,15 @@ def register(
         tags={"digest": trained["digest"], "trained": json.dumps(record)}
         | {name: value for name, value in tags.items() if value is not None},
     )
-    costs = _costs(store)
     found = gates.verdicts(
         evaluated,
         gate=gate,
-        metric=metrics.short(task.metrics[0]) if evaluated["test"] else None,
+        metric=next(iter(evaluated["test"]), None),
         confidence=evaluation.confidence,
         min_rows=evaluation.min_rows,
         expectations=int(store.outcome("validate").scores["expectations"]),
         dirty=dirty,
         rolled_back=version.tags.get("rolled_back"),
-        **costs,
     )
     if gate.serving and all(verdict.passed for verdict in found):  # it takes a minute: only where all else is well
         found.append(_served(store, task))
@@ -90,7 +88,6 @@ def register(
         figures={name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in evaluated["figures"]},
         verdict={"passed": passed, "alias": alias, "sentence": "; ".join(reasons)},
         gates=[vars(each) for each in found],
-        costs=costs,
         address=f"models:/{version.name}/{version.version}",
     )
     outcome = Outcome(
@@ -103,7 +100,6 @@ def register(
             "reasons": reasons,
             "aliases": registry.aliases(version.name),
         },
-        scores=costs,
         notes=[f"it waits for `-e promote -P version={version.version} -P approver=...`"] if waits else [],
         tags={"gate": verdict, "registered": f"{version.name}/{version.version}"}
         | {f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in found},
@@ -143,21 +139,14 @@ def _moved(
 
 def _served(store: Store, task: Task) -> gates.Verdict:
     """Whether the candidate, served in an environment of its own, answers over HTTP what it answers here."""
+    from .. import features, predictions, servings  # scikit-learn with them: where nothing is served, it is not needed
+
     folder = store.path("train") / "model"
     model, kinds = registry.load(folder)
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
     frame = features.frame(rows, kinds)
     wrong = servings.differences(folder, frame, predictions.answers(model, frame, positive=task.positive))
     return gates.Verdict("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
-
-
-def _costs(store: Store) -> dict[str, float]:
-    """What the candidate takes to keep and to ask."""
-    model, kinds = registry.load(store.path("train") / "model")
-    row = features.frame(store.table("split").head(1).collect(), kinds)
-    size = sum(file.stat().st_size for file in (store.path("train") / "model").rglob("*") if file.is_file())
-    latency = machines.seconds(lambda: models.answers(model, row), times=ROWS)
-    return {"megabytes": size / 1e6, "latency_ms": latency * 1000}
 
 
 def _description(estimator: str, target: str | None, evaluated: dict[str, Any]) -> str:

@@ -1,0 +1,122 @@
+import threading
+
+import pytest
+from mlflow import MlflowClient
+
+from << cookiecutter.package_name >> import promotions
+from << cookiecutter.package_name >>.errors import Refused
+
+NAME = "<< cookiecutter.project_slug >>-penguins"
+QUICK = ("data=penguins", "evaluation.importance_repeats=0", "evaluation.resamples=50", "evaluation.slices=[]")
+WEAK = ("model=forest", "model.n_estimators=3", "model.max_depth=1", "gate.min_scores={}")
+
+
+def held():
+    return promotions.holders(NAME)
+
+
+def version(number):
+    return MlflowClient().get_model_version(NAME, number)
+
+
+@pytest.fixture
+def two(do):
+    """A champion, and a better candidate that waits for somebody to promote it."""
+    do(*QUICK, *WEAK)
+    code, printed = do(*QUICK, "model=logistic", "promotion=manual")
+    assert code == 0 and "it waits for `-e promote -P version=2 -P approver=...`" in printed
+    assert held() == {"champion": "1", "challenger": "2"}
+    return do
+
+
+def test_the_story_of_a_champion(do):
+    do(*QUICK, *WEAK)
+    assert held() == {"champion": "1"}
+    _, printed = do(*QUICK, "model=logistic")
+    assert f"{NAME} version 2 is champion" in printed and held() == {"champion": "2", "previous": "1"}
+    _, printed = do(*QUICK, *WEAK, "model.random_state=9")
+    assert "against the champion's" in printed and "worse" in printed and "version 3 is challenger" in printed
+    assert held() == {"champion": "2", "previous": "1", "challenger": "3"}
+
+    code, printed = do("promote", "data=penguins", "version=3", "approver=ana")
+    assert code == 1 and "version 3 failed the gate (roc_auc 0." in printed and "say why as reason=..." in printed
+    code, printed = do("promote", "data=penguins", "version=3", "approver=ana", "reason=a trial")
+    assert code == 0 and f"{NAME} version 3 is champion, approved by ana; version 2 is previous" in printed
+    assert held() == {"champion": "3", "previous": "2"}
+    assert (
+        version(3).tags["approver"] == "ana" and version(3).tags["reason"] == "a trial" and version(3).tags["approved"]
+    )
+    assert "is champion" in do(*QUICK, *WEAK, "model.random_state=9")[1], "what was approved by hand was taken back"
+
+    code, printed = do("rollback", "data=penguins", "approver=bo", "reason=wrong prices")
+    assert code == 0 and "version 2 is champion again; version 3 was taken back by bo" in printed
+    assert held() == {"champion": "2", "previous": "1"}
+    do(*QUICK, "model=logistic", "gate.max_loss=1")
+    _, printed = do(*QUICK, *WEAK, "model.random_state=9", "gate.max_loss=1")
+    assert "this model was taken back on" in printed and "by bo: wrong prices" in printed
+    assert held()["champion"] == "2", "a version that was taken back came again by itself"
+    told = [(each.alias, each.old, each.new, each.who, each.why) for each in promotions.history(NAME)]
+    assert ("champion", "3", "2", "bo", "wrong prices") in told and ("champion", "2", "3", "ana", "a trial") in told
+
+    assert do("rollback", "data=penguins")[0] == 0 and held()["champion"] == "1"
+    code, printed = do("rollback", "data=penguins")
+    assert code == 1 and "has no previous champion to go back to" in printed
+
+
+def test_a_model_is_promoted_by_hand(two):
+    code, printed = two("promote", "data=penguins", "version=2", "approver=ana")
+    assert code == 0 and held() == {"champion": "2", "previous": "1"}, printed
+    assert "is champion already" in two("promote", "data=penguins", "version=2", "approver=ana")[1]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["promote", "version=9", "approver=ana"], "-penguins has no such version; it has 1, 2"),
+        (["promote", "version=two", "approver=ana"], "version=two: "),
+        (["promote", "version=2", "approver="], "approver is empty"),
+        (["promote", "version=2"], "approver has no value"),
+        (["promote", "approver=ana"], "version has no value"),
+        (["rollback"], "has no previous champion"),
+        (["rollback", "registered_model=nothing"], "there is no registered model nothing"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_moves_nothing(two, words, sentence):
+    before = held()
+    code, printed = two(*words, "data=penguins")
+    assert code == 1 and sentence in printed and held() == before
+
+
+def test_of_two_at_the_same_time_one_wins(two):
+    """Each has seen version 1; whoever comes second is told that it is no longer champion."""
+    MlflowClient().create_model_version(NAME, version(2).source)
+    begin, done = threading.Barrier(2), []
+
+    def promote(number):
+        begin.wait()
+        try:
+            promotions.promote(NAME, number, over="1", who="ana", why="approved")
+            done.append(number)
+        except Refused as error:
+            assert "became champion meanwhile" in str(error)
+
+    both = [threading.Thread(target=promote, args=[number]) for number in ("2", "3")]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert len(done) == 1 and held()["champion"] == done[0] and held()["previous"] == "1"
+    assert not [each for each in MlflowClient().search_registered_models() if each.name != NAME], "the lock is left"
+
+
+def test_a_lock_whose_holder_died_is_taken_over(two, monkeypatch):
+    MlflowClient().create_registered_model(f"{NAME}.promotion")
+    monkeypatch.setattr(promotions, "PATIENCE", 0.3)
+    assert two("promote", "data=penguins", "version=2", "approver=ana")[0] == 0 and held()["champion"] == "2"
+
+
+def test_a_gate_that_fails_can_be_an_error(do):
+    code, printed = do(*QUICK, "model=dummy", "gate.on_fail=error")
+    assert code == 1 and "version 1 is challenger, the gate failed: roc_auc 0.5000 does not beat" in printed
+    assert held() == {"challenger": "1"}
+    assert do(*QUICK, "model=dummy")[0] == 0
