@@ -78,7 +78,7 @@ def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]
     """Actual against predicted, and residuals, from `target` (n,) and `predictions` (n,), 2000 rows at most."""
     rows = np.random.default_rng(0).permutation(len(target))[:2000]
     target, predictions = np.asarray(target)[rows], np.asarray(predictions)[rows]
-    dots = {"s": 16, "alpha": 0.5, "linewidths": 0, "rasterized": len(rows) > 500}  # many make a page slow
+    dots = {"s": 22, "alpha": 0.6, "linewidths": 0, "rasterized": len(rows) > 500}  # many make a page slow
     against, axes = _blank("Actual against predicted, test rows", grid="both")
     axes.scatter(predictions, target, **dots)
     ends = [min(target.min(), predictions.min()), max(target.max(), predictions.max())]
