@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import io
+import re
+from hashlib import sha256
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.calibration import CalibrationDisplay
-from sklearn.metrics import (
-    ConfusionMatrixDisplay,
-    PrecisionRecallDisplay,
-    PredictionErrorDisplay,
-    RocCurveDisplay,
-)
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
 
-matplotlib.use("agg")  # figures are files here; scikit-learn's displays would look for a screen
+matplotlib.use("agg")  # figures are files here; matplotlib would look for a screen
 
-SIZE = (6.4, 4.8)
+SIZE = (5.6, 4.2)  # inches
+INK = "#24292f"  # all that is no data; svg() makes the reader's own text colour of it
+# Each has a contrast of at least 3 with white and with black, and neighbours differ for the colour-blind too.
+COLOURS = ("#3b82f6", "#d9700a", "#0d9488", "#d6408f", "#8b5cf6", "#7b8794", "#a16207", "#4d8f1f")
+REFERENCE: dict[str, Any] = {"color": INK, "alpha": 0.6, "linewidth": 1, "linestyle": "--"}
+STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.titlesize": 11,
+    "figure.titleweight": "bold",
+}
 
 
 def classification(
@@ -32,77 +48,233 @@ def classification(
     if probabilities.ndim == 1:
         return figures
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
-    curves = [
-        ("roc", RocCurveDisplay, "ROC", ("false positive rate", "true positive rate")),
-        ("precision_recall", PrecisionRecallDisplay, "Precision and recall", ("recall", "precision")),
-        ("calibration", CalibrationDisplay, "Calibration", ("predicted probability", "share that is positive")),
-    ]
-    for name, display, title, labels in curves if len(classes) <= 3 else curves[:2]:  # calibration needs rows per class
-        figure, axes = _blank(f"{title}, test rows")
-        for column, label in sides:
-            is_label = (target == label).astype(int)
-            if 0 < is_label.sum() < len(target):
-                display.from_predictions(is_label, probabilities[:, column], name=str(label), ax=axes)
-        axes.set(xlabel=labels[0], ylabel=labels[1])
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small", loc="best")
-        figures[name] = figure
+    truths = [(_short(label, 24), target == label, probabilities[:, column]) for column, label in sides]
+    truths = [(name, truth, chances) for name, truth, chances in truths if 0 < truth.sum() < len(target)]
+    figures["roc"] = _roc(truths)
+    figures["precision_recall"] = _precision_recall(truths)
+    if len(classes) <= 3:  # more would leave few rows for each
+        figures["calibration"] = _calibration(truths)
     return figures
+
+
+def thresholds(target: np.ndarray, probabilities: np.ndarray, *, chosen: float) -> Figure:
+    """Precision, recall, F1 and the share of flagged rows at each threshold, from `target` of 0 and 1 and
+    `probabilities` (n,); a line stands at the threshold that was `chosen`."""
+    steps = np.linspace(0, 1, 401)
+    flagged = len(target) - np.searchsorted(np.sort(probabilities), steps)
+    hits = target.sum() - np.searchsorted(np.sort(probabilities[target == 1]), steps)
+    precision = np.divide(hits, flagged, out=np.full(len(steps), np.nan), where=flagged > 0)
+    recall, f1 = hits / max(target.sum(), 1), 2 * hits / np.maximum(flagged + target.sum(), 1)
+    figure, axes = _blank("Scores at each threshold, test rows", grid="both")
+    for name, values in [("precision", precision), ("recall", recall), ("F1", f1), ("flagged", flagged / len(target))]:
+        axes.plot(steps, values, linestyle="--" if name == "flagged" else "-", linewidth=1.6, label=name)
+    axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label=f"chosen, {chosen:.4g}")
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="threshold of the probability", ylabel="score, share")
+    _legend(axes)
+    return figure
 
 
 def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]:
-    """Actual against predicted, and residuals, from `target` (n,) and `predictions` (n,)."""
-    figures = {}
-    for name, kind, title in (
-        ("actual_predicted", "actual_vs_predicted", "Actual against predicted"),
-        ("residuals", "residual_vs_predicted", "Residuals"),
-    ):
-        figure, axes = _blank(f"{title}, test rows")
-        PredictionErrorDisplay.from_predictions(
-            target,
-            predictions,
-            kind=kind,
-            subsample=2000,
-            random_state=0,
-            ax=axes,
-            scatter_kwargs={"alpha": 0.5, "s": 14},
-        )
-        figures[name] = figure
-    return figures
+    """Actual against predicted, and residuals, from `target` (n,) and `predictions` (n,), 2000 rows at most."""
+    rows = np.random.default_rng(0).permutation(len(target))[:2000]
+    target, predictions = np.asarray(target)[rows], np.asarray(predictions)[rows]
+    dots = {"s": 22, "alpha": 0.6, "linewidths": 0, "rasterized": len(rows) > 500}  # many make a page slow
+    against, axes = _blank("Actual against predicted, test rows", grid="both")
+    axes.scatter(predictions, target, **dots)
+    ends = [min(target.min(), predictions.min()), max(target.max(), predictions.max())]
+    axes.plot(ends, ends, **REFERENCE)
+    axes.set(xlabel="predicted", ylabel="actual")
+    axes.locator_params(nbins=6)
+    residuals, axes = _blank("Residuals, test rows", grid="both")
+    axes.scatter(predictions, target - predictions, **dots)
+    axes.axhline(0, **REFERENCE)
+    axes.set(xlabel="predicted", ylabel="actual - predicted")
+    axes.locator_params(nbins=6)
+    return {"actual_predicted": against, "residuals": residuals}
 
 
 def anomalies(answers: np.ndarray, flagged: np.ndarray) -> Figure:
     """How the anomaly scores `answers` (n,) are distributed, those of rows that are `flagged` (n,) apart."""
-    figure, axes = _blank("Anomaly scores, test rows")
+    figure, axes = _blank("Anomaly scores, test rows", grid="y")
     bins = np.histogram_bin_edges(answers, bins=40)
-    axes.hist([answers[~flagged], answers[flagged]], bins=bins, stacked=True, label=["ordinary", "anomaly"])
+    axes.hist(
+        [answers[~flagged], answers[flagged]], bins=bins, stacked=True, rwidth=0.92, label=["ordinary", "anomaly"]
+    )
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="score, the greater the odder", ylabel="rows")
-    axes.legend(fontsize="small")
+    _legend(axes)
     return figure
 
 
 def importances(falls: dict[str, float], *, metric: str, most: int = 20) -> Figure:
     """Bars of how much `metric` falls when a column is shuffled, the `most` important ones."""
     names = list(falls)[:most][::-1]
-    figure, axes = _blank("Permutation importance, test rows", height=max(2.4, 0.3 * len(names) + 1.2))
-    axes.barh([name if len(name) <= 40 else name[:39] + "…" for name in names], [falls[name] for name in names])
-    axes.axvline(0, color="0.5", linewidth=0.8)
+    figure, axes = _blank("Permutation importance, test rows", height=_height(names), grid="x")
+    axes.barh(range(len(names)), [falls[name] for name in names], height=0.62)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(f"fall of {metric} when the column is shuffled")
+    _rows(axes, names)
     return figure
+
+
+def intervals(rows: list[tuple[str, float, float, float]], *, metric: str, reference: float | None) -> Figure:
+    """Dots with whiskers: name, `metric`, and the interval's ends of each of `rows`; a line at the `reference`."""
+    rows = rows[::-1]
+    figure, axes = _blank("Scores of slices, test rows", height=_height(rows), grid="x")
+    if reference is not None:
+        axes.axvline(reference, **REFERENCE, label=f"all rows, {reference:.4g}")
+    lows, highs = [row[2] for row in rows], [row[3] for row in rows]
+    axes.hlines(range(len(rows)), lows, highs, color=COLOURS[0], linewidth=2.5, alpha=0.5)
+    axes.scatter([row[1] for row in rows], range(len(rows)), s=34, zorder=3)
+    axes.set_xlabel(metric)
+    _rows(axes, [row[0] for row in rows])
+    if reference is not None:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
+    return figure
+
+
+def curves(curves: dict[str, list[tuple[int, float]]], *, metric: str) -> Figure:
+    """Training curves: a line per name, of `metric` after each iteration."""
+    figure, axes = _blank("Training curves", grid="both")
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=_short(name))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set(xlabel="iteration", ylabel=metric)
+    _legend(axes)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """`figure` as an <svg> to put into a page: transparent, in the page's text colour and font, always the same bytes.
+
+    Ids carry a digest of the figure, so that those of several on one page do not clash.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "0"}):
+        quiet = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.canvas.print_figure(buffer, format="svg", facecolor="none", edgecolor="none", dpi=160, metadata=quiet)
+    text = buffer.getvalue()
+    text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)  # it would hold for the page
+    used, mark = set(re.findall(r'#(\w+)[")]', text)), f"f{sha256(text.encode()).hexdigest()[:8]}-"
+
+    def page(tag: re.Match[str]) -> str:
+        found = re.sub(r"#000000\b|" + INK, "currentColor", tag[0])
+        found = re.sub(r"(font-family: |font: [a-z ]*[\d.]+px )[^;\"]*", r"\1system-ui, sans-serif", found)
+        found = re.sub(r"(\.\d\d)\d+", r"\1", found)  # hundredths of a point are not seen
+        found = re.sub(r' id="([^"]*)"', lambda name: f' id="{mark}{name[1]}"' if name[1] in used else "", found)
+        return re.sub(r'(url\(|href=")#', rf"\1#{mark}", found)
+
+    text = re.sub(r"<[^!>][^>]*>", page, text)  # tags alone: a class may be called id="x"
+    return re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" \1 fill="currentColor" '
+        'stroke-linejoin="round">',
+        text,
+        count=1,
+    )
+
+
+def _roc(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
+    figure, axes = _blank("ROC, test rows", grid="both")
+    lines = [(name, *roc_curve(truth, chances)[:2]) for name, truth, chances in truths]
+    _lines(axes, [(auc(x, y), f"{name}, area ", x, y) for name, x, y in lines])
+    axes.plot([0, 1], [0, 1], **REFERENCE)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    _legend(axes)
+    return figure
+
+
+def _precision_recall(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
+    figure, axes = _blank("Precision and recall, test rows", grid="both")
+    lines = []
+    for name, truth, chances in truths:
+        precision, recall, _ = precision_recall_curve(truth, chances, drop_intermediate=True)
+        lines.append((average_precision_score(truth, chances), f"{name}, average ", recall, precision))
+    _lines(axes, lines, drawstyle="steps-post")
+    if len(truths) == 1:
+        axes.axhline(truths[0][1].mean(), **REFERENCE)  # what chance gives
+    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.03))
+    _legend(axes)
+    return figure
+
+
+def _calibration(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
+    figure, axes = _blank("Calibration, test rows", grid="both")
+    for name, truth, chances in truths:
+        bins = int(np.clip(len(truth) // 15, 3, 10))  # of as many rows each, so that no dot stands for a few
+        shares, means = calibration_curve(truth, chances, n_bins=bins, strategy="quantile")
+        axes.plot(means, shares, marker="o", markersize=5, linewidth=1.6, label=name)
+    axes.plot([0, 1], [0, 1], **REFERENCE)
+    axes.set(xlabel="predicted probability", ylabel="share that is positive")
+    _legend(axes)
+    return figure
+
+
+def _lines(axes: Any, lines: list[tuple[float, str, Any, Any]], *, named: int = 8, **how: Any) -> None:
+    """Draws `lines`, (area, label, x, y), where there are many, only the smallest areas in colour and named."""
+    lines = sorted(lines, key=lambda line: line[0]) if len(lines) > named else lines
+    for _, _, x, y in lines[named:]:
+        axes.plot(x, y, color=INK, alpha=0.18, linewidth=1, **how)
+    for area, label, x, y in lines[:named]:
+        axes.plot(x, y, linewidth=1.8 if len(lines) <= 3 else 1.3, label=f"{label}{area:.4f}", **how)
+    if len(lines) > named:
+        axes.plot([], [], color=INK, alpha=0.4, linewidth=1, label=f"{len(lines) - named} classes that do better")
 
 
 def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> Figure:
-    size = max(4.8, 0.55 * len(classes) + 2)
-    figure, axes = _blank("Confusion matrix, test rows", width=size * 1.2, height=size)
-    ConfusionMatrixDisplay.from_predictions(
-        target, predicted, labels=classes, ax=axes, cmap="Blues", xticks_rotation="vertical" if len(classes) > 6 else 0
-    )
+    counts = confusion_matrix(target, predicted, labels=classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    many, larger = len(classes), 1.4 if len(classes) > 12 else 1
+    figure, axes = _blank("Confusion matrix, test rows", width=SIZE[0] * larger, height=SIZE[1] * larger)
+    for row, column in np.ndindex(counts.shape):
+        share = shares[row, column]
+        colour = (*matplotlib.colors.to_rgb(COLOURS[0]), 0.05 + 0.95 * share)  # transparent, for any background
+        cell = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, facecolor=colour, linewidth=0, rasterized=many > 12)
+        axes.add_patch(cell)
+    room = SIZE[1] * larger * 72 * 0.7  # points that all cells are wide
+    size = min(12, 1.4 * room / many / max(2, len(str(counts.max()))))
+    if size > 5.5:
+        for row, column in np.argwhere(counts if many > 6 else counts + 1):
+            place = {"ha": "center", "va": "center", "fontsize": size, "color": INK}
+            axes.text(column, row, f"{counts[row, column]}", **place)
+    every, letters = -(-many // 40), 20 if many <= 12 else 12  # labels of more would touch one another
+    names, small = [_short(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
+    upright = max(map(len, names)) * len(names) * small * 0.65 > room
+    axes.set_xticks(range(0, many, every), names, fontsize=small, rotation=90 if upright else 0)
+    axes.set_yticks(range(0, many, every), names, fontsize=small)
+    axes.set(xlim=(-0.5, many - 0.5), ylim=(many - 0.5, -0.5), aspect="equal", xlabel="predicted", ylabel="actual")
+    axes.spines[:].set_visible(False)
     return figure
 
 
-def _blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height))
-    axes = figure.subplots()
-    axes.set_title(title)
-    axes.spines[["top", "right"]].set_visible(False)
+def _blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1], grid: str = "") -> tuple[Figure, Any]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        figure.suptitle(title, x=0.015, ha="left", color=INK)
+        axes: Any = figure.subplots()
+    axes.set_prop_cycle(color=COLOURS)
+    axes.tick_params(color=INK, labelcolor=INK, labelsize=9, length=0, pad=5)
+    if grid:
+        axes.grid(axis=grid, color=INK, alpha=0.15, linewidth=0.6)
     return figure, axes
+
+
+def _height(rows: Any) -> float:
+    return max(2.2, 0.27 * len(rows) + 1.2)
+
+
+def _rows(axes: Any, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.spines["left"].set_visible(False)
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
+
+
+def _short(name: Any, letters: int = 40) -> str:
+    """`name` in one line of at most so many letters, its end too, where names differ; no dollar begins a formula."""
+    line, half = " ".join(str(name).split()), letters // 2
+    return (line if len(line) <= letters else f"{line[: letters - half]}…{line[1 - half :]}").replace("$", r"\$")
