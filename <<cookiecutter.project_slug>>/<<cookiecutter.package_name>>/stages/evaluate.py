@@ -53,34 +53,31 @@ def evaluate(
     frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
     costs = _costs(candidate, store.path("train") / "model", frames["test"])
     if columns.target is None:
-        rates, facts, figures = _unlabelled(candidate, frames["test"], champion)
-        facts |= {"costs": costs, "figures": list(figures)}
-        told = f"{rates['anomaly_rate']:.2%} of {facts['rows']:,} test rows are anomalies"
-        return Outcome(
-            f"{told}; there is no target to score them by",
-            scores=rates,
-            facts=facts,
-            figures=figures,
-            texts=_texts(store, facts, figures, **sections),
-        )
+        return _unlabelled(store, candidate, frames["test"], champion, costs, sections)
     targets = {side: features.target(rows, columns.target, kind=task.kind) for side, rows in sides.items()}
     judged = {side: _judged(candidate, frames[side], targets[side], task) for side in frames if side != "train"}
     dummy = metrics.baseline(frames["train"], targets["train"], kind=task.kind)
     judged["baseline"] = _judged(dummy, frames["test"], targets["test"], task)
     chance = Chance(columns, task, evaluation, seed)
     contest = _contest(champion, table=table, columns=columns, task=task, min_rows=evaluation.min_rows)
-    gain: dict[str, Any] = {"hindrance": contest} if isinstance(contest, str) else {}
-    if isinstance(contest, tuple):
-        rows, judged["champion"] = contest
-        if not rows.equals(sides["test"]):
-            judged["candidate"] = _judged(candidate, features.frame(rows, kinds), contest[1].target, task)
-        gain = _gain(judged.get("candidate", judged["test"]), judged["champion"], rows, chance)
-
+    first, ours, rows = metrics.short(task.metrics[0]), judged["test"], sides["test"]
+    facts: dict[str, Any] = {"rows": len(rows), "against": _against(champion)}
+    drawn = chance.scores(ours, rows)
+    kept = rows
+    if isinstance(contest, str):
+        facts["hindrance"] = contest
+    elif contest:
+        kept, judged["champion"] = contest
+        facts["compared_rows"] = len(kept)
+        if not kept.equals(rows):
+            judged["candidate"] = _judged(candidate, features.frame(kept, kinds), contest[1].target, task)
     found = {who: each.scores(task.metrics) for who, each in judged.items()}
-    first, ours = metrics.short(task.metrics[0]), judged["test"]
-    low, high = chance.interval([ours], sides["test"], found["test"][first])
-    parts = _slices(ours, sides["test"], evaluation, chance)
-    facts = {"rows": len(ours.target), "against": _against(champion), **found, **gain, "interval": [low, high]}
+    low, high = chance.interval(found["test"][first], drawn, rows)
+    if "champion" in judged:
+        beside = chance.scores(judged["candidate"], kept) if "candidate" in judged else drawn
+        facts["gain"] = _gain(found, first, beside - chance.scores(judged["champion"], kept), kept, chance)
+    parts = _slices(ours, rows, evaluation, chance)
+    facts |= found | {"interval": [low, high]}
     if task.kind == "classification":
         names, counts = np.unique(targets["test"], return_counts=True)
         facts["classes"] = dict(zip(map(str, names), counts.tolist(), strict=True))
@@ -93,15 +90,17 @@ def evaluate(
         figures["importance"] = plots.importances(falls, metric=first)
         tables["importance"] = pl.DataFrame({"column": list(falls), "fall": list(falls.values())})
     if parts:
-        shown = [(f"{each['column']}: {each['value']}", each["score"], each["low"], each["high"]) for each in parts]
-        figures["slices"] = plots.intervals(shown, metric=first, reference=found["test"][first])
+        sure = [each for each in parts if each["low"] is not None]
+        shown = [(f"{each['column']}: {each['value']}", each["score"], each["low"], each["high"]) for each in sure]
+        if shown:
+            figures["slices"] = plots.intervals(shown, metric=first, reference=found["test"][first])
         tables["slices"] = pl.DataFrame(parts, infer_schema_length=None)
     learned = _curves(candidate, frames, targets, task, evaluation)
     if learned:
         figures["curves"] = plots.curves(learned, metric=first)
     facts |= {"slices": parts, "numbers": numbers, "costs": costs, "figures": list(figures)}
     ends = {f"test_{first}_low": low, f"test_{first}_high": high}
-    ends |= {f"gain_{name}": value for name, value in gain.get("gain", {}).items()}
+    ends |= {f"gain_{name}": value for name, value in facts.get("gain", {}).items()}
     scores = {f"{who}_{name}": value for who, each in found.items() for name, value in each.items()} | numbers
     others = [f"{who} {found[who][first]:.4f}" for who in ("baseline", "champion") if who in found]
     others = others[:1] if "candidate" in found else others  # the champion's is of other rows
@@ -113,7 +112,7 @@ def evaluate(
         notes=_notes(facts),
         figures=figures,
         tables=tables,
-        texts=_texts(store, facts, figures, **sections),
+        texts=_texts(store, facts, figures, sections),
     )
 
 
@@ -138,26 +137,29 @@ class Chance:
     evaluation: Evaluation
     seed: int
 
-    def interval(
-        self, judged: list[Judged], rows: pl.DataFrame, score: float, part: int = 1
-    ) -> tuple[float | None, float | None]:
-        """The interval of a model's `score` on `rows`, or of the difference of two models' on the same rows.
+    def scores(self, judged: Judged, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
+        """The deciding score (draws,) on rows drawn anew: on the same ones for every model, given the same `rows`.
 
         `part`: draws one in so many.
         """
-        size = {"rows": len(rows), "most": self.evaluation.resampled_rows}
         group = [pl.col(name).cast(pl.String).fill_null("") for name in self.columns.group]
+        together = rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None
+        alike = rows[self.columns.target or ""].cast(pl.String).to_numpy()
         drawn = resamples.draws(
-            **size,
+            len(rows),
             count=self.evaluation.resamples // part,
+            most=self.evaluation.resampled_rows,
             seed=self.seed,
-            classes=None if self.task.kind == "regression" else judged[0].target,
-            groups=rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None,
+            classes=None if self.task.kind == "regression" else alike,
+            groups=together,
         )
         scorer = metrics.scorer(self.task.metrics[0])
-        scores = np.array([[_drawn(scorer, each, at) for each in judged] for at in drawn]).reshape(-1, len(judged))
-        spread = scores[:, 0] - scores[:, 1] if len(judged) == 2 else scores[:, 0]
-        return resamples.interval(score, spread, confidence=self.evaluation.confidence, **size)
+        return np.array([_drawn(scorer, judged, at) for at in drawn])
+
+    def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:
+        """The interval of `score`, by what it was on rows drawn from `rows`."""
+        size = {"rows": len(rows), "most": self.evaluation.resampled_rows}
+        return resamples.interval(score, drawn, confidence=self.evaluation.confidence, **size)
 
 
 def _drawn(scorer: Any, judged: Judged, rows: np.ndarray) -> float:
@@ -220,12 +222,13 @@ def _contest(
     return rows, judged
 
 
-def _gain(ours: Judged, theirs: Judged, rows: pl.DataFrame, chance: Chance) -> dict[str, Any]:
-    """What is known of the candidate's gain over the champion on the same `rows`."""
-    names = chance.task.metrics[:1]
-    [gain] = [ours.scores(names)[name] - theirs.scores(names)[name] for name in map(metrics.short, names)]
-    low, high = chance.interval([ours, theirs], rows, gain)
-    return {"compared_rows": len(rows), "gain": {"value": gain, "low": low, "high": high}}
+def _gain(
+    found: dict[str, dict[str, float]], metric: str, drawn: np.ndarray, rows: pl.DataFrame, chance: Chance
+) -> dict[str, float | None]:
+    """The candidate's gain over the champion, and its interval by what it was on rows `drawn` from `rows`."""
+    gain = found.get("candidate", found["test"])[metric] - found["champion"][metric]
+    low, high = chance.interval(gain, drawn, rows)
+    return {"value": gain, "low": low, "high": high}
 
 
 def _slices(judged: Judged, rows: pl.DataFrame, evaluation: Evaluation, chance: Chance) -> list[dict[str, Any]]:
@@ -241,7 +244,8 @@ def _slices(judged: Judged, rows: pl.DataFrame, evaluation: Evaluation, chance: 
             try:
                 scores = part.scores(chance.task.metrics)
                 told["score"] = scores[metrics.short(chance.task.metrics[0])]
-                told["low"], told["high"] = chance.interval([part], rows[at], told["score"], part=4)
+                drawn = chance.scores(part, rows[at], part=4)
+                told["low"], told["high"] = chance.interval(told["score"], drawn, rows[at])
                 found.append(told | scores)
             except Refused:
                 found.append(told | {"note": "not to be scored: too few rows, or one class only"})
@@ -296,19 +300,30 @@ def _costs(candidate: Any, folder: Path, test: Any) -> dict[str, float]:
 
 
 def _unlabelled(
-    candidate: Any, test: Any, champion: registry.Registered | None
-) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
-    """What there is to say of an outlier detector where nobody knows the anomalies: rates, facts and figures."""
+    store: Store,
+    candidate: Any,
+    test: Any,
+    champion: registry.Registered | None,
+    costs: dict[str, float],
+    sections: dict[str, Any],
+) -> Outcome:
+    """What there is to say of an outlier detector where nobody knows the anomalies."""
     answers, flagged = models.answers(candidate, test), candidate.predict(test) == -1
-    rates = metrics.rates(answers, flagged)
+    rates, figures = metrics.rates(answers, flagged), {"anomaly_scores": plots.anomalies(answers, flagged)}
     facts: dict[str, Any] = {"rows": len(test), "against": _against(champion), "test": {}, "baseline": {}}
-    facts |= {"interval": [None, None], "slices": [], "numbers": rates}
+    facts |= {"interval": [None, None], "slices": [], "numbers": rates, "costs": costs, "figures": list(figures)}
     if champion:
         facts["hindrance"] = f"without a target nothing tells whether it is better than version {champion.version}"
-    return rates, facts, {"anomaly_scores": plots.anomalies(answers, flagged)}
+    return Outcome(
+        f"{rates['anomaly_rate']:.2%} of {len(test):,} test rows are anomalies; there is no target to score them by",
+        scores=rates,
+        facts=facts,
+        figures=figures,
+        texts=_texts(store, facts, figures, sections),
+    )
 
 
-def _texts(store: Store, facts: dict[str, Any], figures: dict[str, Any], **sections: Any) -> dict[str, str]:
+def _texts(store: Store, facts: dict, figures: dict[str, Any], sections: dict[str, Any]) -> dict[str, str]:
     """The figures for the report, the report and the model card, of a candidate that is not registered yet."""
     drawn = {name: plots.svg(figure) for name, figure in figures.items()}
     told = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train")} | {"evaluate": facts}
