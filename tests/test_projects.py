@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "penguin-classifier"
 STAGES = ["ingest", "validate", "split", "train", "evaluate", "register"]
-QUICK = ["evaluation.importance_repeats=0", "tracking.sample_rows=0"]
+QUICK = ["evaluation.importance_repeats=0", "evaluation.resamples=20", "evaluation.slices=[]", "tracking.sample_rows=0"]
 ODD = 'Größe & "Co" 🐧 it\'s: #1'
 
 

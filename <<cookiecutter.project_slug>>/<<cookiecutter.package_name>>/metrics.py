@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+import warnings
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> d
     """
     scorers = {short(name): scorer(name) for name in names}
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(action="ignore"):
             found = check_scoring(model, scoring=scorers)(model, frame, target)
     except (ValueError, AttributeError) as error:
         raise Refused(

@@ -77,7 +77,7 @@ def test_scores_go_by_scikit_learns_names():
 def test_a_threshold_is_a_number_or_the_best_for_a_scorer():
     rare = np.where(np.arange(40) % 8 == 0, "yes", "no")
     model = fitted(LogisticRegression(), target=rare)
-    low = models.decided(model, FRAME, rare, threshold="1e-9", positive="yes")
+    low = models.decided(model, FRAME, rare, threshold=1e-9, positive="yes")
     assert low[-1].threshold == 1e-9 and set(low.predict(FRAME)) == {"yes"}
     assert (models.answers(low, FRAME) == models.answers(model, FRAME)).all()
     best = models.decided(model, FRAME, rare, threshold="balanced_accuracy", positive="yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,23 +60,22 @@ def evaluate(
     dummy = metrics.baseline(frames["train"], targets["train"], kind=task.kind)
     judged["baseline"] = _judged(dummy, frames["test"], targets["test"], task)
     chance = Chance(columns, task, evaluation, seed)
-    contest = _contest(champion, table=table, columns=columns, task=task, min_rows=evaluation.min_rows)
     first, ours, rows = metrics.short(task.metrics[0]), judged["test"], sides["test"]
     facts: dict[str, Any] = {"rows": len(rows), "against": _against(champion)}
-    drawn = chance.scores(ours, rows)
-    kept = rows
+    beside, kept = ours, rows
+    contest = _contest(candidate, ours, rows, champion, table=table, kinds=kinds, chance=chance) if champion else None
     if isinstance(contest, str):
         facts["hindrance"] = contest
     elif contest:
-        kept, judged["champion"] = contest
-        facts["compared_rows"] = len(kept)
-        if not kept.equals(rows):
-            judged["candidate"] = _judged(candidate, features.frame(kept, kinds), contest[1].target, task)
+        kept, beside, judged["champion"] = contest
+    if beside is not ours:
+        judged["candidate"] = beside
     found = {who: each.scores(task.metrics) for who, each in judged.items()}
+    drawn = chance.scores(ours, rows)
     low, high = chance.interval(found["test"][first], drawn, rows)
     if "champion" in judged:
-        beside = chance.scores(judged["candidate"], kept) if "candidate" in judged else drawn
-        facts["gain"] = _gain(found, first, beside - chance.scores(judged["champion"], kept), kept, chance)
+        apart = (drawn if beside is ours else chance.scores(beside, kept)) - chance.scores(judged["champion"], kept)
+        facts |= {"compared_rows": len(kept), "gain": _gain(found, first, apart, kept, chance)}
     parts = _slices(ours, rows, evaluation, chance)
     facts |= found | {"interval": [low, high]}
     if task.kind == "classification":
@@ -154,7 +154,8 @@ class Chance:
             groups=together,
         )
         scorer = metrics.scorer(self.task.metrics[0])
-        return np.array([_drawn(scorer, judged, at) for at in drawn])
+        with warnings.catch_warnings(action="ignore"):
+            return np.array([_drawn(scorer, judged, at) for at in drawn])
 
     def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:
         """The interval of `score`, by what it was on rows drawn from `rows`."""
@@ -175,14 +176,21 @@ def _judged(model: Any, frame: Any, target: np.ndarray, task: Task) -> Judged:
 
 
 def _contest(
-    champion: registry.Registered | None, *, table: pl.DataFrame, columns: Columns, task: Task, min_rows: int
-) -> tuple[pl.DataFrame, Judged] | str | None:
-    """The rows that were kept from candidate and champion, and what the champion answers to them.
+    candidate: Any,
+    ours: Judged,
+    test: pl.DataFrame,
+    champion: registry.Registered,
+    *,
+    table: pl.DataFrame,
+    kinds: dict[str, str],
+    chance: Chance,
+) -> tuple[pl.DataFrame, Judged, Judged] | str:
+    """The rows that were kept from candidate and champion, and what each answers to them: all `test` rows where both
+    were split alike, to which the candidate's answers are `ours`.
 
-    A sentence where the two cannot be compared; None without a champion.
+    A sentence where the two cannot be compared.
     """
-    if champion is None:
-        return None
+    columns, task, min_rows = chance.columns, chance.task, chance.evaluation.min_rows
     who = f"the champion, version {champion.version},"
     if "trained" not in champion.tags:
         return f"{who} was not registered by this project: what rows it knows cannot be told"
@@ -205,21 +213,23 @@ def _contest(
         )
     roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
     how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
-    theirs = splits.assign(whole.lazy(), columns=roles, **how).collect()["split"] == "test"
-    ours = table["split"] == "test"
-    rows = table.filter(ours & theirs & table[columns.target or ""].is_not_null())
-    if len(rows) < min(min_rows, ours.sum()):
+    sides = splits.assign(whole.lazy(), columns=roles, **how).collect()["split"]
+    kept = (table["split"] == "test") & (sides == "test")
+    rows = table.filter(kept & table[columns.target or ""].is_not_null())
+    if len(rows) < min(min_rows, len(test)):
         return (
             f"{len(rows)} rows are test rows of both this model and {who.removesuffix(',')}, fewer than "
             f"evaluation.min_rows={min_rows}: take its split={record['by']} and seed={record['seed']}"
         )
     try:
         target = features.target(rows, columns.target or "", kind=task.kind)
-        judged = _judged(model, features.frame(rows, wanted), target, task)
-        judged.scores(task.metrics)
+        theirs = _judged(model, features.frame(rows, wanted), target, task)
+        beside = ours if rows.equals(test) else _judged(candidate, features.frame(rows, kinds), target, task)
+        for each in (theirs, beside):
+            each.scores(task.metrics)
     except Refused as error:
-        return f"{who} cannot be compared on this table: {error}"
-    return rows, judged
+        return f"{who} cannot be compared on {len(rows)} rows: {error}"
+    return rows, beside, theirs
 
 
 def _gain(

@@ -1,0 +1,94 @@
+import re
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+SMALL = ("evaluation.importance_repeats=1", "evaluation.resamples=40", "data=penguins")
+WEAK = ("model=forest", "model.n_estimators=3", "model.max_depth=2", "gate.min_scores={}")
+
+
+def last(stage="register"):
+    """The newest run of the command `stage`."""
+    found = MlflowClient().search_runs(["0"], f"tags.stage = '{stage}'", order_by=["attributes.start_time DESC"])
+    return next(run for run in found if "mlflow.parentRunId" not in run.data.tags)
+
+
+def artifact(name, folder):
+    return Path(MlflowClient().download_artifacts(last().info.run_id, name, str(folder))).read_text()
+
+
+def test_a_report_says_it_all_and_needs_nothing_else(do, outputs):
+    do(*SMALL, *WEAK)
+    assert do(*SMALL, "model=boosting", "evaluation.slices=[island,body_mass_g]", "gate.max_loss=1")[0] == 0
+    page, card = artifact("report.html", outputs), artifact("model_card.md", outputs)
+    for text in (page, card):
+        assert "<< cookiecutter.project_slug >>-penguins version 2" in text and "champion" in text
+        assert "max_loss" in text and "Biscoe" in text and "-P run_id=models:/" in text
+        assert re.search(r"\d{4} to \d{4}", text), "a slice of numbers has no range"
+    assert not re.search(r"(src|href)=[\"']?https?:|@import|url\(http", page)
+    assert page.count("<svg") >= 7
+    found = last().data
+    assert {"gain_value", "gain_low", "gain_high", "test_roc_auc_low", "calibration_error"} <= set(found.metrics)
+    assert found.tags["gate.max_loss"].startswith("passed: roc_auc ")
+    curve = MlflowClient().get_metric_history(last().info.run_id, "curve_train_roc_auc")
+    assert [point.step for point in curve][:1] == [1] and curve[-1].step == 300 and len(curve) == 40
+    thresholds = artifact("evaluate/thresholds.csv", outputs).splitlines()
+    assert thresholds[0] == "threshold,precision,recall,f1,flagged" and len(thresholds) == 100
+
+
+def test_only_rows_that_neither_was_trained_on_are_compared(do):
+    do(*SMALL, *WEAK, "split.test=0.4")
+    code, printed = do(*SMALL, "model=logistic", "seed=7", "evaluation.min_rows=5", "split.test=0.4")
+    told = re.search(r"compared on (\d+) of (\d+) test rows: those that neither was trained on", printed)
+    assert code == 0 and told and 5 <= int(told[1]) < int(told[2]), printed
+
+
+def test_a_metric_of_ones_own_is_a_function(do):
+    own = "task.metrics=[sklearn.metrics.matthews_corrcoef,roc_auc]"
+    code, printed = do("evaluate", *SMALL, "model=logistic", own, "gate.min_scores={}")
+    assert code == 0 and "evaluate  matthews_corrcoef 0.8" in printed, printed
+    code, printed = do("evaluate", *SMALL, "task.metrics=[sklearn.metrics.nothing]", "gate.min_scores={}")
+    assert code == 1 and "task.metrics: sklearn.metrics.nothing cannot be imported" in printed
+    code, printed = do(*SMALL, "model=logistic", own, "gate.min_scores={matthews_corrcoef: 0.99}")
+    assert code == 0 and "is below 0.99" in printed
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["evaluation.slices=[iland]"], "evaluation.slices=iland: the table has no such column; it has species, "),
+        (
+            ["evaluation.slices=[sex]", "columns.sensitive=[sex]"],
+            "evaluation.slices names sex, whose values are sensitive",
+        ),
+        (["gate.min_slice_scores={roc_auc: 0.5}", "evaluation.slices=[]"], "gate.min_slice_scores needs slices"),
+        (["gate.on_fail=stop"], "gate.on_fail=stop: it is challenger or error"),
+        (["promotion=yes"], "promotion=yes: it is auto or manual"),
+        (["evaluation.confidence=95"], "evaluation.confidence=95: it is between 0 and 1"),
+        (["evaluation.resamples=-1"], "evaluation.resamples=-1: a count is 0 or more"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(do, words, sentence):
+    code, printed = do(*SMALL, "model=logistic", *words)
+    assert code == 1 and sentence in printed and "Traceback" not in printed
+
+
+def test_without_resamples_the_scores_alone_decide(do):
+    do(*SMALL, "model=logistic", "evaluation.resamples=0")
+    _, printed = do(*SMALL, *WEAK, "evaluation.resamples=0")
+    assert "confidence" not in printed and ", worse" in printed and "version 2 is challenger" in printed
+
+
+@pytest.mark.parametrize(
+    "words", [["data=digits", "model=logistic"], ["data=penguins", "task=anomaly", "gate.min_scores={}"]]
+)
+def test_every_task_has_its_report(do, outputs, words):
+    code, printed = do(*SMALL[:2], "evaluation.slices=[]", *words)
+    assert code == 0, printed
+    assert "<svg" in artifact("report.html", outputs) and "# " in artifact("model_card.md", outputs)
+
+
+def test_an_anomaly_without_a_target_has_its_report(do, outputs):
+    code, printed = do(*SMALL, "task=anomaly", "gate.min_scores={}", "columns.target=null", "evaluation.slices=[]")
+    assert code == 0 and "anomaly_scores" in artifact("report.html", outputs).lower().replace(" ", "_"), printed
