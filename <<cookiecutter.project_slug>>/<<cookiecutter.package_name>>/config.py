@@ -130,6 +130,15 @@ class Config:
 
 
 @dataclass
+class Predict(Config):
+    input: str
+    output: str
+    version: str | None
+    query: str | None
+    table: str | None
+
+
+@dataclass
 class Profile(Config):
     path: str
     target: str | None
@@ -151,6 +160,7 @@ class Reproduce(Config):
 
 
 JOBS: dict[str, type[Config]] = {
+    "predict": Predict,
     "profile": Profile,
     "prune": Prune,
     "reproduce": Reproduce,
