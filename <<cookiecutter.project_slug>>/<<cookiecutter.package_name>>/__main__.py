@@ -169,8 +169,12 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
 
     if value.startswith("~/"):
         value = str(Path(value).expanduser())
-    elif (key == "path" or key.startswith("source.")) and value and (caller / value).exists():
+    elif (key in ("path", "input") or key.startswith("source.")) and value and (caller / value).exists():
         value = str(caller / value)
+    elif key == "output" and value and not re.match(r"\w[\w+]*://|\$\{", value):
+        value = str(caller / value)  # it need not be there yet
+    elif key == "output" and re.match(r"sqlite:///[^/]", value):
+        value = value.replace(":///", f":///{caller}/", 1)
     # `++`: conf/ need not list every argument of an open section's callable; a closed section refuses what it has not
     if kind == "text or null" and value == "'null'":
         return f"++{key}='null'"  # the text, for a column that is called so

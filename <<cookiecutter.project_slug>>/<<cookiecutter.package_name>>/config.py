@@ -144,6 +144,15 @@ class Config:
 
 
 @dataclass
+class Predict(Config):
+    input: str
+    output: str
+    version: str | None
+    query: str | None
+    table: str | None
+
+
+@dataclass
 class Profile(Config):
     path: str
     target: str | None
@@ -178,6 +187,7 @@ class Rollback(Config):
 
 
 JOBS: dict[str, type[Config]] = {
+    "predict": Predict,
     "profile": Profile,
     "promote": Promote,
     "prune": Prune,

@@ -15,6 +15,7 @@ import polars as pl
 from .errors import Refused
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
+SEEN = ("separator", "quote_char", "encoding", "skip_lines", "new_columns")  # arguments that a file itself tells
 # gzip, zstd and zlib, which polars reads
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
@@ -56,6 +57,13 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
         if head.lstrip()[:20].lower().startswith(start):
             raise Refused(f"{path} is {name}, not a table: unpack or export it to CSV, Parquet or Excel first")
     return _delimited(path, local, head, target)
+
+
+def like(guessed: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    """`guessed`, the section of a file, with the arguments of `source` that no look at a file tells, if it is alike."""
+    if guessed["_target_"].rpartition("_")[2] != source.get("_target_", "").rpartition("_")[2]:
+        return guessed
+    return {name: value for name, value in source.items() if name not in SEEN} | guessed
 
 
 def ragged(source: dict[str, Any]) -> str:

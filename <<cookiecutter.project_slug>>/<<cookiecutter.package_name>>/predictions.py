@@ -6,12 +6,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
+TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
 HELD = {"string": (str, "text"), "Any": (bool, "true, false")}  # what MLflow itself holds to nothing, by its names
 
 
@@ -20,19 +22,22 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
 
     of two classes `probability`, of the class `positive` (None: the last), and `threshold`, from which on the answer is
     that class; of several classes `probability_<class>` for each; of an outlier detector, whose prediction is whether
-    the row is one, `score`, the greater the odder. One BLAS thread: with more, last bits differ between machines.
+    the row is one, `score`, the greater the odder. A row's answer is the same to the last bit whatever other rows are
+    asked about with it, and on one thread as on many.
     """
     from sklearn.base import is_outlier_detector
     from threadpoolctl import threadpool_limits
 
     with ALONE, threadpool_limits(1, user_api="blas"):
-        rows, last = model[:-1].transform(frame), model[-1]
-        predicted = last.predict(rows)
+        n, last = len(frame), model[-1]
+        tiled = np.arange(-(-n // TILE) * TILE) % n
+        rows = np.asfortranarray(model[:-1].transform(frame)[tiled])  # by columns: that too decides the path
+        predicted = last.predict(rows)[:n]
         if is_outlier_detector(last):
-            return pd.DataFrame({"prediction": predicted == -1, "score": -last.score_samples(rows)})
+            return pd.DataFrame({"prediction": predicted == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
             return pd.DataFrame({"prediction": predicted})
-        classes, found = list(map(str, last.classes_)), last.predict_proba(rows)
+        classes, found = list(map(str, last.classes_)), last.predict_proba(rows)[:n]
     if len(classes) > 2:
         named = {f"probability_{name}": found[:, at] for at, name in enumerate(classes)}
         return pd.DataFrame({"prediction": predicted, **named})
@@ -63,10 +68,16 @@ class Served:
         return answers(self.model, rows, positive=self.positive)
 
 
+def positive(address: str) -> str | None:
+    """The class that the saved model at `address` looks for; None: the last."""
+    from mlflow.models import get_model_info
+
+    return (get_model_info(address).metadata or {}).get("positive")
+
+
 def _load_pyfunc(path: str) -> Served:
     """The model in the folder `path`, for MLflow, which looks for a function of this name."""
     import mlflow.sklearn
-    from mlflow.models import Model
+    from mlflow.models import get_model_info
 
-    about = Model.load(path)
-    return Served(mlflow.sklearn.load_model(path), about.signature, (about.metadata or {})["positive"])
+    return Served(mlflow.sklearn.load_model(path), get_model_info(path).signature, positive(path))

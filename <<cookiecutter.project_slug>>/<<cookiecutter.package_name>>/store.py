@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,27 @@ class Store:
         finally:
             self.drafts.pop(stage, None)
 
+    @contextmanager
+    def output(self, path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """What adds rows to a Parquet or CSV file, which stands at `path` in one step when the block has ended well.
+
+        `about` goes into the Parquet file's metadata, or into a JSON file beside the CSV. One process at a time writes
+        to a path; another waits here.
+        """
+        try:
+            with _held(path.with_name(f".{path.name}.draft")) as folder:
+                draft = folder / path.name
+                with (_parquet if path.suffix == ".parquet" else _csv)(draft, about) as add:
+                    yield add
+                if path.suffix == ".csv":
+                    told = {**about, "digest": self.digest(draft)}
+                    (folder / "about").write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
+                    os.replace(folder / "about", path.with_name(f"{path.name}.json"))  # first: no scores without it
+                os.replace(draft, path)
+        except OSError as error:
+            self._refuse_unwritable(error, path.parent, "free it, or name another folder as output=...")
+            raise
+
     def replace(self, path: Path, text: str) -> None:
         """Writes `text` to `path`, a file that stays: the whole of it, or what was there stays."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -179,12 +200,12 @@ class Store:
     def _kept(self, stage: str) -> Path:
         return self.root / stage / self.keys[stage]
 
-    def _refuse_unwritable(self, error: Exception) -> None:
+    def _refuse_unwritable(self, error: Exception, folder: Path | None = None, way_out: str = WAY_OUT) -> None:
         """Raises Refused where `error` says that nothing can be written; polars gives the number in its text only."""
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
         if code in CANNOT_WRITE:
-            raise Refused(f"{self.root} cannot be written ({os.strerror(code)}): {WAY_OUT}") from error
+            raise Refused(f"{folder or self.root} cannot be written ({os.strerror(code)}): {way_out}") from error
 
 
 def write(folder: Path, outcome: Outcome) -> None:
@@ -195,6 +216,31 @@ def write(folder: Path, outcome: Outcome) -> None:
         table.write_csv(folder / f"{name}.csv")
     for name, text in outcome.texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _parquet(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """What adds rows to a Parquet file with `about` in its metadata."""
+    from pyarrow.parquet import ParquetWriter
+
+    with ExitStack() as stack:
+        writers: list[ParquetWriter] = []
+
+        def add(rows: pl.DataFrame) -> None:
+            table = rows.to_arrow()
+            if not writers:  # the first rows say what the columns are
+                schema = table.schema.with_metadata(about)
+                writers.append(stack.enter_context(ParquetWriter(path, schema, compression="zstd")))
+            writers[0].write_table(table.cast(writers[0].schema))
+
+        yield add
+
+
+@contextmanager
+def _csv(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """What adds rows to a CSV file."""
+    with path.open("ab") as file:
+        yield lambda rows: rows.write_csv(file, include_header=not file.tell())
 
 
 @contextmanager

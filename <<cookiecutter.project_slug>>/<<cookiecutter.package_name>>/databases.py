@@ -1,0 +1,73 @@
+"""Tables in databases, replaced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+import sqlalchemy
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from .errors import Refused
+
+WAIT = 600  # seconds until another's transaction on the same SQLite file has ended
+NAME = r"[^\W\d]\w*"
+
+
+def replace(address: str, table: str, batches: Iterable[pl.DataFrame], about: dict[str, str]) -> None:
+    """Puts the rows of `batches` in the place of those of `table`, and `about` of those of `table`_metadata (name,
+    value), in one transaction: nobody sees half of it, and where it fails all is as it was.
+
+    Raises Refused for a name that is none, an address that does not answer and a table of other columns.
+    """
+    if not re.fullmatch(rf"({NAME}\.)?{NAME}", table):
+        raise Refused(f"table={table}: letters, digits and _ make a table's name, before a dot that of its schema")
+    try:
+        with _engine(address).begin() as connection:
+            _emptied(connection, table)
+            for rows in batches:
+                rows.write_database(table, connection, if_table_exists="append")
+            _emptied(connection, f"{table}_metadata")
+            told = pl.DataFrame({"name": list(about), "value": list(about.values())})
+            told.write_database(f"{table}_metadata", connection, if_table_exists="append")
+    except ImportError as error:
+        raise Refused(f"the output needs another package (`uv add` it, then `make lock`): {error}") from error
+    except ArgumentError as error:
+        raise Refused("output is no address of a database, such as sqlite:///scores.db") from error
+    except SQLAlchemyError as error:
+        told_by = " ".join(str(error).partition("\n")[0].partition("[SQL")[0].split())
+        raise Refused(f"output: the table {table} cannot be written: {told_by}") from error
+
+
+def _engine(address: str) -> sqlalchemy.Engine:
+    """What connects to `address`; SQLite made to keep a transaction from its start to its end, tables' changes too.
+
+    Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
+    """
+    if not address.startswith("sqlite"):
+        return sqlalchemy.create_engine(address)
+    engine = sqlalchemy.create_engine(address, connect_args={"timeout": WAIT})
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def plain(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begun(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _emptied(connection: sqlalchemy.Connection, table: str) -> None:
+    """Removes the rows of `table`, where it is there."""
+    schema, _, name = table.rpartition(".")
+    if not sqlalchemy.inspect(connection).has_table(name, schema or None):
+        return
+    found = sqlalchemy.table(name, schema=schema or None)
+    if connection.dialect.name == "postgresql":  # where two could delete the same rows and then both add theirs
+        quoted = connection.dialect.identifier_preparer.format_table(found)
+        connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
+    connection.execute(sqlalchemy.delete(found))
