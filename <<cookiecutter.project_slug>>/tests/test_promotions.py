@@ -24,7 +24,7 @@ def two(do):
     """A champion, and a better candidate that waits for somebody to promote it."""
     do(*QUICK, *WEAK)
     code, printed = do(*QUICK, "model=logistic", "promotion=manual")
-    assert code == 0 and "it waits for `-e promote -P version=2 -P approver=...`" in printed
+    assert code == 0 and f"-e promote -P registered_model={NAME} -P version=2 -P approver=..." in printed
     assert held() == {"champion": "1", "challenger": "2"}
     return do
 

@@ -246,7 +246,7 @@ def _slices(judged: Judged, rows: pl.DataFrame, evaluation: Evaluation, chance: 
     found = []
     for column in evaluation.slices:
         labels = slices.labels(rows[column])
-        for value in labels.unique().sort():
+        for value in labels.gather(rows[column].arg_sort(nulls_last=True)).unique(maintain_order=True):
             at = (labels == value).arg_true().to_numpy()
             part = Judged(resamples.chosen(judged.answers, at), judged.target[at])
             told: dict[str, Any] = {"column": column, "value": value, "rows": len(at), "score": None}

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ..config import Columns, Evaluation, Gate, Split, Task
     from ..store import Store
 
+PROMOTE = (
+    "uv run mlflow run . --env-manager local -e promote -P registered_model={0.name} -P version={0.version} "
+    "-P approver=..."
+)
 ROWS = 20  # test rows that are posted to the served candidate
 
 
@@ -100,7 +104,7 @@ def register(
             "reasons": reasons,
             "aliases": registry.aliases(version.name),
         },
-        notes=[f"it waits for `-e promote -P version={version.version} -P approver=...`"] if waits else [],
+        notes=[f"it waits for somebody to say: {PROMOTE.format(version)}"] if waits else [],
         tags={"gate": verdict, "registered": f"{version.name}/{version.version}"}
         | {f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in found},
         tables={"gates": pl.DataFrame([vars(each) for each in found])},
@@ -132,8 +136,8 @@ def _moved(
         except Refused as error:
             failed = [str(error)]
             found = [*found, gates.Verdict("champion", False, str(error))]
-    why = f"the gate failed: {'; '.join(failed)}" if failed else "it passed the gate, promotion=manual"
-    promotions.challenge(name, number, who=who, why=why[:1000])
+    why = "it did not pass the gate" if failed else "it passed the gate, promotion=manual"
+    promotions.challenge(name, number, who=who, why=why)
     return "challenger", found
 
 
