@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -16,29 +17,40 @@ WAIT = 600  # seconds until another's transaction on the same SQLite file has en
 NAME = r"[^\W\d]\w*"
 
 
+def reach(address: str, table: str) -> None:
+    """Raises Refused for a name that is none, and for an address that does not answer."""
+    if not re.fullmatch(rf"({NAME}\.)?{NAME}", table):
+        raise Refused(f"table={table}: letters, digits and _ make a table's name, before a dot that of its schema")
+    with _told(table):
+        _engine(address).connect().close()
+
+
 def replace(address: str, table: str, batches: Iterable[pl.DataFrame], about: dict[str, str]) -> None:
     """Puts the rows of `batches` in the place of those of `table`, and `about` of those of `table`_metadata (name,
     value), in one transaction: nobody sees half of it, and where it fails all is as it was.
 
-    Raises Refused for a name that is none, an address that does not answer and a table of other columns.
+    Raises Refused for an address that does not answer and for a table of other columns.
     """
-    if not re.fullmatch(rf"({NAME}\.)?{NAME}", table):
-        raise Refused(f"table={table}: letters, digits and _ make a table's name, before a dot that of its schema")
+    told = pl.DataFrame({"name": list(about), "value": list(about.values())})
+    with _told(table), _engine(address).begin() as connection:
+        for name, parts in ((table, batches), (f"{table}_metadata", [told])):
+            _emptied(connection, name)
+            for rows in parts:
+                rows.write_database(name, connection, if_table_exists="append")
+
+
+@contextmanager
+def _told(table: str) -> Iterator[None]:
+    """Turns what databases raise into Refused, a sentence without addresses and values."""
     try:
-        with _engine(address).begin() as connection:
-            _emptied(connection, table)
-            for rows in batches:
-                rows.write_database(table, connection, if_table_exists="append")
-            _emptied(connection, f"{table}_metadata")
-            told = pl.DataFrame({"name": list(about), "value": list(about.values())})
-            told.write_database(f"{table}_metadata", connection, if_table_exists="append")
+        yield
     except ImportError as error:
         raise Refused(f"the output needs another package (`uv add` it, then `make lock`): {error}") from error
     except ArgumentError as error:
         raise Refused("output is no address of a database, such as sqlite:///scores.db") from error
     except SQLAlchemyError as error:
-        told_by = " ".join(str(error).partition("\n")[0].partition("[SQL")[0].split())
-        raise Refused(f"output: the table {table} cannot be written: {told_by}") from error
+        reason = " ".join(str(error).partition("\n")[0].partition("[SQL")[0].split())
+        raise Refused(f"output: the table {table} cannot be written: {reason}") from error
 
 
 def _engine(address: str) -> sqlalchemy.Engine:

@@ -117,6 +117,7 @@ def _file(output: str, table: str | None) -> Path | None:
             raise Refused("output is a file of this machine, .parquet or .csv, or the address of a database")
         if not table:
             raise Refused("output is a database: say which table by table=...")
+        databases.reach(output, table)
         return None
     path = Path(output)
     if path.suffix not in (".parquet", ".csv"):
@@ -136,13 +137,10 @@ def _version(name: str, wanted: str | None, *, data: str) -> registry.Registered
         return found
     groups = [group for is_held in (True, False) for group in archives.versions(held=is_held).values()]
     numbers = sorted(int(each.version) for group in groups for each in group if each.name == name)
-    there = f"it has {', '.join(map(str, numbers))}" if numbers else "it has none yet"
+    there = f"it has {', '.join(map(str, numbers))}, taken as version=..." if numbers else "it has no version yet"
     if wanted is not None:
-        raise Refused(f"version={wanted}: {name} has no such version; {there}")
-    raise Refused(
-        f"{name} has no champion: `mlflow run .` with data={data} makes one where its gate passes; of versions {there}"
-        + (f", and version={numbers[-1]} takes the last" if numbers else "")
-    )
+        raise Refused(f"version={wanted} of {name} is not there: {there}")
+    raise Refused(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
 
 
 def _asked(
@@ -181,7 +179,7 @@ def _batches(
         with sources.reading():
             yield from (rows for rows in asked.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
     except sources.Unreadable as error:
-        found = texts.unreadable(raw.select(types), types, missing=missing)
+        found = texts.unreadable(raw.select(list(types)), types, missing=missing)
         told = "; ".join(
             f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, or list "
             "their spelling in missing"

@@ -1,0 +1,115 @@
+"""What a model answers when it is served as a user would serve it: in a clean environment, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+LEAKS = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")  # what would bring this environment into the other
+
+
+def difference(
+    folder: Path, frame: pd.DataFrame, expected: pd.DataFrame, *, private: bool, manager: str = "uv", wait: float = 600
+) -> str | None:
+    """A sentence on how the served model in `folder` answers the rows of `frame` otherwise than `expected`.
+
+    None where every answer is the same to the last bit. `manager`: how MLflow makes the environment, see
+    `mlflow models serve --env-manager`; `wait`: seconds until it has to answer. Where values are `private`, nothing of
+    what the server says of the rows is told, for it may name some.
+    """
+    try:
+        with _served(folder, manager, wait) as address:
+            answers = _posted(f"{address}/invocations", request(frame), private)
+    except (OSError, ValueError) as error:  # of the connection, of what is no JSON
+        return f"the served model does not answer: {error}"
+    wanted = json.loads(json.dumps(expected.to_dict("records"), default=lambda value: value.item()))
+    if len(answers) != len(wanted):
+        return f"the served model answers {len(answers)} rows where there are {len(wanted)}"
+    for row, (served, here) in enumerate(zip(answers, wanted, strict=True), start=1):
+        for name in {**here, **served}:
+            if json.dumps(served.get(name)) != json.dumps(here.get(name)):
+                return f"the {name} of row {row} is {served.get(name)} when it is served, and {here.get(name)} here"
+    return None
+
+
+def request(frame: pd.DataFrame) -> bytes:
+    """The rows of `frame` as MLflow's scoring server takes them: every digit of a number, nulls, dates as ISO 8601.
+
+    Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
+    """
+    plain = frame.astype(object).where(frame.notna(), None)
+    split = {"columns": list(plain.columns), "data": plain.to_numpy().tolist()}
+    dated = json.dumps({"dataframe_split": split}, default=lambda date: date.strftime("%Y-%m-%dT%H:%M:%S.%f"))
+    return dated.encode()
+
+
+def _posted(address: str, body: bytes, private: bool) -> list[dict[str, Any]]:
+    """The predictions that `address` answers to `body`. Raises OSError where it refuses."""
+    asked = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=600) as answer:
+            return json.load(answer)["predictions"]
+    except urllib.error.HTTPError as error:
+        told = "" if private else f": {json.loads(error.read()).get('message', '')[-500:]}"
+        raise OSError(f"status {error.code}{told}") from error
+
+
+@contextmanager
+def _served(folder: Path, manager: str, wait: float) -> Iterator[str]:
+    """The address at which the model in `folder` is served until the end of the block, by processes that end then.
+
+    Raises OSError, with the server's own reason, where it does not answer within `wait` seconds.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["-m", "mlflow", "models", "serve", "-m", str(folder.resolve()), "--env-manager", manager]
+    known = {name: value for name, value in os.environ.items() if name not in LEAKS}
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as nowhere:
+        process = subprocess.Popen(
+            [sys.executable, *words, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=nowhere,  # and not where this package could be imported from
+            env=known,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _await(f"http://127.0.0.1:{port}/ping", process, wait, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _await(address: str, process: subprocess.Popen[bytes], wait: float, log: IO[bytes]) -> None:
+    """Waits until `address` answers. Raises OSError where `process` ends before, and where `wait` seconds are over."""
+    end = time.monotonic() + wait
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    log.seek(0)
+    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    causes = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line) and "non zero" not in line]
+    why = "it has ended" if process.poll() is not None else f"{wait:g} seconds are over"
+    raise OSError(f"{why}; its log says: {(causes or lines or ['nothing'])[-1].strip()[:500]}")
