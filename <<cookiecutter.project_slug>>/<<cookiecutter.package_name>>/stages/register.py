@@ -72,7 +72,7 @@ def register(
         rolled_back=version.tags.get("rolled_back"),
     )
     if gate.serving and all(verdict.passed for verdict in found):  # it takes a minute: only where all else is well
-        found.append(_served(store, task))
+        found.append(_served(store, task, private=bool(columns.sensitive)))
     title = f"{version.name} version {version.version}"
     alias, found = _moved(version, found, evaluated["against"], promotion)
     passed = all(verdict.passed for verdict in found)
@@ -141,7 +141,7 @@ def _moved(
     return "challenger", found
 
 
-def _served(store: Store, task: Task) -> gates.Verdict:
+def _served(store: Store, task: Task, *, private: bool) -> gates.Verdict:
     """Whether the candidate, served in an environment of its own, answers over HTTP what it answers here."""
     from .. import features, predictions, servings  # scikit-learn with them: where nothing is served, it is not needed
 
@@ -149,7 +149,8 @@ def _served(store: Store, task: Task) -> gates.Verdict:
     model, kinds = registry.load(folder)
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
     frame = features.frame(rows, kinds)
-    wrong = servings.differences(folder, frame, predictions.answers(model, frame, positive=task.positive))
+    here = predictions.answers(model, frame, positive=task.positive)
+    wrong = servings.difference(folder, frame, here, private=private)
     return gates.Verdict("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
 
 
