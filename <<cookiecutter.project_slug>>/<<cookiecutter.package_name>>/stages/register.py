@@ -19,6 +19,7 @@ PROMOTE = (
     "uv run mlflow run . --env-manager local -e promote -P registered_model={0.name} -P version={0.version} "
     "-P approver=..."
 )
+WAITS = "it waits for approval (promotion=manual)"
 ROWS = 20  # test rows that are posted to the served candidate
 
 
@@ -90,7 +91,7 @@ def register(
         seed=seed,
         facts={stage: store.outcome(stage).facts for stage in stages},
         figures={name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in evaluated["figures"]},
-        verdict={"passed": passed, "alias": alias, "sentence": "; ".join(reasons)},
+        verdict={"passed": passed, "alias": alias, "sentence": "; ".join([*([WAITS] if waits else []), *reasons])},
         gates=[vars(each) for each in found],
         address=f"models:/{version.name}/{version.version}",
     )
