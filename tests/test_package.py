@@ -17,7 +17,14 @@ MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path i
 SHARED = {"errors", "outcomes"}  # what every module may import
 # Stages and jobs stand at 3, nouns at 0; below them what travels with each model and so imports none of the package.
 ABOVE = {"__main__": 5, "pipeline": 4, "plans": 2, "config": 1, "predictions": -1}
-ASIDE = {"machines", "pages", "predictions", "promotions", "reports", "servings"}  # one call each, and no word of what decides
+ASIDE = {
+    "machines",
+    "pages",
+    "predictions",
+    "promotions",
+    "reports",
+    "servings",
+}  # one call each, and no word of what decides
 OWNERS = {
     "hydra": {"__main__", "config"},
     "omegaconf": {"config"},
