@@ -147,6 +147,7 @@ def test_a_database_gets_all_rows_or_none(do, outputs):
         assert store.execute("SELECT count(*) FROM scores").fetchone() == (344,)
         assert dict(store.execute("SELECT * FROM scores_metadata").fetchall())["model"] == NAME
         store.execute("CREATE TABLE other (x)")
+        store.execute("INSERT INTO other VALUES (7)")
     code, printed = do(*words, "table=other")
     assert code == 1 and "output: the table other cannot be written: " in printed and "Adelie" not in printed
 
@@ -154,12 +155,11 @@ def test_a_database_gets_all_rows_or_none(do, outputs):
         yield pl.DataFrame({"x": [1]})
         raise ValueError
 
-    address = f"sqlite:///{outputs}/scores.db"
-    for table in ("scores", "fresh"):
+    for table in ("other", "fresh"):
         with pytest.raises(ValueError):
-            databases.replace(address, table, broken() if table == "fresh" else iter([pl.DataFrame(), 1 / 1]), {})
+            databases.replace(f"sqlite:///{outputs}/scores.db", table, broken(), {})
     with sqlite3.connect(outputs / "scores.db") as store:
-        assert store.execute("SELECT count(*) FROM scores").fetchone() == (344,)
+        assert store.execute("SELECT * FROM other").fetchall() == [(7,)]
         assert not store.execute("SELECT name FROM sqlite_master WHERE name = 'fresh'").fetchall()
 
 
