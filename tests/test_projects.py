@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -180,33 +179,6 @@ def test_a_table_with_awkward_names(fresh):
 
 
 # --- What runs leave
-
-
-def test_a_model_answers_over_http_what_it_answers_here(default):
-    default.python()
-    uri = f"models:/{NAME}-penguins@champion"
-    rows = [["Adelie", "Biscoe", 40.1, 18.2, 190.0, 3700.0], [None, None, None, None, None, None]]
-    names = ["species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
-    here = default.ask(
-        f"import pandas as pd; frame = pd.DataFrame({rows!r}, columns={names!r})\n"
-        f"print(mlflow.pyfunc.load_model({uri!r}).predict(frame).tolist())"
-    )
-    words = ["mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--port", "{port}"]
-    with served(default, *words, path="/ping") as address:
-
-        def post(columns: list[str], values: list) -> tuple[int, str]:
-            body = json.dumps({"dataframe_split": {"columns": columns, "data": values}}).encode()
-            request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
-            try:
-                with urllib.request.urlopen(request) as response:
-                    return response.status, response.read().decode()
-            except urllib.error.HTTPError as error:
-                return error.code, error.read().decode()
-
-        status, text = post(names, rows)
-        assert status == 200 and str(json.loads(text)["predictions"]) == here, text
-        status, text = post(names[1:], [row[1:] for row in rows])
-        assert status == 400 and "species" in text
 
 
 def test_tracking_on_a_server_in_its_own_experiment(fresh, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import sqlalchemy
+from pandas.errors import DatabaseError
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from .errors import Refused
@@ -48,8 +49,9 @@ def _told(table: str) -> Iterator[None]:
         raise Refused(f"the output needs another package (`uv add` it, then `make lock`): {error}") from error
     except ArgumentError as error:
         raise Refused("output is no address of a database, such as sqlite:///scores.db") from error
-    except SQLAlchemyError as error:
-        reason = " ".join(str(error).partition("\n")[0].partition("[SQL")[0].split())
+    except (SQLAlchemyError, DatabaseError) as error:
+        own = error.__cause__ if isinstance(error, DatabaseError) else error  # pandas' text has rows in it
+        reason = " ".join(str(own).partition("\n")[0].partition("[SQL")[0].split())
         raise Refused(f"output: the table {table} cannot be written: {reason}") from error
 
 

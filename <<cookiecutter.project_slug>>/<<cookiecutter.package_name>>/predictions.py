@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
+# Classifiers that predict the likeliest class, and so need not be asked twice; a support vector machine may not.
+LIKELIEST = ("HistGradientBoostingClassifier", "LogisticRegression", "RandomForestClassifier", "VotingClassifier")
 HELD = {"string": (str, "text"), "Any": (bool, "true, false")}  # what MLflow itself holds to nothing, by its names
 
 
@@ -32,12 +34,13 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
         n, last = len(frame), model[-1]
         tiled = np.arange(-(-n // TILE) * TILE) % n
         rows = np.asfortranarray(model[:-1].transform(frame)[tiled])  # by columns: that too decides the path
-        predicted = last.predict(rows)[:n]
         if is_outlier_detector(last):
-            return pd.DataFrame({"prediction": predicted == -1, "score": -last.score_samples(rows)[:n]})
+            return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
-            return pd.DataFrame({"prediction": predicted})
+            return pd.DataFrame({"prediction": last.predict(rows)[:n]})
         classes, found = list(map(str, last.classes_)), last.predict_proba(rows)[:n]
+        likeliest = type(last).__name__ in LIKELIEST
+        predicted = last.classes_[found.argmax(axis=1)] if likeliest else last.predict(rows)[:n]
     if len(classes) > 2:
         named = {f"probability_{name}": found[:, at] for at, name in enumerate(classes)}
         return pd.DataFrame({"prediction": predicted, **named})

@@ -65,7 +65,7 @@ def _posted(address: str, body: bytes, private: bool) -> list[dict[str, Any]]:
         with urllib.request.urlopen(asked, timeout=600) as answer:
             return json.load(answer)["predictions"]
     except urllib.error.HTTPError as error:
-        told = "" if private else f": {json.loads(error.read()).get('message', '')[-500:]}"
+        told = "" if private else f": {json.loads(error.read()).get('message', '').rpartition('Error: ')[2][-500:]}"
         raise OSError(f"status {error.code}{told}") from error
 
 
@@ -110,6 +110,6 @@ def _await(address: str, process: subprocess.Popen[bytes], wait: float, log: IO[
             time.sleep(0.2)
     log.seek(0)
     lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    causes = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line) and "non zero" not in line]
+    causes = [line for line in lines if re.match(r"(\w+\.)*[A-Z]\w*[a-z]: ", line) and "non zero" not in line]
     why = "it has ended" if process.poll() is not None else f"{wait:g} seconds are over"
     raise OSError(f"{why}; its log says: {(causes or lines or ['nothing'])[-1].strip()[:500]}")

@@ -1,0 +1,250 @@
+import json
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.svm import LinearSVC
+
+from << cookiecutter.package_name >> import databases, formats, models, predictions, registry
+from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.store import Store
+
+SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
+NAME = "<< cookiecutter.project_slug >>-penguins"
+RAW = Path(__file__).parents[1] / "data/raw/penguins.csv"
+ANSWERS = ["prediction", "probability", "threshold"]
+
+KINDS = {"n": "number", "m": "number", "b": "boolean", "t": "category", "d": "date"}
+DRAW = np.random.default_rng(1)
+FRAME = pd.DataFrame(
+    {
+        "n": DRAW.normal(size=97),
+        "m": DRAW.normal(size=97),
+        "b": pd.Series(DRAW.choice([True, False, None], 97), dtype=object),
+        "t": DRAW.choice(["x", "y", None], 97),
+        "d": pd.to_datetime(DRAW.integers(0, 10**9, 97), unit="s"),
+    }
+)
+TWO, THREE = np.array(["no", "yes"])[DRAW.integers(0, 2, 97)], DRAW.integers(0, 3, 97)
+
+
+def fitted(estimator, target, kind="classification"):
+    settings = {"max_categories": 10, "min_frequency": 0.01, "text_components": 3, "seed": 1}
+    return models.fit(models.pipeline(estimator, kinds=KINDS, **settings), FRAME, target, kind=kind)
+
+
+CASES = [
+    (LogisticRegression(), TWO, "classification", ANSWERS),
+    (LogisticRegression(), THREE, "classification", ["prediction", "probability_0", "probability_1", "probability_2"]),
+    (RandomForestClassifier(5), TWO, "classification", ANSWERS),
+    (LinearSVC(), TWO, "classification", ["prediction"]),
+    (Ridge(), DRAW.normal(size=97), "regression", ["prediction"]),
+    (IsolationForest(n_estimators=5), None, "anomaly", ["prediction", "score"]),
+]
+
+
+@pytest.mark.parametrize(("estimator", "target", "kind", "columns"), CASES)
+def test_a_row_is_answered_the_same_alone_and_among_others(estimator, target, kind, columns):
+    model = fitted(estimator, target, kind)
+    whole = predictions.answers(model, FRAME, positive=None)
+    assert list(whole.columns) == columns
+    said = model.predict(FRAME)
+    assert (
+        np.allclose(whole["prediction"], said)
+        if kind == "regression"
+        else list(whole["prediction"]) == list(said == -1 if kind == "anomaly" else said)
+    )
+    for some in (1, 7, 64):
+        parts = [FRAME.iloc[at : at + some] for at in range(0, 97, some)]
+        assert pd.concat([predictions.answers(model, each, positive=None) for each in parts], ignore_index=True).equals(
+            whole
+        )
+
+
+def test_the_probability_is_that_of_the_class_that_is_looked_for():
+    model = fitted(LogisticRegression(), TWO)
+    no, yes = (predictions.answers(model, FRAME, positive=label)["probability"] for label in ("no", "yes"))
+    assert np.allclose(no + yes, 1) and yes.equals(predictions.answers(model, FRAME, positive=None)["probability"])
+    rare = models.decided(model, FRAME, TWO, threshold="0.8", positive="no")
+    found = predictions.answers(rare, FRAME, positive="no")
+    assert set(found["threshold"]) == {0.8}
+    assert (found["prediction"] == np.where(found["probability"] >= 0.8, "no", "yes")).all()
+
+
+def test_a_served_model_holds_rows_to_its_signature(tmp_path):
+    model = fitted(LogisticRegression(), TWO)
+    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive="no")
+    served = mlflow.pyfunc.load_model(tmp_path / "model")
+    here = predictions.answers(model, FRAME, positive="no")
+    assert served.predict(FRAME).equals(here)
+    assert predictions.positive(str(tmp_path / "model")) == "no"
+    assert registry.load(tmp_path / "model")[1]["b"] == "boolean"
+    assert (mlflow.sklearn.load_model(str(tmp_path / "model")).predict(FRAME) == model.predict(FRAME)).all()
+    infinite = served.predict(FRAME.assign(n=float("inf")))
+    assert infinite.equals(served.predict(FRAME.assign(n=float("nan"))))
+    with pytest.raises(MlflowException, match="column b holds true, false or null, not 'yes'"):
+        served.predict(FRAME.assign(b="yes"))
+    with pytest.raises(MlflowException, match="column t holds text or null, not True"):
+        served.predict(FRAME.assign(t=pd.Series([True] * 97, dtype=object)))
+    with pytest.raises(MlflowException, match="there are no rows"):
+        served.predict(FRAME.head(0))
+
+
+def test_the_champion_answers_for_a_file(do, outputs):
+    do(*SMALL)
+    rows = pl.read_csv(RAW, null_values="NA")
+    rows.write_parquet(outputs / "new.parquet")
+    code, printed = do("predict", "data=penguins", f"input={RAW}", f"output={outputs}/a.parquet")
+    assert code == 0 and f"344 rows of penguins.csv scored by {NAME} version 1 -> a.parquet (" in printed, printed
+    assert "% male)" in printed
+    found = pl.read_parquet(outputs / "a.parquet")
+    assert found.columns == [*rows.columns, *ANSWERS] and len(found) == 344
+    about = pl.read_parquet_metadata(outputs / "a.parquet")
+    version = MlflowClient().get_model_version_by_alias(NAME, "champion")
+    assert about["model"] == NAME and about["model.version"] == "1" and about["model.run"] == version.run_id
+    assert about["model.digest"] == version.tags["digest"]
+    assert (about["positive"], about["threshold"]) == ("male", "0.5")
+
+    code, printed = do(
+        "predict", "data=penguins", f"input={outputs}/new.parquet", f"output={outputs}/a.csv", "columns.key=[year]"
+    )
+    assert code == 0, printed
+    again = pl.read_csv(outputs / "a.csv")
+    assert again.columns == ["year", *ANSWERS] and again["year"].equals(rows["year"])
+    assert again["probability"].equals(found["probability"]), "the same rows of another file"
+    told = json.loads((outputs / "a.csv.json").read_text())
+    assert told["model"] == NAME and told["data.digest"] != about["data.digest"]
+    [run] = MlflowClient().search_runs(["0"], "tags.stage = 'predict'", max_results=1)
+    assert run.data.metrics["rows"] == 344 and run.data.tags["model.version"] == "1"
+
+    model, kinds = registry.load(f"models:/{NAME}/1")
+    here = predictions.answers(model, pd.read_csv(RAW)[list(kinds)].astype({"body_mass_g": float}), positive=None)
+    assert here["probability"].tolist() == found["probability"].to_list()
+    assert sorted(path.name for path in outputs.iterdir() if path.name.startswith((".a", "a"))) == [
+        "a.csv",
+        "a.csv.json",
+        "a.parquet",
+    ]
+
+
+def test_a_database_gets_all_rows_or_none(do, outputs):
+    do(*SMALL)
+    words = ["predict", "data=penguins", f"input={RAW}", f"output=sqlite:///{outputs}/scores.db"]
+    for _ in range(2):  # the second replaces the first
+        code, printed = do(*words, "table=scores")
+        assert code == 0 and "-> table scores (" in printed, printed
+    with sqlite3.connect(outputs / "scores.db") as store:
+        assert store.execute("SELECT count(*) FROM scores").fetchone() == (344,)
+        assert dict(store.execute("SELECT * FROM scores_metadata").fetchall())["model"] == NAME
+        store.execute("CREATE TABLE other (x)")
+        store.execute("INSERT INTO other VALUES (7)")
+    code, printed = do(*words, "table=other")
+    assert code == 1 and "output: the table other cannot be written: " in printed and "Adelie" not in printed
+
+    def broken():
+        yield pl.DataFrame({"x": [1]})
+        raise ValueError
+
+    for table in ("other", "fresh"):
+        with pytest.raises(ValueError):
+            databases.replace(f"sqlite:///{outputs}/scores.db", table, broken(), {})
+    with sqlite3.connect(outputs / "scores.db") as store:
+        assert store.execute("SELECT * FROM other").fetchall() == [(7,)]
+        assert not store.execute("SELECT name FROM sqlite_master WHERE name = 'fresh'").fetchall()
+
+
+WRONG = [
+    ({"species": None}, [], "has no column species; it has island, "),
+    ({"body_mass_g": "heavy"}, [], "column body_mass_g: 344 values are no number, the first in row 1"),
+    ({"prediction": "x"}, [], "has a column prediction, as the answers have"),
+    ({}, ["columns.key=[id]"], "has no column id"),
+    ({}, ["version=7"], "version=7 of << cookiecutter.project_slug >>-penguins is not there: it has 1"),
+    ({}, ["table=x"], "table=x is for an output that is a database"),
+    ({}, ["registered_model=none"], "none has no champion: `mlflow run .` with data=penguins makes one"),
+]
+
+
+def test_wrong_input_is_one_sentence_and_leaves_what_was_there(do, outputs):
+    do(*SMALL)
+    whole = pl.read_csv(RAW, infer_schema=False)
+    for number, (change, words, sentence) in enumerate(WRONG):
+        table = whole.with_columns(**{name: pl.lit(value) for name, value in change.items()})
+        table = table.drop([name for name, value in change.items() if value is None])
+        table.write_csv(outputs / "new.csv")
+        (outputs / "o.csv").write_text("what was there")
+        code, printed = do("predict", "data=penguins", f"input={outputs}/new.csv", f"output={outputs}/o.csv", *words)
+        assert code == 1 and sentence in printed and "Traceback" not in printed, f"{number}: {printed}"
+        assert "heavy" not in printed and (outputs / "o.csv").read_text() == "what was there"
+    assert "scored by" in do("predict", "data=penguins", f"input={RAW}", f"output={outputs}/o.csv", "version=1")[1]
+    whole.head(0).write_csv(outputs / "new.csv")
+    for words, sentence in (
+        ([f"input={outputs}/new.csv", f"output={outputs}/o.parquet"], "new.csv has no rows"),
+        (["input=gone.csv", f"output={outputs}/o.parquet"], "gone.csv is not there"),
+        ([f"input={RAW}", "output=o.xlsx"], "output=o.xlsx: its ending says what is written, .parquet or .csv"),
+        ([f"input={RAW}", "output=nowhere/o.csv"], "stands in no folder that is there"),
+        ([f"input={RAW}", "output=sqlite:///s.db"], "output is a database: say which table by table=..."),
+        ([f"input={RAW}", "output=s3://bucket/o.csv"], "output is a file of this machine"),
+    ):
+        code, printed = do("predict", "data=penguins", *words)
+        assert code == 1 and sentence in printed, printed
+    assert not [path.name for path in outputs.iterdir() if path.name.startswith((".o", "o.parquet"))]
+
+
+def slowly(path: Path, letter: str, killed: bool) -> None:
+    """Writes rows of `letter` to `path`, and dies in the middle if it is to be `killed`."""
+    with Store(path.parent).output(path, {"by": letter}) as add:
+        for _ in range(20):
+            add(pl.DataFrame({"x": [letter] * 1000}))
+        if killed:
+            os._exit(9)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_an_output_is_whole_or_not_there(tmp_path, ending):
+    path = tmp_path / f"o.{ending}"
+
+    def start(letter: str, killed: bool = False) -> multiprocessing.Process:
+        process = multiprocessing.get_context("spawn").Process(target=slowly, args=(path, letter, killed))
+        process.start()
+        return process
+
+    start("a", killed=True).join()
+    assert not path.exists() and all(each.name.startswith(".") for each in tmp_path.iterdir())
+    both = [start(letter) for letter in "bc"]
+    for each in both:
+        each.join()
+        assert each.exitcode == 0
+    found = (pl.read_parquet if ending == "parquet" else pl.read_csv)(path)
+    assert len(found) == 20_000 and found["x"].n_unique() == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == [path.name, f"{path.name}.json"][: 1 + (ending == "csv")]
+    with pytest.raises(ZeroDivisionError), Store(tmp_path).output(path, {}) as add:
+        add(pl.DataFrame({"x": [1 / 0]}))
+    assert (pl.read_parquet if ending == "parquet" else pl.read_csv)(path).equals(found)
+
+
+def test_what_a_file_does_not_tell_is_told_by_the_dataset():
+    source = {"_target_": "polars.read_csv", "source": "old.csv", "separator": ";", "null_values": ["NA"]}
+    guessed = {"_target_": "polars.scan_csv", "source": "new.csv", "infer_schema": False}
+    assert formats.like(guessed, source) == {**guessed, "null_values": ["NA"]}
+    parquet = {"_target_": "polars.scan_parquet", "source": "new.parquet"}
+    assert formats.like(parquet, source) == parquet
+
+
+def test_a_table_has_a_plain_name_and_an_address_that_answers(tmp_path):
+    for address, table, sentence in (
+        ("sqlite://", "a b", "table=a b: letters, digits and _ make a table's name"),
+        (f"sqlite:///{tmp_path}/nowhere/s.db", "a", "the table a cannot be written: .*unable to open"),
+        ("nothing", "a", "output is no address of a database"),
+    ):
+        with pytest.raises(Refused, match=sentence):
+            databases.reach(address, table)

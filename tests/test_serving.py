@@ -1,0 +1,175 @@
+"""The champion scored in batch, served, and put into an image: the same numbers everywhere, a sentence for the rest."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import Project, bake
+from test_projects import NAME, served
+
+ROW = {
+    "species": "Adelie",
+    "island": "Biscoe",
+    "bill_length_mm": 40.1,
+    "bill_depth_mm": 18.2,
+    "flipper_length_mm": 190.0,
+    "body_mass_g": 3700.0,
+}
+ANSWERS = ["prediction", "probability", "threshold"]
+
+
+def post(address: str, body) -> tuple[int, str]:
+    """Status and text of what the server at `address` answers to `body`, a text or what becomes JSON."""
+    data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    request = urllib.request.Request(f"{address}/invocations", data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def split(*rows: dict) -> dict:
+    """`rows` as the server takes them."""
+    return {"dataframe_split": {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}}
+
+
+@pytest.fixture(scope="module")
+def scores(default) -> tuple[list[dict], list[dict]]:
+    """The sample's rows as a request holds them, and what `predict` wrote for them."""
+    default.python()
+    done = default.python("predict", "input=data/raw/penguins.csv", "output=scores.parquet")
+    assert done.code == 0 and "344 rows of penguins.csv scored by" in done.printed, done.printed
+    rows = pl.read_csv(default.path / "data/raw/penguins.csv", null_values="NA", infer_schema_length=None)
+    asked = rows.select(pl.col(name).cast(pl.Float64) if type(ROW[name]) is float else name for name in ROW)
+    return asked.to_dicts(), pl.read_parquet(default.path / "scores.parquet").select(ANSWERS).to_dicts()
+
+
+WRONG = [
+    ({name: value for name, value in ROW.items() if name != "island"}, "island"),
+    (ROW | {"bill_depth_mm": "deep"}, "bill_depth_mm"),
+    (ROW | {"island": True}, "column island holds text or null, not True"),
+    ("nonsense{", "valid JSON"),
+    ([ROW], "JSON dictionary"),
+    ({"dataframe_split": {"columns": list(ROW), "data": []}}, "there are no rows to answer for"),
+    ({"dataframe_records": []}, "species"),
+]
+
+
+@pytest.mark.slow
+def test_a_model_answers_over_http_what_predict_wrote(default, scores):
+    rows, written = scores
+    words = ["mlflow", "models", "serve", "-m", f"models:/{NAME}-penguins@champion", "--env-manager", "local"]
+    with served(default, *words, "--port", "{port}", path="/ping") as address:
+        status, text = post(address, split(*rows))
+        assert status == 200 and json.loads(text)["predictions"] == written
+        for at in (0, 3, 343):  # one row alone, of which one holds nulls
+            assert json.loads(post(address, split(rows[at]))[1])["predictions"] == [written[at]]
+        assert post(address, split(ROW | {"comment": "more than was asked"}))[0] == 200
+        for body, sentence in WRONG:
+            status, text = post(address, split(body) if isinstance(body, dict) and "species" in body else body)
+            assert status == 400 and sentence in json.loads(text)["message"], text
+
+
+def instructions(project: Path) -> list[tuple[str, str]]:
+    """The instructions of a project's Dockerfile, in order."""
+    text = re.sub(r"\\\n\s*", "", (project / "Dockerfile").read_text())
+    return [tuple(line.split(" ", 1)) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_dockerfile_is_clean_by_hadolint_and_holds_what_it_should(tmp_path):
+    project = bake(tmp_path, python_version="3.12")
+    tool = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([tool, "Dockerfile"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
+    found = instructions(project)
+    assert found[0] == ("FROM", "python:3.12-slim")
+    steps = dict(found)  # the last of each kind
+    assert json.loads(steps["CMD"])[:3] == ["mlflow", "models", "serve"] and steps["USER"] != "root"
+    order = [step for step, _ in found]
+    pins = found.index(("COPY", "build/model/requirements.txt ./"))
+    assert pins < found.index(("COPY", "build/model model/")) < order.index("USER") < order.index("CMD")
+
+
+@pytest.mark.slow
+def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path):
+    """Its steps, as commands in a folder instead of an image: no Docker is needed to know that they work."""
+    rows, written = scores
+    bare = {"PATH": os.pathsep.join([str(default.environment / "bin"), *os.environ["PATH"].split(os.pathsep)])}
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text('#!/bin/sh\n[ "$1" = run ] && shift\nexec "$@"\n')  # make's `uv run`, in this environment
+    (tools / "uv").chmod(0o755)
+    made = default.run("make", "image", PATH=f"{tools}{os.pathsep}{bare['PATH']}")
+    assert made.code == 0 and (default.path / "build/model/MLmodel").exists(), made.printed
+    assert default.run("git", "status", "--porcelain", "--", "build").printed == ""
+
+    image, venv = tmp_path / "image", tmp_path / "venv"
+    image.mkdir()
+    assert (
+        default.run("uv", "venv", "--quiet", "--python", str(default.environment / "bin/python"), str(venv)).code == 0
+    )
+    inside = Project(image, venv)
+    for step, words in instructions(default.path):
+        if step == "COPY":
+            source, target = (Path(each) for each in words.split())
+            source, target = default.path / source, image / target
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                shutil.copy(source, target)
+        elif step == "RUN" and words.startswith("pip "):
+            plain = shlex.split(words.replace("--no-cache-dir ", ""))
+            done = inside.run("uv", *plain, VIRTUAL_ENV=str(venv))  # what pip does, in seconds
+            assert done.code == 0, done.printed
+    steps = dict(instructions(default.path))
+    command, health = json.loads(steps["CMD"]), json.loads(steps["HEALTHCHECK"].partition("CMD ")[2])
+    assert command[-2:] == ["--port", steps["EXPOSE"]]
+    with served(inside, *command[:-1], "{port}", path="/health") as address:
+        probe = [word.replace(steps["EXPOSE"], address.rpartition(":")[2]) for word in health]
+        assert inside.run(*probe).code == 0
+        status, text = post(address, split(*rows))
+        assert status == 200 and json.loads(text)["predictions"] == written
+    assert inside.run(*probe).code != 0, "it says that it is well, and is gone"
+
+
+@pytest.mark.slow
+def test_a_model_with_code_of_the_project_is_served_in_a_clean_environment(fresh):
+    own = fresh.path / fresh.package / "models.py"
+    code = "\n\nclass Mine(RandomForest):\n    pass\n"
+    importing = "from sklearn.ensemble import RandomForestClassifier as RandomForest\n"
+    own.write_text(own.read_text().replace("from threadpoolctl", f"{importing}from threadpoolctl", 1) + code)
+    model = f"model={{_target_: {fresh.package}.models.Mine, n_estimators: 5, random_state: 1}}"
+    done = fresh.python("train", model)
+    assert done.code == 0, done.printed
+    [folder] = (fresh.path / "outputs/train").glob("*/model")
+    [table] = (fresh.path / "outputs/split").glob("*/table.parquet")
+    ask = f"""
+import polars as pl
+from pathlib import Path
+from {fresh.package} import features, models, predictions, registry, servings
+model, kinds = registry.load("{folder}")
+assert type(model[-1]) is models.Mine and models.__file__.startswith("{fresh.path / fresh.package}")
+frame = features.frame(pl.read_parquet("{table}").head(50), kinds)
+here = predictions.answers(model, frame, positive=None)
+print(servings.difference(Path("{folder}"), frame, here, private=False))
+print(servings.difference(Path("{folder}"), frame, here.assign(threshold=0.6), private=False, manager="local"))
+print(servings.difference(Path("{folder}"), frame.drop(columns="island"), here, private=True, manager="local"))
+print(servings.difference(Path("{folder}/code"), frame, here, private=False, manager="local"))
+"""
+    told = fresh.ask(ask).splitlines()[-4:]
+    assert told[:3] == [
+        "None",
+        "the threshold of row 1 is 0.5 when it is served, and 0.6 here",
+        "the served model does not answer: status 400",
+    ]
+    assert told[3].startswith("the served model does not answer: it has ended; its log says: ")
