@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from .errors import Refused
 
-PATIENCE = 30  # seconds that one change may take: after them, whoever was at it is taken for dead
+PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
 LONGEST = 5000  # characters of a reason that are kept: MLflow refuses a tag of 100 000
 STAMP = "alias %Y-%m-%d %H:%M:%S.%f UTC"  # the name of the tag that tells of a change
 
