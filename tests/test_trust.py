@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Project, bake, settings
-from test_projects import NAME, STAGES, last_run, records, served
+from conftest import Project, bake, served, settings
+from test_projects import NAME, STAGES, last_run, records
 
 pytestmark = pytest.mark.slow
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,12 +15,13 @@ from mlflow.exceptions import MlflowException
 
 from .errors import Refused
 
-PATIENCE = 30  # seconds that one change may take: after them, whoever was at it is taken for dead
+PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
+LONGEST = 5000  # characters of a reason that are kept: MLflow refuses a tag of 100 000
 STAMP = "alias %Y-%m-%d %H:%M:%S.%f UTC"  # the name of the tag that tells of a change
 
 
 class Change(NamedTuple):
-    when: datetime
+    when: datetime  # by the registry's clock
     alias: str
     old: str | None
     new: str | None
@@ -58,97 +60,167 @@ def promote(name: str, version: str, *, over: str | None, who: str, why: str, si
     Raises Refused where another than `over` is champion by now, or the champion has changed after `since` (seconds
     since 1970): whoever decided this has not seen it.
     """
-    client = MlflowClient()
-    with _alone(client, name):
+    with _alone(name) as turn:
         held = holders(name)
         if (champion := held.get("champion")) == version:
             raise Refused(f"{name} version {version} is champion already")
-        _refuse_late(name, held.get("champion"), over, since)
+        _refuse_late(turn, champion, over, since)
         if champion:
-            _move(client, name, "previous", held.get("previous"), champion, who, f"version {version} replaces it")
-        _move(client, name, "champion", champion, version, who, why)
+            _move(turn, "previous", held.get("previous"), champion, who, f"version {version} replaces it")
+        _move(turn, "champion", champion, version, who, why)
         if held.get("challenger") == version:
-            _move(client, name, "challenger", version, None, who, "it is champion")
+            _move(turn, "challenger", version, None, who, "it is champion")
 
 
 def challenge(name: str, version: str, *, who: str, why: str) -> None:
     """Makes `version` challenger, unless it is champion."""
-    client = MlflowClient()
-    with _alone(client, name):
+    with _alone(name) as turn:
         held = holders(name)
         if version not in (held.get("champion"), held.get("challenger")):
-            _move(client, name, "challenger", held.get("challenger"), version, who, why)
+            _move(turn, "challenger", held.get("challenger"), version, who, why)
 
 
-def roll_back(name: str, *, over: str | None, who: str, why: str, since: float = 0) -> tuple[str, str]:
+def roll_back(name: str, *, over: str | None, who: str, why: str, since: float = 0) -> tuple[str | None, str]:
     """Makes `previous` champion again; gives the number of the version that was champion, and of the one that is.
 
-    `previous` is then the version that had been champion before it, as far as that is known. Raises Refused as promote
-    does, and where there is nothing to go back to.
+    There may be none that was: its version may be deleted. `previous` is then the version that had been champion
+    before it, as far as that is known. Raises Refused as promote does, and where there is nothing to go back to.
     """
-    client = MlflowClient()
-    with _alone(client, name):
+    with _alone(name) as turn:
         held = holders(name)
-        _refuse_late(name, held.get("champion"), over, since)
         champion, previous = held.get("champion"), held.get("previous")
-        if not champion or not previous:
-            raise Refused(f"{name} has no previous champion to go back to")
+        _refuse_late(turn, champion, over, since)
+        if not previous or previous == champion or not _is_there(name, previous):
+            raise Refused(
+                f"{name} has no previous champion to go back to: `-e promote -P version=...` makes any version champion"
+            )
         before = next((each.old for each in history(name) if (each.alias, each.new) == ("champion", previous)), None)
-        _move(client, name, "champion", champion, previous, who, why)
-        client.set_model_version_tag(name, champion, "rolled_back", f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}")
-        before = before if before != champion and before and _is_there(client, name, before) else None
-        _move(client, name, "previous", previous, before, who, f"version {previous} is champion again")
+        before = before if before != champion and _is_there(name, before) else None
+        if champion:  # first: what was taken back must not come again by itself, whatever happens to this process
+            told = f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}"
+            turn.client.set_model_version_tag(name, champion, "rolled_back", told[:LONGEST])
+        _move(turn, "champion", champion, previous, who, why)
+        _move(turn, "previous", previous, before, who, f"version {previous} is champion again")
     return champion, previous
 
 
-def _move(client: MlflowClient, name: str, alias: str, old: str | None, new: str | None, who: str, why: str) -> None:
-    """Gives `alias` to the version `new`, or to none, and writes it down."""
-    if new:
-        client.set_registered_model_alias(name, alias, new)
-    elif old:
-        client.delete_registered_model_alias(name, alias)
+class _Turn(NamedTuple):
+    """The right to change the aliases of the registered model `name`, as long as `lock` says `note`."""
+
+    client: MlflowClient
+    name: str
+    lock: str
+    note: str
+    ahead: float  # seconds that the registry's clock is ahead of this machine's
+
+    def lasts(self) -> bool:
+        return _noted(self.client, self.lock)[0] == self.note
+
+
+def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, why: str) -> None:
+    """Gives `alias` to the version `new`, or to none, and writes it down.
+
+    Before it is done: a note of what did not happen does less harm than a change that nobody can explain.
+    """
+    if not turn.lasts():
+        raise Refused(f"{turn.name}: this took so long that somebody else's change was let in: give the command again")
+    if not new:
+        try:
+            turn.client.delete_registered_model_alias(turn.name, alias)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":
+                raise
+            return  # MLflow wants MANAGE for this, and EDIT for all else: it stays, and does no harm
     if old != new:
-        client.set_registered_model_tag(
-            name, f"{datetime.now(UTC):{STAMP}}", f"{alias}: {old or 'none'} -> {new or 'none'} by {who}: {why}"
-        )
+        now = datetime.fromtimestamp(time.time() + turn.ahead, UTC)
+        told = f"{alias}: {old or 'none'} -> {new or 'none'} by {who}: {why}"
+        turn.client.set_registered_model_tag(turn.name, f"{now:{STAMP}}", told[:LONGEST])
+    if new:
+        turn.client.set_registered_model_alias(turn.name, alias, new)
 
 
-def _refuse_late(name: str, champion: str | None, over: str | None, since: float) -> None:
-    last = next((each for each in history(name) if each.alias == "champion"), None)
-    if champion != over or (last and last.when.timestamp() > since > 0):
-        told = f", by {last.who}: {last.why}" if last else ""
-        raise Refused(
-            f"version {champion} of {name} became champion meanwhile{told}: look at it, and give the command again"
-        )
+def _refuse_late(turn: _Turn, champion: str | None, over: str | None, since: float) -> None:
+    last = next((each for each in history(turn.name) if each.alias == "champion"), None)
+    if champion != over or (last and last.when.timestamp() > since + turn.ahead and since):
+        told = f", by {last.who}: {last.why}" if last and last.new == champion else ""
+        what = f"version {champion} of {turn.name} became champion" if champion else f"{turn.name} lost its champion"
+        raise Refused(f"{what} meanwhile{told}: look at it, and give the command again")
 
 
-def _is_there(client: MlflowClient, name: str, version: str) -> bool:
-    with suppress(MlflowException):
-        return bool(client.get_model_version(name, version))
-    return False
+def _is_there(name: str, version: str | None) -> bool:
+    try:
+        return bool(version and MlflowClient().get_model_version(name, version))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
 @contextmanager
-def _alone(client: MlflowClient, name: str) -> Iterator[None]:
+def _alone(name: str) -> Iterator[_Turn]:
     """Sees to it that nobody else changes the aliases of `name`, on whatever machine.
 
-    MLflow has no lock; the one thing that it lets only one of many do is to create a registered model.
+    MLflow has no lock; the one thing that it lets only one of many do is to create a registered model. Raises Refused
+    where this user may not change aliases, and where a dead process's lock cannot be taken away.
     """
-    lock, since, seen = f"{name}.promotion", time.monotonic(), None
+    client, lock = MlflowClient(), f"{name}.promotion"
+    note = f"held while an alias of {name} changes: {uuid.uuid4().hex}"
+    try:
+        turn = _Turn(client, name, lock, note, _wait(client, lock, note))
+        try:
+            yield turn
+        finally:
+            with suppress(MlflowException):  # what is done is done; who comes next waits a little longer
+                if turn.lasts():
+                    client.delete_registered_model(lock)
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+        raise Refused(f"this user may not change the aliases of {name}: MLflow's permission EDIT is needed") from error
+
+
+def _wait(client: MlflowClient, lock: str, note: str) -> float:
+    """Makes `lock`, once nobody else has it; gives the seconds that the registry's clock is ahead."""
+    since, seen = time.monotonic(), None
     while True:
         try:
-            client.create_registered_model(lock, description=f"held while an alias of {name} changes")
-            break
+            client.create_registered_model(lock, description=note)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        with suppress(MlflowException):  # it may be gone by now
-            held = client.get_registered_model(lock).creation_timestamp
-            since, seen = (since, seen) if held == seen else (time.monotonic(), held)
-            if time.monotonic() - since > PATIENCE:
-                client.delete_registered_model(lock)
+        else:
+            if time.monotonic() - since > PATIENCE:  # who else has waited as long may be about to take it away
+                time.sleep(1)
+        now, (held, made) = time.time(), _noted(client, lock)
+        if held == note:  # also where the answer to an earlier attempt was lost
+            return made - now
+        if held != seen:  # its age is not asked: clocks differ
+            since, seen = time.monotonic(), held
+        elif time.monotonic() - since > PATIENCE:
+            _remove(client, lock)
         time.sleep(0.1)
+
+
+def _remove(client: MlflowClient, lock: str) -> None:
+    """Takes away the lock of a process that is taken for dead."""
     try:
-        yield
-    finally:
         client.delete_registered_model(lock)
+    except MlflowException as error:
+        if error.error_code == "PERMISSION_DENIED":
+            raise Refused(
+                f"the registered model {lock} is the lock of a process that seems to be dead, and not this user's: "
+                "its owner or an administrator has to delete it"
+            ) from error
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+def _noted(client: MlflowClient, lock: str) -> tuple[str | None, float]:
+    """What `lock` says, and when it was made by the registry's clock; None where this user sees none."""
+    try:
+        found = client.get_registered_model(lock)
+        return found.description, found.creation_timestamp / 1000
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
+            return None, 0
+        raise

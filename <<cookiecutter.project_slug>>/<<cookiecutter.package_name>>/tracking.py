@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import socket
 import time
 import traceback
@@ -75,7 +76,7 @@ def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[s
                 f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
                 f"`uv run mlflow db upgrade {address}` brings an older one up to date"
             ) from error
-        raise Refused(f"{address}: {_line(error)}") from error
+        raise Refused(_denied(error) or f"{address}: {_line(error)}") from error
     except OSError as error:
         raise Refused(f"{address} cannot be opened: {_line(error)}") from error
 
@@ -128,6 +129,8 @@ def told(error: Exception, private: bool) -> str:
         return _hide(error.told(private))
     if silence := _silence(mlflow.get_tracking_uri()):
         return _hide(f"{silence}; what is done is kept, and the same command goes on from there")
+    if denied := _denied(error):
+        return _hide(denied)
     reason = "its text is withheld (columns.sensitive)" if private else _line(error)
     return _hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where")
 
@@ -229,7 +232,7 @@ def look() -> str:
     """Where the active run is to be looked at: its address on a server, else the command that opens the UI."""
     address = mlflow.get_tracking_uri()
     if address.startswith("http"):
-        return f"{address}/#/experiments/{mlflow.get_run(_active()).info.experiment_id}/runs/{_active()}"
+        return f"{_hide(address)}/#/experiments/{mlflow.get_run(_active()).info.experiment_id}/runs/{_active()}"
     here = address == f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     return "uv run mlflow ui" + ("" if here else f" --backend-store-uri {address}")
 
@@ -262,6 +265,18 @@ def _silence(address: str) -> str | None:
         where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         return f"the tracking server {where} does not answer ({error}): check MLFLOW_TRACKING_URI"
     return None
+
+
+def _denied(error: Exception) -> str | None:
+    """A sentence where a server does not let this user in, or do this."""
+    if "error code 401" in str(error):
+        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return f"the tracking server does not let this user in: check {names}"
+    if getattr(error, "error_code", None) != "PERMISSION_DENIED":
+        return None
+    user, asked = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
+    what = f" ({asked[1]})" if asked else ""
+    return f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def promote(
     if candidate.tags.get("gate") == "failed" and not reason:
         raise Refused(f"version {version} failed the gate ({candidate.tags.get('reasons')}): say why as reason=...")
     why = reason or "approved"
-    promotions.promote(registered_model, version, over=over, who=approver, why=why, since=began)
+    promotions.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
     registry.approve(candidate, who=approver, why=why)
     return Outcome(
         f"{registered_model} version {version} is champion, approved by {approver}"

@@ -17,6 +17,7 @@ def rollback(store: Store, *, approver: str | None, reason: str | None, register
     over = promotions.holders(registered_model).get("champion")
     old, new = promotions.roll_back(registered_model, over=over, who=who, why=why, since=began)
     return Outcome(
-        f"{registered_model} version {new} is champion again; version {old} was taken back by {who}",
+        f"{registered_model} version {new} is champion again; "
+        + (f"version {old} was taken back by {who}" if old else "the version after it is gone"),
         tags={"registered": f"{registered_model}/{new}", "approver": who, "reason": why},
     )
