@@ -5,8 +5,8 @@ import urllib.request
 
 import polars as pl
 import pytest
-from conftest import Project
-from test_projects import NAME, served
+from conftest import Project, served
+from test_projects import NAME
 
 pytestmark = pytest.mark.slow
 
