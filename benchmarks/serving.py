@@ -1,5 +1,5 @@
-"""How fast a served model answers single rows, beside the bare scikit-learn model behind the smallest FastAPI app, in one
-run: requests per second, median and 99th percentile, and their ratios. One worker each, four connections.
+"""How fast a served model answers single rows, beside the bare scikit-learn model behind the smallest FastAPI app, in
+one run: requests per second, median and 99th percentile, and their ratios. One worker each, four connections.
 
 make .venv/ready && .venv/bin/python benchmarks/serving.py [seconds]      needs uv and some minutes
 """
