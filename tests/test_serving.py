@@ -108,7 +108,9 @@ def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path)
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "uv").write_text('#!/bin/sh\n[ "$1" = run ] && shift\nexec "$@"\n')  # make's `uv run`, in this environment
-    (tools / "uv").chmod(0o755)
+    (tools / "docker").write_text("#!/bin/sh\nexit 1\n")  # as where no daemon runs
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
     made = default.run("make", "image", PATH=f"{tools}{os.pathsep}{bare['PATH']}")
     assert made.code == 0 and (default.path / "build/model/MLmodel").exists(), made.printed
     assert default.run("git", "status", "--porcelain", "--", "build").printed == ""
@@ -148,8 +150,9 @@ def test_a_model_with_code_of_the_project_is_served_in_a_clean_environment(fresh
     code = "\n\nclass Mine(RandomForest):\n    pass\n"
     importing = "from sklearn.ensemble import RandomForestClassifier as RandomForest\n"
     own.write_text(own.read_text().replace("from threadpoolctl", f"{importing}from threadpoolctl", 1) + code)
-    model = f"model={{_target_: {fresh.package}.models.Mine, n_estimators: 5, random_state: 1}}"
-    done = fresh.python("train", model)
+    section = f"_target_: {fresh.package}.models.Mine\nn_estimators: 5\nrandom_state: 1\n"
+    (fresh.path / "conf/model/mine.yaml").write_text(section)
+    done = fresh.python("train", "model=mine")
     assert done.code == 0, done.printed
     [folder] = (fresh.path / "outputs/train").glob("*/model")
     [table] = (fresh.path / "outputs/split").glob("*/table.parquet")

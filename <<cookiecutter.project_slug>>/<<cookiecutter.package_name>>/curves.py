@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 MOST = 40  # points of a curve
 LOSSES = {"loss_curve_": "loss", "validation_scores_": "validation_score"}  # what a neural network writes down
@@ -30,10 +31,11 @@ def stages(model: Any, frame: pd.DataFrame) -> Iterator[tuple[int, dict[str, Cal
         return
     total = getattr(estimator, "n_iter_", None) or len(estimator.estimators_)
     chosen = set(np.linspace(1, total, min(MOST, total)).round().astype(int))
-    for at, found in enumerate(getattr(estimator, f"staged_{method}")(model[:-1].transform(frame)), 1):
-        if at in chosen:
-            predicted = found if method == "predict" else estimator.classes_[found.argmax(axis=1)]
-            yield at, {method: partial(np.copy, found), "predict": partial(np.copy, predicted)}
+    with threadpool_limits(1):  # many small predictions: threads would wait for one another
+        for at, found in enumerate(getattr(estimator, f"staged_{method}")(model[:-1].transform(frame)), 1):
+            if at in chosen:
+                predicted = found if method == "predict" else estimator.classes_[found.argmax(axis=1)]
+                yield at, {method: partial(np.copy, found), "predict": partial(np.copy, predicted)}
 
 
 def _estimator(model: Any) -> Any:

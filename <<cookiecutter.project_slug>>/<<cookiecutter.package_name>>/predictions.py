@@ -3,6 +3,7 @@ imports nothing of this package, and a model that was saved long ago answers as 
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
+    from threadpoolctl import ThreadpoolController
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
@@ -28,9 +30,8 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     asked about with it, and on one thread as on many.
     """
     from sklearn.base import is_outlier_detector
-    from threadpoolctl import threadpool_limits
 
-    with ALONE, threadpool_limits(1, user_api="blas"):
+    with ALONE, _libraries().limit(limits=1, user_api="blas"):
         n, last = len(frame), model[-1]
         tiled = np.arange(-(-n // TILE) * TILE) % n
         rows = np.asfortranarray(model[:-1].transform(frame)[tiled])  # by columns: that too decides the path
@@ -47,6 +48,14 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     yes = found[:, classes.index(positive or classes[-1])]
     threshold = float(getattr(last, "threshold", 0.5))
     return pd.DataFrame({"prediction": predicted, "probability": yes, "threshold": threshold})
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """What sets the threads of the libraries in this process, which takes longer to find out than a row to answer."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class Served:
