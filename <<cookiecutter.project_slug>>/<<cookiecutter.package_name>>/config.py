@@ -237,6 +237,9 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
         raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
     if not config.task.metrics:
         raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
+    name = config.registered_model
+    if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
+        raise Refused(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
     _refuse_idle(config)
     known = [name.rpartition(".")[2] for name in config.task.metrics]
     for floors in ("min_scores", "min_slice_scores"):

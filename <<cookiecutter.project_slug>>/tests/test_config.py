@@ -76,6 +76,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
 @pytest.mark.parametrize(
     "word, sentence",
     [
+        ("registered_model=a/b", "registered_model=a/b: a name has 1 to 200 characters, and none of / : @"),
         ("model=forrest", "model=forrest: conf/model/ has no forrest.yaml; it has blend, boosting, dummy"),
         ("task.metrics=[accurcy]", "task.metrics: scikit-learn has no scorer accurcy; it has accuracy"),
         ("gate.min_scores.r2=1", "gate.min_scores.r2: task.metrics does not compute it; it has roc_auc, "),
