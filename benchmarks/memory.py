@@ -1,4 +1,5 @@
-"""How much memory a large table takes on its way through ingest, validate and split: peaks beside its size as Arrow.
+"""How much memory a large table takes on its way through ingest, validate and split, and scored by a model of its
+first rows: peaks beside its size as Arrow.
 
 make .venv/ready && .venv/bin/python benchmarks/memory.py [rows]      needs uv, some minutes, and 5 GB of disk
 """
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +53,13 @@ def main(rows: int) -> None:
             ("validate, ingest reused", "validate", "data=large", "tracking.sample_rows=0"),
             ("split, both reused", "split", "data=large", "tracking.sample_rows=0"),
             ("all three", "split", "data=large", "tracking.sample_rows=0", "reuse=false"),
+            ("predict", "predict", "data=small", "version=1", f"input={table}", f"output={scratch}/scores.parquet"),
         ):
+            if what.startswith("predict") and not (project / "small.csv").exists():
+                with table.open() as lines:
+                    (project / "small.csv").write_text("".join(islice(lines, 20_000)))
+                run("-m", "penguin_classifier", "profile", "path=small.csv", "target=s0")
+                run("-m", "penguin_classifier", "data=small", "model=logistic", "evaluation.importance_repeats=0")
             _, seconds, peak = run("-m", "penguin_classifier", *command)
             print(f"{what:<24} {seconds:6.1f} s   {peak / 1e6:6,.0f} MB   {peak / size:.2f}x", flush=True)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import Project, bake
-from test_projects import NAME, served
+from conftest import Project, bake, served
+from test_projects import NAME
 
 ROW = {
     "species": "Adelie",

@@ -147,6 +147,25 @@ def test_a_database_that_does_not_let_in(fresh, wider, postgres):
     assert "refused" in refuse(project, *words, DATABASE_URL=bare)
 
 
+def test_scores_go_into_a_table_and_its_password_nowhere(fresh, wider, postgres):
+    project = Project(fresh.path, wider)
+    quick = ["model=logistic", "evaluation.importance_repeats=0", "evaluation.resamples=0"]
+    assert project.python(*quick).code == 0
+    words = ["predict", "input=data/raw/penguins.csv", f"output={URL}", "table=scores"]
+    for _ in range(2):  # the second takes the first's place
+        done = project.python(*words, DATABASE_URL=postgres)
+        assert done.code == 0 and "penguins version 1 -> table scores" in done.printed, done.printed
+    count = "SELECT count(*) AS rows, min(probability) AS least FROM scores"
+    ask = (
+        f"import os, polars, sqlalchemy; base = sqlalchemy.create_engine(os.environ['DATABASE_URL'])\n"
+        f"print(polars.read_database('{count}', base).rows(), "
+        "dict(polars.read_database('SELECT * FROM scores_metadata', base).rows())['model.version'])"
+    )
+    told = project.run("python", "-c", ask, DATABASE_URL=postgres)
+    assert re.fullmatch(r"\[\(344, 0\.\d+\)\] 1", told.lines[-1]), told.printed
+    assert not holding(project, SECRET)
+
+
 def test_a_password_among_an_address_s_arguments(fresh, wider, postgres):
     address = f"{postgres.replace(f':{SECRET}', '')}?password={SECRET}"
     query = "query=SELECT i % 13 AS amount, i % 2 AS churned FROM generate_series(1, 100) AS i"
