@@ -117,8 +117,8 @@ def test_a_server_with_sqlite(plain):
 
 @pytest.fixture
 def guarded(wider, postgres, tmp_path) -> Iterator[tuple[Project, str, dict[str, dict[str, str]]]]:
-    """A project, the address of a server with PostgreSQL and passwords, and users' environments: two may make models,
-    and `reader` may look at those of others."""
+    """A project, the address of a server with PostgreSQL and passwords, and the environments of its users, all of whom
+    may read what others made."""
     project = Project(bake(tmp_path / "guarded"), wider)
     (tmp_path / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\n"

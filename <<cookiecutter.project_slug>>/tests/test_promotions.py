@@ -69,6 +69,15 @@ def test_a_model_is_promoted_by_hand(two):
     assert "is champion already" in two("promote", "data=penguins", "version=2", "approver=ana")[1]
 
 
+def test_a_champion_that_was_deleted_is_rolled_back_from(two):
+    two("promote", "data=penguins", "version=02", "approver=ana", f"reason={'long ' * 30000}")
+    assert held() == {"champion": "2", "previous": "1"}
+    MlflowClient().delete_model_version(NAME, "2")
+    code, printed = two("rollback", "data=penguins")
+    assert code == 0 and "version 1 is champion again; the version after it is gone" in printed, printed
+    assert held() == {"champion": "1"}
+
+
 def test_what_cannot_be_is_one_sentence_and_moves_nothing(two):
     before = held()
     for words, sentence in [
