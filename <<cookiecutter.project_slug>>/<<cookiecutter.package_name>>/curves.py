@@ -17,7 +17,7 @@ LOSSES = {"loss_curve_": "loss", "validation_scores_": "validation_score"}  # wh
 def losses(model: Any) -> dict[str, list[tuple[int, float]]]:
     """What the estimator of the pipeline `model` wrote down while it was fitted, as (iteration, value)."""
     found = {name: getattr(_estimator(model), attribute, None) for attribute, name in LOSSES.items()}
-    return {name: [(at, float(value)) for at, value in enumerate(each, 1)] for name, each in found.items() if each}
+    return {name: [(at, float(each[at - 1])) for at in _some(len(each))] for name, each in found.items() if each}
 
 
 def stages(model: Any, frame: pd.DataFrame) -> Iterator[tuple[int, dict[str, Callable[[], np.ndarray]]]]:
@@ -30,12 +30,17 @@ def stages(model: Any, frame: pd.DataFrame) -> Iterator[tuple[int, dict[str, Cal
     if method is None:
         return
     total = getattr(estimator, "n_iter_", None) or len(estimator.estimators_)
-    chosen = set(np.linspace(1, total, min(MOST, total)).round().astype(int))
+    chosen = set(_some(total))
     with threadpool_limits(1):  # many small predictions: threads would wait for one another
         for at, found in enumerate(getattr(estimator, f"staged_{method}")(model[:-1].transform(frame)), 1):
             if at in chosen:
                 predicted = found if method == "predict" else estimator.classes_[found.argmax(axis=1)]
                 yield at, {method: partial(np.copy, found), "predict": partial(np.copy, predicted)}
+
+
+def _some(total: int) -> list[int]:
+    """Iterations 1 to `total`, or as many of them as make a curve."""
+    return np.linspace(1, total, min(MOST, total)).round().astype(int).tolist()
 
 
 def _estimator(model: Any) -> Any:

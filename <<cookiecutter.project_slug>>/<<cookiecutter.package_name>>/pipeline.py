@@ -222,7 +222,7 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
     if evaluated.get("compared_rows") != evaluated.get("rows"):
         del shown["champion"]  # its scores are of other rows; the gate's sentence and a note say which
     columns = [name for name in shown if name in evaluated]
-    if columns:
+    if evaluated.get("test"):
         print("\n" + " " * 32 + "".join(f"{shown[name]:>12}" for name in columns))
         for metric in evaluated["test"]:
             print(f"  {metric:<30}" + "".join(f"{_figure(evaluated[name][metric]):>12}" for name in columns))

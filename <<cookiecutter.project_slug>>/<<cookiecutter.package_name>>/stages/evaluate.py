@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from ..config import Columns, Evaluation, Split, Task
     from ..store import Store
 
+TABLED = ("importance", "slices")  # figures that the report has as bars in its tables
+
 
 def evaluate(
     store: Store,
@@ -44,69 +45,27 @@ def evaluate(
     seed: int,
     champion: registry.Registered | None,
 ) -> Outcome:
-    """The candidate's scores on its test rows, beside the baseline's and the champion's, and the figures."""
+    """The candidate's scores on its test rows, beside the baseline's and the champion's; figures and report."""
     sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
-    candidate, kinds = registry.load(store.path("train") / "model")
-    table = store.table("split").collect()
-    _refuse_slices(evaluation.slices, table.columns)
-    known = table if columns.target is None else table.filter(pl.col(columns.target).is_not_null())
-    sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
-    frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
-    costs = _costs(candidate, store.path("train") / "model", frames["test"])
-    if columns.target is None:
-        return _unlabelled(store, candidate, frames["test"], champion, costs, sections)
-    targets = {side: features.target(rows, columns.target, kind=task.kind) for side, rows in sides.items()}
-    judged = {side: _judged(candidate, frames[side], targets[side], task) for side in frames if side != "train"}
-    dummy = metrics.baseline(frames["train"], targets["train"], kind=task.kind)
-    judged["baseline"] = _judged(dummy, frames["test"], targets["test"], task)
+    case = _case(store, columns, task, evaluation)
     chance = Chance(columns, task, evaluation, seed)
-    first, ours, rows = metrics.short(task.metrics[0]), judged["test"], sides["test"]
-    facts: dict[str, Any] = {"rows": len(rows), "against": _against(champion)}
-    beside, kept = ours, rows
-    contest = _contest(candidate, ours, rows, champion, table=table, kinds=kinds, chance=chance) if champion else None
-    if isinstance(contest, str):
-        facts["hindrance"] = contest
-    elif contest:
-        kept, beside, judged["champion"] = contest
-    if beside is not ours:
-        judged["candidate"] = beside
-    found = {who: each.scores(task.metrics) for who, each in judged.items()}
-    drawn = chance.scores(ours, rows)
-    low, high = chance.interval(found["test"][first], drawn, rows)
-    if "champion" in judged:
-        apart = (drawn if beside is ours else chance.scores(beside, kept)) - chance.scores(judged["champion"], kept)
-        facts |= {"compared_rows": len(kept), "gain": _gain(found, first, apart, kept, chance)}
-    parts = _slices(ours, rows, evaluation, chance)
-    facts |= found | {"interval": [low, high]}
-    if task.kind == "classification":
-        names, counts = np.unique(targets["test"], return_counts=True)
-        facts["classes"] = dict(zip(map(str, names), counts.tolist(), strict=True))
-    figures, tables, numbers = _figures(candidate, ours, frames["test"], targets["test"], task)
-    if evaluation.importance_repeats:
-        asked, wanted = models.asked(candidate, targets["test"], positive=task.positive)
-        how = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
-        falls = metrics.importances(asked, frames["test"], wanted, name=task.metrics[0], **how)
-        facts["importances"] = list(falls.items())
-        figures["importance"] = plots.importances(falls, metric=first)
-        tables["importance"] = pl.DataFrame({"column": list(falls), "fall": list(falls.values())})
-    if parts:
-        sure = [each for each in parts if each["low"] is not None]
-        shown = [(f"{each['column']}: {each['value']}", each["score"], each["low"], each["high"]) for each in sure]
-        if shown:
-            figures["slices"] = plots.intervals(shown, metric=first, reference=found["test"][first])
-        tables["slices"] = pl.DataFrame(parts, infer_schema_length=None)
-    learned = _curves(candidate, frames, targets, task, evaluation)
-    if learned:
-        figures["curves"] = plots.curves(learned, metric=first)
-    facts |= {"slices": parts, "numbers": numbers, "costs": costs, "figures": list(figures)}
-    ends = {f"test_{first}_low": low, f"test_{first}_high": high}
-    ends |= {f"gain_{name}": value for name, value in facts.get("gain", {}).items()}
-    scores = {f"{who}_{name}": value for who, each in found.items() for name, value in each.items()} | numbers
-    others = [f"{who} {found[who][first]:.4f}" for who in ("baseline", "champion") if who in found]
-    others = others[:1] if "candidate" in found else others  # the champion's is of other rows
+    facts: dict[str, Any] = {"rows": len(case.sides["test"]), "costs": _costs(store, case)}
+    facts["against"] = {"version": champion.version, "digest": champion.digest} if champion else None
+    if columns.target is None:
+        facts |= _unscored(champion)
+        figures, tables, facts["numbers"] = _figures(case, None, task)
+        learned: dict[str, Any] = {}
+    else:
+        ours = _judged(case.model, case.frames["test"], case.targets["test"], task)
+        facts |= _scored(case, ours, champion, chance)
+        figures, tables, facts["numbers"] = _figures(case, ours, task)
+        learned = _curves(case, task, evaluation)
+        facts["importances"] = _importances(case, task, evaluation, seed)
+        _explain(facts, learned, figures, tables)
+    facts["figures"] = [name for name in figures if name not in TABLED]
     return Outcome(
-        f"{first} {found['test'][first]:.4f} ({', '.join(others)}) on {len(ours.target):,} test rows",
-        scores=scores | {name: value for name, value in ends.items() if value is not None},
+        _summary(facts),
+        scores=_scores(facts),
         curves=learned,
         facts=facts,
         notes=_notes(facts),
@@ -114,6 +73,17 @@ def evaluate(
         tables=tables,
         texts=_texts(store, facts, figures, sections),
     )
+
+
+class Case(NamedTuple):
+    """The candidate, and the rows that it is judged by."""
+
+    model: Any
+    kinds: dict[str, str]  # of the columns that it takes
+    table: pl.DataFrame  # with the column `split`
+    sides: dict[str, pl.DataFrame]  # of it, as far as the target is known
+    frames: dict[str, Any]  # the same as the model takes them
+    targets: dict[str, np.ndarray]  # what is right; empty where there is no target
 
 
 class Judged(NamedTuple):
@@ -171,25 +141,70 @@ def _drawn(scorer: Any, judged: Judged, rows: np.ndarray) -> float:
         return np.nan
 
 
+def _case(store: Store, columns: Columns, task: Task, evaluation: Evaluation) -> Case:
+    """What is judged. Raises Refused for a slice by a column that is not there."""
+    model, kinds = registry.load(store.path("train") / "model")
+    table, target = store.table("split").collect(), columns.target
+    for name in evaluation.slices:
+        if name not in table.columns:
+            raise Refused(f"evaluation.slices={name}: the table has no such column; it has {', '.join(table.columns)}")
+    known = table if target is None else table.filter(pl.col(target).is_not_null())
+    sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
+    frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
+    targets = {side: features.target(rows, target, kind=task.kind) for side, rows in sides.items() if target}
+    return Case(model, kinds, table, sides, frames, targets)
+
+
 def _judged(model: Any, frame: Any, target: np.ndarray, task: Task) -> Judged:
     return Judged(*models.asked(resamples.answers(model, frame), target, positive=task.positive))
 
 
+def _unscored(champion: registry.Registered | None) -> dict[str, Any]:
+    """What there is to say of an outlier detector where nobody knows the anomalies."""
+    facts: dict[str, Any] = {"test": {}, "baseline": {}, "interval": [None, None], "slices": []}
+    if champion:
+        facts["hindrance"] = f"without a target nothing tells whether it is better than version {champion.version}"
+    return facts
+
+
+def _scored(case: Case, ours: Judged, champion: registry.Registered | None, chance: Chance) -> dict[str, Any]:
+    """The scores of all who are compared, with the interval of the deciding one, of the gain, and of slices."""
+    task, rows, beside, kept = chance.task, case.sides["test"], ours, case.sides["test"]
+    dummy = metrics.baseline(case.frames["train"], case.targets["train"], kind=task.kind)
+    judged = {"test": ours, "baseline": _judged(dummy, case.frames["test"], case.targets["test"], task)}
+    if "validation" in case.frames:
+        judged["validation"] = _judged(case.model, case.frames["validation"], case.targets["validation"], task)
+    facts: dict[str, Any] = {}
+    contest = _contest(case, ours, champion, chance) if champion else None
+    if isinstance(contest, str):
+        facts["hindrance"] = contest
+    elif contest:
+        kept, beside, judged["champion"] = contest
+    if beside is not ours:
+        judged["candidate"] = beside
+    facts |= {who: each.scores(task.metrics) for who, each in judged.items()}
+    first, drawn = metrics.short(task.metrics[0]), chance.scores(ours, rows)
+    facts["interval"] = chance.interval(facts["test"][first], drawn, rows)
+    if "champion" in judged:
+        apart = (drawn if beside is ours else chance.scores(beside, kept)) - chance.scores(judged["champion"], kept)
+        gain = facts.get("candidate", facts["test"])[first] - facts["champion"][first]
+        low, high = chance.interval(gain, apart, kept)
+        facts |= {"compared_rows": len(kept), "gain": {"value": gain, "low": low, "high": high}}
+    if task.kind == "classification":
+        names, counts = np.unique(case.targets["test"], return_counts=True)
+        facts["classes"] = dict(zip(map(str, names), counts.tolist(), strict=True))
+    return facts | {"slices": _slices(ours, rows, chance)}
+
+
 def _contest(
-    candidate: Any,
-    ours: Judged,
-    test: pl.DataFrame,
-    champion: registry.Registered,
-    *,
-    table: pl.DataFrame,
-    kinds: dict[str, str],
-    chance: Chance,
+    case: Case, ours: Judged, champion: registry.Registered, chance: Chance
 ) -> tuple[pl.DataFrame, Judged, Judged] | str:
-    """The rows that were kept from candidate and champion, and what each answers to them: all `test` rows where both
-    were split alike, to which the candidate's answers are `ours`.
+    """The rows that were kept from candidate and champion, and what each answers to them: all test rows where both were
+    split alike, to which the candidate's answers are `ours`.
 
     A sentence where the two cannot be compared.
     """
+    table, test = case.table, case.sides["test"]
     columns, task, min_rows = chance.columns, chance.task, chance.evaluation.min_rows
     who = f"the champion, version {champion.version},"
     if "trained" not in champion.tags:
@@ -224,7 +239,7 @@ def _contest(
     try:
         target = features.target(rows, columns.target or "", kind=task.kind)
         theirs = _judged(model, features.frame(rows, wanted), target, task)
-        beside = ours if rows.equals(test) else _judged(candidate, features.frame(rows, kinds), target, task)
+        beside = ours if rows.equals(test) else _judged(case.model, features.frame(rows, case.kinds), target, task)
         for each in (theirs, beside):
             each.scores(task.metrics)
     except Refused as error:
@@ -232,19 +247,10 @@ def _contest(
     return rows, beside, theirs
 
 
-def _gain(
-    found: dict[str, dict[str, float]], metric: str, drawn: np.ndarray, rows: pl.DataFrame, chance: Chance
-) -> dict[str, float | None]:
-    """The candidate's gain over the champion, and its interval by what it was on rows `drawn` from `rows`."""
-    gain = found.get("candidate", found["test"])[metric] - found["champion"][metric]
-    low, high = chance.interval(gain, drawn, rows)
-    return {"value": gain, "low": low, "high": high}
-
-
-def _slices(judged: Judged, rows: pl.DataFrame, evaluation: Evaluation, chance: Chance) -> list[dict[str, Any]]:
+def _slices(judged: Judged, rows: pl.DataFrame, chance: Chance) -> list[dict[str, Any]]:
     """The deciding score, and all others, on each slice of `rows` by each of the columns that were asked for."""
     found = []
-    for column in evaluation.slices:
+    for column in chance.evaluation.slices:
         labels = slices.labels(rows[column])
         for value in labels.gather(rows[column].arg_sort(nulls_last=True)).unique(maintain_order=True):
             at = (labels == value).arg_true().to_numpy()
@@ -262,95 +268,103 @@ def _slices(judged: Judged, rows: pl.DataFrame, evaluation: Evaluation, chance: 
     return found
 
 
-def _curves(candidate: Any, frames: dict, targets: dict, task: Task, evaluation: Evaluation) -> dict[str, Any]:
+def _importances(case: Case, task: Task, evaluation: Evaluation, seed: int) -> list[tuple[str, float]]:
+    """How much the deciding score falls when a column is shuffled, by column; nothing where that is not asked for."""
+    if not evaluation.importance_repeats:
+        return []
+    asked, wanted = models.asked(case.model, case.targets["test"], positive=task.positive)
+    how = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
+    return list(metrics.importances(asked, case.frames["test"], wanted, name=task.metrics[0], **how).items())
+
+
+def _curves(case: Case, task: Task, evaluation: Evaluation) -> dict[str, list[tuple[int, float]]]:
     """The deciding score on training and on other rows after some of the iterations, where there are any."""
-    first, found = metrics.short(task.metrics[0]), curves.losses(candidate)
-    for side in ("train", "validation" if "validation" in frames else "test"):
-        at = np.unique(np.linspace(0, len(targets[side]) - 1, evaluation.resampled_rows).astype(int))
-        for step, asked in curves.stages(candidate, frames[side].iloc[at]):
-            answers = resamples.Answers(candidate, asked)
-            judged = Judged(*models.asked(answers, targets[side][at], positive=task.positive))
+    first, found = metrics.short(task.metrics[0]), curves.losses(case.model)
+    for side in ("train", "validation" if "validation" in case.frames else "test"):
+        target = case.targets[side]
+        at = np.unique(np.linspace(0, len(target) - 1, max(1, evaluation.resampled_rows)).astype(int))
+        for step, asked in curves.stages(case.model, case.frames[side].iloc[at]):
+            answers = resamples.Answers(case.model, asked)
+            judged = Judged(*models.asked(answers, target[at], positive=task.positive))
             found.setdefault(f"{side}_{first}", []).append((step, judged.scores(task.metrics[:1])[first]))
     return found
 
 
 def _figures(
-    candidate: Any, judged: Judged, test: Any, answered: np.ndarray, task: Task
+    case: Case, judged: Judged | None, task: Task
 ) -> tuple[dict[str, Any], dict[str, pl.DataFrame], dict[str, float]]:
     """The figures and tables for the task, and what is told of the answers beside scores."""
-    answers = models.answers(candidate, test)
-    tables: dict[str, pl.DataFrame] = {}
-    numbers: dict[str, float] = {}
+    test, tables = case.frames["test"], {}
+    answers, predicted = models.answers(case.model, test), case.model.predict(test)
+    if judged is None or task.kind == "anomaly":
+        flagged = predicted == -1
+        return {"anomaly_scores": plots.anomalies(answers, flagged)}, {}, metrics.rates(answers, flagged)
     if task.kind == "regression":
-        return plots.regression(answered, answers), tables, numbers
-    if task.kind == "anomaly":
-        flagged = candidate.predict(test) == -1
-        return {"anomaly_scores": plots.anomalies(answers, flagged)}, tables, metrics.rates(answers, flagged)
-    predicted, classes = candidate.predict(test), candidate.classes_
-    figures = plots.classification(answered, answers, predicted=predicted, classes=classes)
-    if answers.ndim == 2:
-        told = judged.answers.predict_proba(np.arange(len(answered)))
-        numbers["calibration_error"] = probabilities.calibration_error(
-            judged.target, told, classes=judged.answers.classes_
-        )
-        if len(classes) == 2:
-            chosen = getattr(candidate[-1], "threshold", 0.5)
-            figures["thresholds"] = plots.thresholds(judged.target, told[:, 1], chosen=chosen)
-            tables["thresholds"] = probabilities.thresholds(judged.target, told[:, 1])
-    return figures, tables, numbers
+        return plots.regression(case.targets["test"], answers), {}, {}
+    classes = case.model.classes_
+    figures = plots.classification(case.targets["test"], answers, predicted=predicted, classes=classes)
+    if answers.ndim == 1:  # no probabilities
+        return figures, {}, {}
+    told = judged.answers.predict_proba(np.arange(len(test)))
+    error = probabilities.calibration_error(judged.target, told, classes=judged.answers.classes_)
+    if len(classes) == 2:
+        chosen = getattr(case.model[-1], "threshold", 0.5)
+        figures["thresholds"] = plots.thresholds(judged.target, told[:, 1], chosen=chosen)
+        tables["thresholds"] = probabilities.thresholds(judged.target, told[:, 1])
+    return figures, tables, {"calibration_error": error}
 
 
-def _costs(candidate: Any, folder: Path, test: Any) -> dict[str, float]:
+def _explain(facts: dict[str, Any], learned: dict[str, Any], figures: dict[str, Any], tables: dict[str, Any]) -> None:
+    """Adds figures and tables of what columns matter, of slices, and of how the model learned."""
+    first = next(iter(facts["test"]))
+    if facts["importances"]:
+        figures["importance"] = plots.importances(dict(facts["importances"]), metric=first)
+        tables["importance"] = pl.DataFrame(facts["importances"], schema=["column", "fall"], orient="row")
+    if facts["slices"]:
+        sure = [each for each in facts["slices"] if each["low"] is not None]
+        shown = [(f"{each['column']}: {each['value']}", each["score"], each["low"], each["high"]) for each in sure]
+        tables["slices"] = pl.DataFrame(facts["slices"], infer_schema_length=None)
+        if shown:
+            figures["slices"] = plots.intervals(shown, metric=first, reference=facts["test"][first])
+    if learned:
+        figures["curves"] = plots.curves(learned, metric=first)
+
+
+def _costs(store: Store, case: Case) -> dict[str, float]:
     """What the candidate takes to keep, and to ask about one row."""
-    row, size = test.head(1), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return {
-        "megabytes": size / 1e6,
-        "latency_ms": 1000 * machines.seconds(lambda: models.answers(candidate, row), times=10),
-    }
+    files = [file for file in (store.path("train") / "model").rglob("*") if file.is_file()]
+    row = case.frames["test"].head(1)
+    latency = machines.seconds(lambda: models.answers(case.model, row), times=10)
+    return {"megabytes": sum(file.stat().st_size for file in files) / 1e6, "latency_ms": 1000 * latency}
 
 
-def _unlabelled(
-    store: Store,
-    candidate: Any,
-    test: Any,
-    champion: registry.Registered | None,
-    costs: dict[str, float],
-    sections: dict[str, Any],
-) -> Outcome:
-    """What there is to say of an outlier detector where nobody knows the anomalies."""
-    answers, flagged = models.answers(candidate, test), candidate.predict(test) == -1
-    rates, figures = metrics.rates(answers, flagged), {"anomaly_scores": plots.anomalies(answers, flagged)}
-    facts: dict[str, Any] = {"rows": len(test), "against": _against(champion), "test": {}, "baseline": {}}
-    facts |= {"interval": [None, None], "slices": [], "numbers": rates, "costs": costs, "figures": list(figures)}
-    if champion:
-        facts["hindrance"] = f"without a target nothing tells whether it is better than version {champion.version}"
-    return Outcome(
-        f"{rates['anomaly_rate']:.2%} of {len(test):,} test rows are anomalies; there is no target to score them by",
-        scores=rates,
-        facts=facts,
-        figures=figures,
-        texts=_texts(store, facts, figures, sections),
-    )
+def _summary(facts: dict[str, Any]) -> str:
+    if not facts["test"]:
+        rate = f"{facts['numbers']['anomaly_rate']:.2%} of {facts['rows']:,} test rows are anomalies"
+        return f"{rate}; there is no target to score them by"
+    first = next(iter(facts["test"]))
+    shown = ["baseline"] if "candidate" in facts else ["baseline", "champion"]  # whose scores may be of other rows
+    others = ", ".join(f"{who} {facts[who][first]:.4f}" for who in shown if who in facts)
+    return f"{first} {facts['test'][first]:.4f} ({others}) on {facts['rows']:,} test rows"
+
+
+def _scores(facts: dict[str, Any]) -> dict[str, float]:
+    """All that runs are compared by."""
+    sides = [who for who in ("test", "validation", "baseline", "candidate", "champion") if who in facts]
+    found = {f"{who}_{name}": value for who in sides for name, value in facts[who].items()} | facts["numbers"]
+    ends = {f"gain_{name}": value for name, value in facts.get("gain", {}).items()}
+    for first in list(facts["test"])[:1]:
+        ends |= dict(zip((f"test_{first}_low", f"test_{first}_high"), facts["interval"], strict=True))
+    return found | {name: value for name, value in ends.items() if value is not None}
 
 
 def _texts(store: Store, facts: dict, figures: dict[str, Any], sections: dict[str, Any]) -> dict[str, str]:
     """The figures for the report, the report and the model card, of a candidate that is not registered yet."""
-    drawn = {name: plots.svg(figure) for name, figure in figures.items()}
+    drawn = {name: plots.svg(figures[name]) for name in facts["figures"]}
     told = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train")} | {"evaluate": facts}
     content = reports.content(title="Candidate", facts=told, figures=drawn, **sections)
     texts = {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
     return texts | {f"{name}.svg": svg for name, svg in drawn.items()}
-
-
-def _against(champion: registry.Registered | None) -> dict[str, str] | None:
-    """What the candidate is compared with, as it is noted on a version: see registry.aliases."""
-    return {"version": champion.version, "digest": champion.digest} if champion else None
-
-
-def _refuse_slices(names: list[str], known: list[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise Refused(f"evaluation.slices={name}: the table has no such column; it has {', '.join(known)}")
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:

@@ -19,7 +19,6 @@ PROMOTE = (
     "uv run mlflow run . --env-manager local -e promote -P registered_model={0.name} -P version={0.version} "
     "-P approver=..."
 )
-WAITS = "it waits for approval (promotion=manual)"
 ROWS = 20  # test rows that are posted to the served candidate
 
 
@@ -42,26 +41,15 @@ def register(
 
     With gate.on_fail=error it raises Refused where the gate fails, when that is done.
     """
-    trained, evaluated = store.outcome("train").facts, store.outcome("evaluate").facts
-    shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
-    record = splits.record(
-        store.table("split").drop("split").collect_schema().names(),
-        by=split.by,
-        shares=shares,
-        roles=columns,
-        seed=seed,
-        gap=split.gap,
-        cuts=store.outcome("split").facts["cuts"],
-    )
-    version = registry.twin(registered_model, trained["digest"])
+    sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
+    evaluated, digest = store.outcome("evaluate").facts, store.outcome("train").facts["digest"]
+    version = registry.twin(registered_model, digest)
     known = version is not None
-    version = version or registry.register(
-        registered_model,
-        model_id,
-        description=_description(trained["estimator"], columns.target, evaluated),
-        tags={"digest": trained["digest"], "trained": json.dumps(record)}
-        | {name: value for name, value in tags.items() if value is not None},
-    )
+    if version is None:
+        own = {name: value for name, value in tags.items() if value is not None}
+        noted = {"digest": digest, "trained": json.dumps(_record(store, columns, split, seed))} | own
+        described = _description(store.outcome("train").facts["estimator"], columns.target, evaluated)
+        version = registry.register(registered_model, model_id, description=described, tags=noted)
     found = gates.verdicts(
         evaluated,
         gate=gate,
@@ -72,29 +60,18 @@ def register(
         dirty=dirty,
         rolled_back=version.tags.get("rolled_back"),
     )
-    if gate.serving and all(verdict.passed for verdict in found):  # it takes a minute: only where all else is well
+    if gate.serving and all(each.passed for each in found):  # it takes a minute: only where all else is well
         found.append(_served(store, task, private=bool(columns.sensitive)))
-    title = f"{version.name} version {version.version}"
     alias, found = _moved(version, found, evaluated["against"], promotion)
-    passed = all(verdict.passed for verdict in found)
-    reasons = [verdict.sentence for verdict in found if passed or not verdict.passed]
-    verdict = "passed" if passed else "failed"
-    registry.note(version, {"gate": verdict, "reasons": "; ".join(reasons)[:4000]})
-    waits = passed and alias == "challenger"
-    stages = ("ingest", "split", "train", "evaluate")
-    content = reports.content(
-        title=title,
-        columns=columns,
-        task=task,
-        split=split,
-        evaluation=evaluation,
-        seed=seed,
-        facts={stage: store.outcome(stage).facts for stage in stages},
-        figures={name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in evaluated["figures"]},
-        verdict={"passed": passed, "alias": alias, "sentence": "; ".join([*([WAITS] if waits else []), *reasons])},
-        gates=[vars(each) for each in found],
-        address=f"models:/{version.name}/{version.version}",
-    )
+    passed = all(each.passed for each in found)
+    reasons = [each.sentence for each in found if passed or not each.passed]
+    told: dict[str, Any] = {"passed": passed, "alias": alias, "sentence": "; ".join(reasons)}
+    title, verdict = f"{version.name} version {version.version}", "passed" if passed else "failed"
+    registry.note(version, {"gate": verdict, "reasons": told["sentence"][:4000]})
+    notes = []
+    if passed and alias == "challenger":
+        told["sentence"] = f"it waits for approval (promotion=manual); {told['sentence']}"
+        notes = [f"it waits for somebody to say: {PROMOTE.format(version)}"]
     outcome = Outcome(
         f"{title}{', registered before as the same model' if known else ''}: {alias}",
         facts={
@@ -105,15 +82,33 @@ def register(
             "reasons": reasons,
             "aliases": registry.aliases(version.name),
         },
-        notes=[f"it waits for somebody to say: {PROMOTE.format(version)}"] if waits else [],
+        notes=notes,
         tags={"gate": verdict, "registered": f"{version.name}/{version.version}"}
         | {f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in found},
         tables={"gates": pl.DataFrame([vars(each) for each in found])},
-        texts={"report.html": pages.report(**content), "model_card.md": pages.card(**content)},
+        texts=_texts(
+            store, sections, title=title, verdict=told, gates=[vars(each) for each in found], address=version.uri
+        ),
     )
     if gate.on_fail == "error" and not passed:
         raise Refused(f"{title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
     return outcome
+
+
+def _record(store: Store, columns: Columns, split: Split, seed: int) -> dict[str, Any]:
+    """What a later run needs to tell which rows the candidate was trained on."""
+    names = store.table("split").drop("split").collect_schema().names()
+    shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
+    cuts = store.outcome("split").facts["cuts"]
+    return splits.record(names, by=split.by, shares=shares, roles=columns, seed=seed, gap=split.gap, cuts=cuts)
+
+
+def _texts(store: Store, sections: dict[str, Any], **told: Any) -> dict[str, str]:
+    """The report and the model card of a candidate that is registered."""
+    facts = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train", "evaluate")}
+    drawn = {name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in facts["evaluate"]["figures"]}
+    content = reports.content(facts=facts, figures=drawn, **sections, **told)
+    return {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
 
 
 def _moved(
