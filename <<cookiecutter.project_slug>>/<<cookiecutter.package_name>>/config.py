@@ -266,6 +266,12 @@ def _refuse_idle(config: Config) -> None:
     for name, (value, known) in choices.items():
         if value not in known:
             raise Refused(f"{name}={value}: it is {' or '.join(known)}")
+    try:
+        threshold = float(config.task.threshold or 0.5)
+    except ValueError:
+        threshold = 0.5  # a scorer's name, which finds one
+    if not 0 <= threshold <= 1:
+        raise Refused(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
     if not 0 < config.evaluation.confidence < 1:
         raise Refused(f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95")
     if gate.max_calibration_error is not None and kind != "classification":

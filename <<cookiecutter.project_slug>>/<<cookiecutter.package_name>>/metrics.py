@@ -59,7 +59,7 @@ def scorer(name: str, *, key: str = "task.metrics") -> Any:
     try:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise Refused(f"{key}: {name} cannot be imported: {_line(error)}") from error
+        raise Refused(f"{key}: {name} cannot be imported: {_line(error)}") from None  # which tells no values
     return found if hasattr(found, "_score_func") else make_scorer(found)
 
 

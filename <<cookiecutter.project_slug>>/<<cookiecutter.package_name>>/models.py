@@ -92,7 +92,8 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         ):  # rare classes, collinearity
             model.fit(frame, None if kind == "anomaly" else target)
     except (ValueError, TypeError) as error:
-        raise Refused(f"{name} cannot be fitted: {error}") from error
+        cause = None if type(error).__name__ == "InvalidParameterError" else error  # which tells no values
+        raise Refused(f"{name} cannot be fitted: {error}") from cause
     if "n_jobs" in estimator.get_params():
         estimator.set_params(n_jobs=1)
     return model

@@ -230,7 +230,9 @@ def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
         registered = outcomes["register"].facts
         gate = f"gate {registered['verdict']}: "
         print("\n" + gate + f"\n{' ' * len(gate)}".join(registered["reasons"]))
-        print(f"{registered['name']} version {registered['version']} is {registered['alias']}")
+        stays = registered["verdict"] == "failed" and registered["alias"] == "champion"
+        holds = "stays champion until another takes its place" if stays else f"is {registered['alias']}"
+        print(f"{registered['name']} version {registered['version']} {holds}")
     _notes([*(note for outcome in outcomes.values() for note in outcome.notes), *notes])
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import functools
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
     from threadpoolctl import ThreadpoolController
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
 # Classifiers that predict the likeliest class, and so need not be asked twice; a support vector machine may not.
 LIKELIEST = ("HistGradientBoostingClassifier", "LogisticRegression", "RandomForestClassifier", "VotingClassifier")
-HELD = {"string": (str, "text"), "Any": (bool, "true, false")}  # what MLflow itself holds to nothing, by its names
+TEXT = (str, "text")  # numbers MLflow checks itself; of other kinds:
+HELD: dict[str, tuple[Any, str]] = {
+    "boolean": (bool, "true, false"),
+    "date": ((str, datetime), "dates such as 2026-11-30T00:00:00"),
+}
 
 
 def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.DataFrame:
@@ -61,10 +65,8 @@ def _libraries() -> ThreadpoolController:
 class Served:
     """A model as MLflow asks it: rows that it cannot answer are refused in a sentence, over HTTP with status 400."""
 
-    def __init__(self, model: Any, signature: ModelSignature, positive: str | None) -> None:
-        self.model, self.positive = model, positive
-        known = {column.name: repr(column.type) for column in signature.inputs}
-        self.held = {name: HELD[type_] for name, type_ in known.items() if type_ in HELD}
+    def __init__(self, model: Any, kinds: dict[str, str], positive: str | None) -> None:
+        self.model, self.kinds, self.positive = model, kinds, positive
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The answers for `frame`, whose columns MLflow has held to the signature."""
@@ -72,12 +74,23 @@ class Served:
 
         if frame.empty:
             raise MlflowException.invalid_parameter_value("there are no rows to answer for")
-        for name, (type_, words) in self.held.items():
-            for value in frame[name].dropna():
-                if not isinstance(value, type_):
-                    raise MlflowException.invalid_parameter_value(f"column {name} holds {words} or null, not {value!r}")
         rows = frame.replace([float("inf"), float("-inf")], float("nan"))  # missing, as they were in training
+        for name, kind in self.kinds.items():
+            type_, words = HELD.get(kind, TEXT)
+            for value in frame[name].dropna() if kind != "number" else ():
+                if not isinstance(value, type_) or (kind == "date" and not _is_iso(value)):
+                    raise MlflowException.invalid_parameter_value(f"column {name} holds {words} or null, not {value!r}")
+            if kind == "date":
+                rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True).dt.tz_localize(None)
         return answers(self.model, rows, positive=self.positive)
+
+
+def _is_iso(value: str | datetime) -> bool:
+    """Whether a date is no text that could be read in two ways, such as 03.04.2021."""
+    try:
+        return isinstance(value, datetime) or bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
 
 
 def positive(address: str) -> str | None:
@@ -92,4 +105,5 @@ def _load_pyfunc(path: str) -> Served:
     import mlflow.sklearn
     from mlflow.models import get_model_info
 
-    return Served(mlflow.sklearn.load_model(path), get_model_info(path).signature, positive(path))
+    about = get_model_info(path).metadata or {}
+    return Served(mlflow.sklearn.load_model(path), about["kinds"], about["positive"])

@@ -94,8 +94,8 @@ def roll_back(name: str, *, over: str | None, who: str, why: str, since: float =
             raise Refused(
                 f"{name} has no previous champion to go back to: `-e promote -P version=...` makes any version champion"
             )
-        before = next((each.old for each in history(name) if (each.alias, each.new) == ("champion", previous)), None)
-        before = before if before != champion and _is_there(name, before) else None
+        reigns = [each.old for each in history(name) if (each.alias, each.new) == ("champion", previous)]
+        before = next((each for each in reigns if each != champion and _is_worthy(turn, each)), None)
         if champion:  # first: what was taken back must not come again by itself, whatever happens to this process
             told = f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}"
             turn.client.set_model_version_tag(name, champion, "rolled_back", told[:LONGEST])
@@ -145,6 +145,13 @@ def _refuse_late(turn: _Turn, champion: str | None, over: str | None, since: flo
         told = f", by {last.who}: {last.why}" if last and last.new == champion else ""
         what = f"version {champion} of {turn.name} became champion" if champion else f"{turn.name} lost its champion"
         raise Refused(f"{what} meanwhile{told}: look at it, and give the command again")
+
+
+def _is_worthy(turn: _Turn, version: str | None) -> bool:
+    """Whether there is such a version, and nobody took it back."""
+    if not version or not _is_there(turn.name, version):
+        return False
+    return not turn.client.get_model_version(turn.name, version).tags.get("rolled_back")
 
 
 def _is_there(name: str, version: str | None) -> bool:

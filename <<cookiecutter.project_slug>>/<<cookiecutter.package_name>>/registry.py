@@ -22,8 +22,9 @@ from mlflow.types.schema import AnyType
 from .errors import Refused
 
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
-# Of all other kinds: string. Any, because MLflow would make a missing truth value false; see predictions.Served.
-TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date": DataType.datetime}
+# Of all other kinds: string. Any, because MLflow would make a missing truth value false, and guess whether 03.04.2021
+# is in March or in April; predictions.Served holds both to what they are.
+TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date": AnyType()}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any, posit
         code_paths=[str(code), *([str(code.parent)] if own else [])],
         signature=ModelSignature(inputs, outputs),
         input_example=example,
-        metadata={"positive": positive},
+        metadata={"positive": positive, "kinds": kinds},
         pip_requirements=None if own else pins,  # None: MLflow loads it in another process to see what its code imports
         extra_pip_requirements=pins if own else None,
         serialization_format="skops",
@@ -81,13 +82,14 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
     import mlflow.sklearn
 
     try:
-        signature = mlflow.models.get_model_info(str(address)).signature
+        about = mlflow.models.get_model_info(str(address))
     except (MlflowException, OSError) as error:
         raise Refused(f"{address} cannot be loaded, its files may be gone: {' '.join(str(error).split())}") from error
-    kinds = {repr(type_): kind for kind, type_ in TYPES.items()}
-    return mlflow.sklearn.load_model(str(address)), {
-        column.name: kinds.get(repr(column.type), "text") for column in signature.inputs
-    }
+    types = {"double": "number", "boolean": "boolean", "datetime": "date"}
+    signed = {column.name: types.get(repr(column.type), "text") for column in about.signature.inputs}
+    kinds = (about.metadata or {}).get("kinds", signed)
+    plain = {name: kind if kind in TYPES else "text" for name, kind in kinds.items()}
+    return mlflow.sklearn.load_model(str(address)), plain
 
 
 def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:

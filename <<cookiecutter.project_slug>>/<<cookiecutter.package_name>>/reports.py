@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ def content(
         "data": f"{facts['ingest']['rows']:,} rows x {len(facts['ingest']['columns'])} columns",
         "digest of the data": facts["ingest"]["digest"],
         "split": f"by {split.by}, seed {seed}: {sides} rows",
-        "model": trained["model"][:LONG],
+        "model": textwrap.shorten(trained["model"], LONG, placeholder=" ..."),
         "size": f"{evaluated['costs']['megabytes']:.3g} MB",
         "one row is answered in": f"{evaluated['costs']['latency_ms']:.3g} ms",
     }
+    if "threshold" in trained["scores"]:
+        told["threshold"] = f"{trained['scores']['threshold']:.4g}"
     error = evaluated["numbers"].get("calibration_error")
     return {
         "title": title,
@@ -57,7 +60,7 @@ def content(
         "slices": evaluated["slices"],
         "calibration": {
             "error": error,
-            "sentence": f"Predicted probabilities are off by {error:.3f} on average (expected calibration error).",
+            "sentence": "How far predicted probabilities are from the shares that come true, on average.",
         }
         if error is not None
         else None,
@@ -112,6 +115,9 @@ def _limits(evaluated: dict[str, Any], *, columns: Columns, split: Split, min_ro
     found = []
     if evaluated["rows"] < FEW:
         found.append(f"Scores rest on {evaluated['rows']:,} test rows: the interval says how much chance is in them.")
+    metric, low = next(iter(evaluated["test"]), ""), evaluated["interval"][0]
+    if low is not None and low <= evaluated["baseline"][metric]:
+        found.append(f"The interval of {metric} reaches down to the baseline: that it beats the dummy may be chance.")
     rare = {name: count for name, count in evaluated.get("classes", {}).items() if count < RARE}
     if rare:
         named = ", ".join(f"{name} ({count:,})" for name, count in list(rare.items())[:10])

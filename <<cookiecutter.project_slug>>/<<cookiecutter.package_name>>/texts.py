@@ -79,7 +79,7 @@ def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str
 
 def _stripped(name: str, missing: list[str]) -> pl.Expr:
     text = pl.col(name).str.strip_chars()
-    return pl.when(~text.is_in(missing)).then(text).alias(name) if missing else text
+    return pl.when(~text.is_in([*missing, ""])).then(text).alias(name)  # as CSV readers have it
 
 
 def _read(text: pl.Expr, dtype: pl.DataType, type_: Type, *, strict: bool) -> pl.Expr:

@@ -75,7 +75,7 @@ def test_the_probability_is_that_of_the_class_that_is_looked_for():
     model = fitted(LogisticRegression(), TWO)
     no, yes = (predictions.answers(model, FRAME, positive=label)["probability"] for label in ("no", "yes"))
     assert np.allclose(no + yes, 1) and yes.equals(predictions.answers(model, FRAME, positive=None)["probability"])
-    rare = models.decided(model, FRAME, TWO, threshold="0.8", positive="no")
+    rare = models.decided(model, FRAME, TWO, threshold=0.8, positive="no")
     found = predictions.answers(rare, FRAME, positive="no")
     assert set(found["threshold"]) == {0.8}
     assert (found["prediction"] == np.where(found["probability"] >= 0.8, "no", "yes")).all()
@@ -96,6 +96,11 @@ def test_a_served_model_holds_rows_to_its_signature(tmp_path):
         served.predict(FRAME.assign(b="yes"))
     with pytest.raises(MlflowException, match="column t holds text or null, not True"):
         served.predict(FRAME.assign(t=pd.Series([True] * 97, dtype=object)))
+    when = FRAME.assign(d=pd.Timestamp("2021-04-03"))
+    assert served.predict(FRAME.assign(d="2021-04-03")).equals(served.predict(when))
+    assert served.predict(FRAME.assign(d="2021-04-03T02:00:00+02:00")).equals(served.predict(when))
+    with pytest.raises(MlflowException, match=r"column d holds dates such as .* or null, not '03.04.2021'"):
+        served.predict(FRAME.assign(d="03.04.2021"))
     with pytest.raises(MlflowException, match="there are no rows"):
         served.predict(FRAME.head(0))
 

@@ -46,7 +46,7 @@ def test_the_story_of_a_champion(do):
     assert (
         version(3).tags["approver"] == "ana" and version(3).tags["reason"] == "a trial" and version(3).tags["approved"]
     )
-    assert "is champion" in do(*QUICK, *WEAK, "model.random_state=9")[1], "what was approved by hand was taken back"
+    assert "stays champion" in do(*QUICK, *WEAK, "model.random_state=9")[1], "what was approved by hand was taken back"
 
     code, printed = do("rollback", "data=penguins", "approver=bo", "reason=wrong prices")
     assert code == 0 and "version 2 is champion again; version 3 was taken back by bo" in printed

@@ -54,6 +54,8 @@ def predict(
     Refused for what the model cannot be asked about and what cannot be written; an output that was there stays then.
     """
     file, named = _file(output, table), _name(stated["input"])
+    if file and Path(input).exists() and file.resolve() == Path(input).resolve():
+        raise Refused(f"output={file.name} is the input, which it would replace: name another file")
     chosen = _version(registered_model, version, data=choices["data"])
     model, kinds = registry.load(chosen.uri)
     positive = predictions.positive(chosen.uri)
@@ -154,10 +156,15 @@ def _asked(
     """The columns of `raw` that the model takes, texts read, beside the one CARRIED; and how texts are read."""
     schema = raw.collect_schema()
     if absent := [name for name in (*kinds, *columns.key) if name not in schema]:
-        raise Refused(f"{named} has no column {', '.join(absent)}; it has {', '.join(schema)}")
+        way = ": columns.key=[] carries all columns along" if set(absent) <= set(columns.key) else ""
+        raise Refused(f"{named} has no column {', '.join(absent)}; it has {', '.join(schema)}{way}")
     carried = columns.key or [name for name in schema if name not in columns.sensitive]
     if not carried:
         raise Refused(f"all columns of {named} are sensitive, and none would tell a row: name columns.key")
+    if keys := {
+        name: types[name] for name in columns.key if name in types
+    }:  # a number of the source joins with it again
+        raw = texts.read(raw, keys, missing=missing)
     guessed = {name: Type(READ_AS[kind]) for name, kind in kinds.items() if kind in READ_AS}
     read = {name: type_ for name, type_ in guessed.items() if schema[name] == pl.String}
     read |= {name: types[name] for name in kinds if name in types}

@@ -369,9 +369,13 @@ def _texts(store: Store, facts: dict, figures: dict[str, Any], sections: dict[st
 
 def _notes(facts: dict[str, Any]) -> list[str]:
     """What is worth knowing of the comparison beside its scores."""
-    if facts.get("compared_rows", facts["rows"]) == facts["rows"]:
-        return []
-    return [
-        f"candidate and champion are compared on {facts['compared_rows']} of {facts['rows']} test rows: those that "
-        "neither was trained on"
-    ]
+    found, low = [], facts["interval"][0]
+    if facts.get("compared_rows", facts["rows"]) != facts["rows"]:
+        found.append(
+            f"candidate and champion are compared on {facts['compared_rows']} of {facts['rows']} test rows: those that "
+            "neither was trained on"
+        )
+    for first in list(facts["test"])[:1]:
+        if low is not None and low <= facts["baseline"][first] < facts["test"][first]:
+            found.append(f"that {first} beats the baseline may be chance: its interval goes down to {low:.4f}")
+    return found
