@@ -173,6 +173,7 @@ def test_a_table_with_awkward_names(fresh):
     (fresh.path / "a=b (1).csv").write_text(f'"Amount, EUR",Größe,null\n{rows}\n')
     words = {"source.source": "a=b (1).csv", "columns.target": "'null'", "columns.drop": "[]", "expectations": "[]"}
     words |= {"task": "multiclass", "gate.min_scores": "{balanced_accuracy: -1}", "tags.owner": "O'Neil"}
+    words |= {"evaluation.slices": "[]"}
     done = fresh.mlflow(*(part for key, value in words.items() for part in ("-P", f"{key}={value}")))
     assert done.code == 0 and "200 rows x 3 columns" in done.printed, done.printed
     assert last_run(fresh, "register")["data"]["tags"]["owner"] == "O'Neil"

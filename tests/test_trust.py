@@ -66,7 +66,7 @@ EDITS = [
     ("stages/evaluate.py", '"""Candidate, champion', '"""The candidate, champion', []),  # a docstring
     ("metrics.py", "import difflib\n", "import   difflib  # for close matches\n", []),  # style
     ("stages/register.py", '"verdict":', '"Verdict":', ["register"]),
-    ("stages/evaluate.py", "{len(ours.target):,} test rows", "{len(ours.target):,} rows", ["evaluate", "register"]),
+    ("stages/evaluate.py", "{facts['rows']:,} test rows\"", "{facts['rows']:,} rows\"", ["evaluate", "register"]),
     ("metrics.py", "cutoff=0.4", "cutoff=0.5", ["train", "evaluate", "register"]),
     ("report.html", "<!doctype html>", "<!doctype html>\n<!-- ours -->", ["evaluate", "register"]),
     ("sources.py", "[:500]", "[:400]", STAGES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import gc
 import json
@@ -119,6 +120,8 @@ class Line:
         if reused:
             self.reused[stage] = record["run"]
         self.outcomes[stage] = outcome
+        if stage == LINE[0]:
+            self._refuse_absent(list(outcome.facts["columns"]))
         told = {name: record[name] for name in ("stage", "key", "run", "files")}
         self.steps.append({**told, "reused": reused, "facts": outcome.facts, "scores": outcome.scores})
         self._log(stage, step.key, outcome)
@@ -136,6 +139,14 @@ class Line:
             "model_id": self.model_id,
             "output": self.outcomes[self.steps[-1]["stage"]].facts,
         }
+
+    def _refuse_absent(self, known: list[str]) -> None:
+        """Raises Refused for a slice by a column that is not there: before a model is trained that cannot be judged."""
+        for name in self.config.evaluation.slices:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+                raise Refused(f"evaluation.slices={name}: the table has no such column{hint}")
 
     def _run(self, step: Step) -> bool:
         """Runs a stage in an MLflow run of its own and keeps what it gives in the store.

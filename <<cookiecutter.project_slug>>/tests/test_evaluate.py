@@ -58,7 +58,7 @@ def test_a_metric_of_ones_own_is_a_function(do):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["evaluation.slices=[iland]"], "evaluation.slices=iland: the table has no such column; it has species, "),
+        (["evaluation.slices=[iland]"], "evaluation.slices=iland: the table has no such column; did you mean island?"),
         (
             ["evaluation.slices=[sex]", "columns.sensitive=[sex]"],
             "evaluation.slices names sex, whose values are sensitive",

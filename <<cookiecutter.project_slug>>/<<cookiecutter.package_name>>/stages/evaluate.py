@@ -47,7 +47,7 @@ def evaluate(
 ) -> Outcome:
     """The candidate's scores on its test rows, beside the baseline's and the champion's; figures and report."""
     sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
-    case = _case(store, columns, task, evaluation)
+    case = _case(store, columns, task)
     chance = Chance(columns, task, evaluation, seed)
     facts: dict[str, Any] = {"rows": len(case.sides["test"]), "costs": _costs(store, case)}
     facts["against"] = {"version": champion.version, "digest": champion.digest} if champion else None
@@ -141,13 +141,10 @@ def _drawn(scorer: Any, judged: Judged, rows: np.ndarray) -> float:
         return np.nan
 
 
-def _case(store: Store, columns: Columns, task: Task, evaluation: Evaluation) -> Case:
-    """What is judged. Raises Refused for a slice by a column that is not there."""
+def _case(store: Store, columns: Columns, task: Task) -> Case:
+    """What is judged, and by what."""
     model, kinds = registry.load(store.path("train") / "model")
     table, target = store.table("split").collect(), columns.target
-    for name in evaluation.slices:
-        if name not in table.columns:
-            raise Refused(f"evaluation.slices={name}: the table has no such column; it has {', '.join(table.columns)}")
     known = table if target is None else table.filter(pl.col(target).is_not_null())
     sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
     frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
