@@ -93,6 +93,14 @@ def test_what_cannot_be_is_one_sentence_and_moves_nothing(two):
         assert code == 1 and sentence in printed and held() == before, printed
 
 
+def test_what_was_taken_back_is_never_previous_again(two):
+    MlflowClient().create_model_version(NAME, version(2).source)
+    for number in ("2", "3"):
+        promotions.promote(NAME, number, over="1", who="ana", why="approved")
+        assert promotions.roll_back(NAME, over=number, who="bo", why="wrong") == (number, "1")
+        assert "previous" not in held() and held()["champion"] == "1"
+
+
 def test_of_two_at_the_same_time_one_wins(two):
     """Each has seen version 1; whoever comes second is told that it is no longer champion."""
     MlflowClient().create_model_version(NAME, version(2).source)
