@@ -192,8 +192,8 @@ def _wait(client: MlflowClient, lock: str, note: str) -> float:
     while True:
         try:
             client.create_registered_model(lock, description=note)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        except MlflowException as error:  # the second: there it was, and was gone when MLflow looked at it
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         else:
             if time.monotonic() - since > PATIENCE:  # who else has waited as long may be about to take it away
