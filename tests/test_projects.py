@@ -285,6 +285,7 @@ def broken(environment, tmp_path_factory) -> Project:
     return project
 
 
+BARE = ["columns.drop=[]", "expectations=[]", "evaluation.slices=[]"]
 WRONG = [
     (
         ["model=forest", "model.n_estimator=5"],
@@ -297,8 +298,9 @@ WRONG = [
     (["columns.target=wings"], "columns.target=wings: the table has no such column; it has species, island"),
     (["source.source=empty.csv"], "the source has no rows"),
     (["source.source=nothing.csv"], "the source cannot be read: "),
-    (["source.source=one.csv", "columns.drop=[]", "expectations=[]"], "one class only (male)"),
-    (["source.source=few.csv", "columns.drop=[]", "expectations=[]"], "it takes more rows, or a larger share"),
+    (["source.source=one.csv", *BARE], "one class only (male)"),
+    (["source.source=few.csv", *BARE], "it takes more rows, or a larger share"),
+    (["source.source=few.csv", *BARE[:2]], "evaluation.slices=species: the table has no such column; it has a, sex"),
     (["source.source=few.csv", "columns.drop=[]"], "of 11 expectations failed:"),
     (["split.test=0.5", "split.train=0.6"], "shares sum to 1.1, not 1"),
     (["platform.outputs=/sys/outputs"], "/sys/outputs cannot be written"),
