@@ -58,8 +58,8 @@ def main(rows: int) -> None:
             if what.startswith("predict") and not (project / "small.csv").exists():
                 with table.open() as lines:
                     (project / "small.csv").write_text("".join(islice(lines, 20_000)))
-                run("-m", "penguin_classifier", "profile", "path=small.csv", "target=s0")
-                run("-m", "penguin_classifier", "data=small", "model=logistic", "evaluation.importance_repeats=0")
+                run("-m", "penguin_classifier", "profile", "path=small.csv", "target=f0")
+                run("-m", "penguin_classifier", "data=small", "model=ridge", "evaluation.importance_repeats=0")
             _, seconds, peak = run("-m", "penguin_classifier", *command)
             print(f"{what:<24} {seconds:6.1f} s   {peak / 1e6:6,.0f} MB   {peak / size:.2f}x", flush=True)
 
