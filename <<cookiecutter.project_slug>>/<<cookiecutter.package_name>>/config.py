@@ -247,7 +247,8 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
             if name not in known:
                 from . import metrics  # scikit-learn is imported for this only when there is something to say
 
-                _ = [metrics.scorer(each) for each in config.task.metrics]
+                for each in config.task.metrics:
+                    metrics.scorer(each)
                 raise Refused(
                     f"gate.{floors}.{name}: task.metrics does not compute it; it has {', '.join(known)} "
                     f"(gate.{floors}={{}} asks for no floor)"
@@ -277,6 +278,10 @@ def _refuse_idle(config: Config) -> None:
     if gate.max_calibration_error is not None and kind != "classification":
         raise Refused(
             f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null"
+        )
+    if kind == "anomaly" and config.columns.target is None and (gate.min_scores or config.evaluation.slices):
+        raise Refused(
+            "columns.target=null: nothing can be scored then; gate.min_scores={} and evaluation.slices=[] leave it out"
         )
     if gate.min_slice_scores and not config.evaluation.slices:
         raise Refused("gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them")

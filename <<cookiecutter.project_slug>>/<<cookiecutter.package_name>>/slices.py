@@ -13,18 +13,12 @@ QUARTERS = [0.25, 0.5, 0.75]
 def labels(values: pl.Series) -> pl.Series:
     """The slice of each value (n,), in words: the value itself, a range of numbers or dates, "other", or "missing"."""
     ordered = values.dtype.is_numeric() or values.dtype.is_temporal()
-    texts = values.cast(pl.String)
     if ordered and values.n_unique() > MOST:
-        texts = _ranges(values)
-    else:
-        counts = texts.drop_nulls().value_counts(sort=True, name="rows")
-        counts = counts.sort("rows", values.name, descending=[True, False])
-        kept = counts.head(MOST if len(counts) <= MOST else MOST - 1)[values.name]
-        texts = texts.to_frame().select(
-            pl.when(pl.col(values.name).is_in(kept.implode()) | pl.col(values.name).is_null())
-            .then(pl.col(values.name))
-            .otherwise(pl.lit("other"))
-        )[values.name]
+        return _ranges(values).fill_null("missing")
+    texts = values.cast(pl.String).alias("slice")
+    counts = texts.drop_nulls().value_counts(name="rows").sort("rows", "slice", descending=[True, False])["slice"]
+    kept = counts.head(MOST if len(counts) <= MOST else MOST - 1)
+    texts = texts.set(texts.is_not_null() & ~texts.is_in(kept.implode()), "other")
     return texts.fill_null("missing")
 
 

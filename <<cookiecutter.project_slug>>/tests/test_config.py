@@ -49,7 +49,7 @@ def test_text_arrives_as_typed(value):
 
 def test_nothing_is_null_where_it_may_be():
     anomaly = ["task=anomaly", "gate.min_scores={}"]
-    assert resolve(*anomaly, "columns.target=null").columns.target is None
+    assert resolve(*anomaly, "columns.target=null", "evaluation.slices=[]").columns.target is None
     assert resolve("columns.drop=null").columns.drop == ["null"]
     assert resolve("columns.target='null'").columns.target == "null"
 

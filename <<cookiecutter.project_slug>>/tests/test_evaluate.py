@@ -64,6 +64,10 @@ def test_a_metric_of_ones_own_is_a_function(do):
             "evaluation.slices names sex, whose values are sensitive",
         ),
         (["gate.min_slice_scores={roc_auc: 0.5}", "evaluation.slices=[]"], "gate.min_slice_scores needs slices"),
+        (
+            ["task=anomaly", "columns.target=null"],
+            "columns.target=null: nothing can be scored then",
+        ),
         (["gate.on_fail=stop"], "gate.on_fail=stop: it is challenger or error"),
         (["promotion=yes"], "promotion=yes: it is auto or manual"),
         (["evaluation.confidence=95"], "evaluation.confidence=95: it is between 0 and 1"),

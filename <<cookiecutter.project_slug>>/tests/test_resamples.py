@@ -88,8 +88,8 @@ def test_each_threshold_is_told_as_scikit_learn_scores_it():
     ],
 )
 def test_slices_in_words(values, expected):
-    labels = slices.labels(pl.Series("column", values))
-    assert dict(labels.value_counts().iter_rows()) == expected
+    labels = slices.labels(pl.Series("rows", values))  # a name that is taken where they are counted
+    assert dict(labels.alias("slice").value_counts().iter_rows()) == expected
 
 
 def test_curves_are_of_models_that_are_built_step_by_step():
