@@ -27,21 +27,21 @@ FOLDERS = "conf data licenses notebooks outputs test tests mlruns mlartifacts"
 INSTALLED = """
     _cffi_backend _polars_runtime_32 _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
     annotated_types antlr4 antlr4_python3_runtime anyio appnope ast_serialize asttokens attr attrs blinker cachetools
-    certifi cffi cfgv charset_normalizer click cloudpickle colorama comm contourpy cryptography cycler databricks
-    databricks_sdk dateutil debugpy distlib docker dotenv executing fastapi fastexcel fastjsonschema filelock flask
-    flask_cors fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core graphql_relay
-    great_expectations gunicorn h11 huey hydra hydra_core identify idna importlib_metadata iniconfig ipykernel
-    ipykernel_launcher ipython ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonschema
+    certifi cffi cfgv charset_normalizer click cloudpickle colorama colorlog comm contourpy cryptography cycler
+    databricks databricks_sdk dateutil debugpy distlib docker dotenv executing fastapi fastexcel fastjsonschema filelock
+    flask flask_cors fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core
+    graphql_relay great_expectations gunicorn h11 huey hydra hydra_core identify idna importlib_metadata iniconfig
+    ipykernel ipykernel_launcher ipython ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonschema
     jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver librt mako markupsafe marshmallow
-    matplotlib matplotlib_inline mistune mlflow mlflow_skinny mlflow_tracing mpl_toolkits multidict mypy
-    mypy_extensions mypyc narwhals nbclient nbformat nest_asyncio2 nodeenv numpy omegaconf opentelemetry
-    opentelemetry_api opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions packaging pandas parso
-    pathspec pexpect pil pillow platformdirs pluggy polars polars_runtime_32 pre_commit prettytable prompt_toolkit
-    propcache protobuf psutil ptyprocess pure_eval py pyarrow pyasn1 pyasn1_modules pycparser pydantic pydantic_core
+    matplotlib matplotlib_inline mistune mlflow mlflow_skinny mlflow_tracing mpl_toolkits multidict mypy mypy_extensions
+    mypyc narwhals nbclient nbformat nest_asyncio2 nodeenv numpy omegaconf opentelemetry opentelemetry_api
+    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions optuna packaging pandas parso pathspec
+    pexpect pil pillow platformdirs pluggy polars polars_runtime_32 pre_commit prettytable prompt_toolkit propcache
+    protobuf psutil ptyprocess pure_eval py pyarrow pyasn1 pyasn1_modules pycparser pydantic pydantic_core
     pydevd_plugins pygments pylab pyparsing pytest python_dateutil python_discovery python_dotenv pywin32 pyyaml pyzmq
-    referencing requests rpds rpds_py ruamel ruamel_yaml ruff scikit_learn scipy sklearn skops smmap sqlalchemy
-    sqlparse stack_data starlette threadpoolctl tornado tqdm traitlets typing_extensions typing_inspection tzdata
-    tzlocal urllib3 uvicorn virtualenv waitress wcwidth werkzeug yaml yarl zipp zmq
+    referencing requests rpds rpds_py ruamel ruamel_yaml ruff scikit_learn scipy sklearn skops smmap sqlalchemy sqlparse
+    stack_data starlette threadpoolctl tornado tqdm traitlets typing_extensions typing_inspection tzdata tzlocal urllib3
+    uvicorn virtualenv waitress wcwidth werkzeug yaml yarl zipp zmq
 """
 
 
