@@ -85,10 +85,10 @@ def _do(argv: list[str], caller: Path, began: float) -> int:
     from . import pipeline
 
     try:
-        pipeline.run_job(word, resolved, stated, began) if job else pipeline.run(word, plan)
+        code = pipeline.run_job(word, resolved, stated, began) if job else pipeline.run(word, plan)
     except Refused as error:
         return _say(str(error))
-    return 0
+    return 0 if run_id else code
 
 
 def _say(sentence: str) -> int:

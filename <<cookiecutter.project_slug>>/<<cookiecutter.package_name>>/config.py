@@ -104,6 +104,14 @@ class Gate:
 
 
 @dataclass
+class Drift:
+    alarm_rate: float
+    min_distance: float
+    max_loss: float
+    ignore: list[str]
+
+
+@dataclass
 class Tracking:
     autolog: bool
     system_metrics: bool
@@ -138,9 +146,20 @@ class Config:
     evaluation: Evaluation
     gate: Gate
     promotion: str
+    drift: Drift
     tracking: Tracking
     platform: Platform
     tags: dict[str, str | None]
+
+
+@dataclass
+class Monitor(Config):
+    input: str | None
+    query: str | None
+    version: str | None
+    endpoint: str | None
+    requests: int
+    max_latency_ms: float | None
 
 
 @dataclass
@@ -187,6 +206,7 @@ class Rollback(Config):
 
 
 JOBS: dict[str, type[Config]] = {
+    "monitor": Monitor,
     "predict": Predict,
     "profile": Profile,
     "promote": Promote,
@@ -273,6 +293,8 @@ def _refuse_idle(config: Config) -> None:
         threshold = 0.5  # a scorer's name, which finds one
     if not 0 <= threshold <= 1:
         raise Refused(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
+    if not 0 < config.drift.alarm_rate < 1:
+        raise Refused(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
     if not 0 < config.evaluation.confidence < 1:
         raise Refused(f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95")
     if gate.max_calibration_error is not None and kind != "classification":

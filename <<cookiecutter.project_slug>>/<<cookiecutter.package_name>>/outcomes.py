@@ -21,3 +21,4 @@ class Outcome:
     figures: dict[str, Figure] = field(default_factory=dict)
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)  # file name -> content
+    code: int = 0  # the exit code of `python -m`; under `mlflow run`, which knows failure only, tags tell

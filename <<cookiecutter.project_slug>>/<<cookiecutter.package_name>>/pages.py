@@ -20,6 +20,12 @@ def report(**content: Any) -> str:
     return _template("report.html", autoescape=True, finalize=_shown).render(**content, **_seen(content))
 
 
+def monitor(**content: Any) -> str:
+    """The page of how rows compare with those that a model was trained on, see jobs/monitor."""
+    percent = f"{100 * content['confidence']:.4g}\N{NO-BREAK SPACE}%"
+    return _template("monitor.html", autoescape=True, finalize=_shown).render(**content, percent=percent)
+
+
 def card(**content: Any) -> str:
     """The model card of a candidate: the content of its report, without the figures, in Markdown."""
     return _template("model_card.md", finalize=_marked).render(**content, **_seen(content))

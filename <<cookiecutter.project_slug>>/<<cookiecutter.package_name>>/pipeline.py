@@ -23,8 +23,8 @@ from .plans import CONTENTS, LINE, OPEN, Plan, Step, hashed
 from .store import Store, write
 
 
-def run(word: str, plan: Plan) -> None:
-    """Brings the stage `word`, and all that stand before it, up to date."""
+def run(word: str, plan: Plan) -> int:
+    """Brings the stage `word`, and all that stand before it, up to date; gives the exit code."""
     config = plan.config
     model, data = config.choices["model"], config.choices["data"]
     about = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
@@ -38,10 +38,11 @@ def run(word: str, plan: Plan) -> None:
         tracking.link(line.reused, about, **keys)
         _report(line.outcomes, notes)
     plan.notice(word)
+    return 0
 
 
-def run_job(word: str, config: Config, stated: dict[str, Any], began: float) -> None:
-    """Runs the job `word`: a function that takes sections of the config by its arguments, as a stage does.
+def run_job(word: str, config: Config, stated: dict[str, Any], began: float) -> int:
+    """The exit code of the job `word`: a function that takes sections of the config by its arguments, as a stage does.
 
     It may take `stated`, the config as written, and when the command `began` (seconds since 1970), too.
     """
@@ -62,6 +63,7 @@ def run_job(word: str, config: Config, stated: dict[str, Any], began: float) -> 
             tracking.log_outcome(outcome, folder)
         print(outcome.summary)
         _notes([*outcome.notes, *notes])
+    return outcome.code
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
 
@@ -130,6 +130,33 @@ def intervals(rows: list[tuple[str, float, float, float]], *, metric: str, refer
     _rows(axes, [row[0] for row in rows])
     if reference is not None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
+    return figure
+
+
+def distances(moved: list[tuple[str, float, bool]], *, least: float, most: int = 30) -> Figure:
+    """Bars of how far each column moved, from (name, distance, alarm); a line at the `least` that counts."""
+    shown = moved[:most][::-1]
+    figure, axes = _blank("How far each column moved", height=_height(shown), grid="x")
+    colours = [COLOURS[1] if alarm else COLOURS[0] for _, _, alarm in shown]
+    axes.barh(range(len(shown)), [distance for _, distance, _ in shown], height=0.62, color=colours)
+    axes.axvline(least, **REFERENCE)
+    axes.set_xlim(0, max([1.08 * distance for _, distance, _ in shown] + [2 * least]))
+    axes.set_xlabel("share of rows that moved; orange: an alarm")
+    _rows(axes, [name for name, _, _ in shown])
+    return figure
+
+
+def shares(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
+    """Bars side by side of the share of old and of new rows, from (label, old, new)."""
+    figure, axes = _blank(f"{_short(title)}, share of rows", height=_height(bars), grid="x")
+    places = np.arange(len(bars))[::-1]
+    axes.barh(places + 0.2, [old for _, old, _ in bars], height=0.38, label="training rows")
+    axes.barh(places - 0.2, [new for _, _, new in bars], height=0.38, label="these rows")
+    axes.set_yticks(places, [_short(label, 24) for label, _, _ in bars])
+    axes.set_ylim(-0.6, len(bars) - 0.4)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _legend(axes)
     return figure
 
 

@@ -21,6 +21,7 @@ from mlflow.types.schema import AnyType
 
 from .errors import Refused
 
+REFERENCE = "reference.json"  # of a model's files: what the rows were like that it was trained on
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
 # Of all other kinds: string. Any, because MLflow would make a missing truth value false, and guess whether 03.04.2021
 # is in March or in April; predictions.Served holds both to what they are.
@@ -90,6 +91,16 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
     kinds = (about.metadata or {}).get("kinds", signed)
     plain = {name: kind if kind in TYPES else "text" for name, kind in kinds.items()}
     return mlflow.sklearn.load_model(str(address)), plain
+
+
+def reference(found: Registered) -> dict[str, Any]:
+    """What the rows were like that a version was trained on, see jobs/monitor. Raises Refused where nothing tells."""
+    try:
+        return mlflow.artifacts.load_dict(f"{found.uri}/{REFERENCE}")
+    except (MlflowException, OSError) as error:
+        raise Refused(
+            f"{found.name} version {found.version} does not tell what its training rows were like: train it again"
+        ) from error
 
 
 def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:

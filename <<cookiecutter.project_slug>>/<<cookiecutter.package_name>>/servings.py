@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -16,10 +17,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pandas as pd
 
+NEAR = 1e-6  # what another machine may calculate otherwise, relatively
+PATIENCE = 60  # seconds for an answer
 LEAKS = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")  # what would bring this environment into the other
 
 
@@ -56,6 +59,49 @@ def request(frame: pd.DataFrame) -> bytes:
     split = {"columns": list(plain.columns), "data": plain.to_numpy().tolist()}
     dated = json.dumps({"dataframe_split": split}, default=lambda date: date.strftime("%Y-%m-%dT%H:%M:%S.%f"))
     return dated.encode()
+
+
+class Reply(NamedTuple):
+    seconds: float
+    status: int | None  # None: there was no answer at all
+    answers: list[dict[str, Any]]
+    why: str  # where there are none
+
+
+def replies(address: str, body: bytes, *, count: int, token: str | None) -> list[Reply]:
+    """What `address` answers to `body`, posted `count` times with `token` as its bearer's; fewer where it is silent."""
+    found: list[Reply] = []
+    while len(found) < count and [each.status for each in found[-3:]] != [None] * 3:
+        found.append(_reply(address, body, token))
+    return found
+
+
+def alike(answers: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> bool:
+    """Whether a server's answers are the recorded ones, numbers as near as another machine may calculate them."""
+    if len(answers) != len(recorded):
+        return False
+    pairs = [(one.get(name), other.get(name)) for one, other in zip(answers, recorded, strict=True) for name in other]
+    numbers = [all(isinstance(each, int | float) for each in pair) for pair in pairs]
+    return all(
+        math.isclose(*pair, rel_tol=NEAR, abs_tol=NEAR) if number else pair[0] == pair[1]
+        for pair, number in zip(pairs, numbers, strict=True)
+    )
+
+
+def _reply(address: str, body: bytes, token: str | None) -> Reply:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    began, status, why = time.monotonic(), None, ""
+    answers: list[dict[str, Any]] = []
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=PATIENCE) as answer:
+            status, answers = answer.status, json.load(answer)["predictions"]
+    except urllib.error.HTTPError as error:
+        status, why = error.code, f"status {error.code}"
+    except OSError as error:
+        why = str(getattr(error, "reason", error))
+    except (ValueError, KeyError, TypeError):
+        why = "what comes is no answer of a model"
+    return Reply(time.monotonic() - began, status, answers, why)
 
 
 def _posted(address: str, body: bytes, private: bool) -> list[dict[str, Any]]:

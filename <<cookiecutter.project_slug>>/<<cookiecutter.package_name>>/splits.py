@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,13 @@ def record(
 def knows(record: dict, columns: list[str]) -> bool:
     """Whether `record` tells the sides of the rows of a table with these `columns`."""
     return not record["columns"] or record["columns"] == _mark(columns, record["drop"])
+
+
+def sides(whole: pl.LazyFrame, record: dict, columns: Columns) -> pl.Series:
+    """The side (n,) of each row of the table `whole` for the model that has this `record`."""
+    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
+    how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
+    return assign(whole, columns=roles, **how).select("split").collect().to_series()
 
 
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:

@@ -148,7 +148,7 @@ class Store:
         write(folder, outcome)
         paths = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != LOCK]
         files = {str(file.relative_to(folder)): self.digest(file) for file in paths}
-        plain = {field.name for field in fields(Outcome)} - {"figures", "tables", "texts"}
+        plain = {field.name for field in fields(Outcome)} - {"figures", "tables", "texts", "code"}
         outcome_plain = {name: value for name, value in vars(outcome).items() if name in plain}
         record = {"stage": stage, "key": self.keys[stage], **about, "outcome": outcome_plain, "files": files}
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -28,6 +28,7 @@ from .outcomes import Outcome
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
 FRONT = ("report.html", "model_card.md")  # found at once: a later stage's replaces an earlier one's
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
 
@@ -193,6 +194,20 @@ def has(run_id: str) -> bool:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
+
+
+def chart(name: str, metrics: dict[str, float], *, experiment: str, tags: dict[str, str]) -> None:
+    """Adds `metrics` as the next points to the run `name` of `experiment`, which MLflow's UI draws as lines."""
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    where = found.experiment_id if found else client.create_experiment(experiment, tags=KIND)
+    runs = client.search_runs([where], f"attributes.run_name = '{name}'", order_by=["attributes.start_time ASC"])
+    line = runs[0] if runs else client.create_run(where, run_name=name)
+    step, now = int(line.data.tags.get("checks", "0")) + 1, int(time.time() * 1000)
+    points = [Metric(key, value, now, step) for key, value in metrics.items()]
+    told = [RunTag(key, _hide(value)) for key, value in {**tags, "checks": str(step)}.items()]
+    client.log_batch(line.info.run_id, metrics=points, tags=told)
+    client.set_terminated(line.info.run_id)
 
 
 def set_tags(tags: dict[str, str]) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from tqdm import tqdm
 
-from .. import archives, databases, features, formats, predictions, registry, sources, texts
-from ..config import Type, bound
+from .. import archives, databases, deliveries, features, formats, predictions, registry, texts
+from ..config import Type
 from ..errors import Refused
 from ..outcomes import Outcome
 
@@ -21,15 +20,7 @@ if TYPE_CHECKING:
     from ..config import Columns
     from ..store import Store
 
-ROWS = 20_000  # asked about at a time
 CARRIED = "\0carried"  # the column that holds those which are written as they came
-READ_AS = {"number": "number", "boolean": "boolean", "date": "datetime"}  # texts, where `types` says nothing
-SUITS: dict[str, Any] = {  # what a column may hold
-    "number": lambda dtype: dtype.is_numeric() or dtype in (pl.Duration, pl.Time),
-    "boolean": lambda dtype: dtype == pl.Boolean,
-    "date": lambda dtype: dtype in (pl.Date, pl.Datetime),
-    "text": lambda dtype: dtype in (pl.String, pl.Categorical, pl.Enum),
-}
 
 
 def predict(
@@ -53,26 +44,22 @@ def predict(
     Beside the answers stand columns.key, or else all columns of the input but sensitive ones, as they came. Raises
     Refused for what the model cannot be asked about and what cannot be written; an output that was there stays then.
     """
-    file, named = _file(output, table), _name(stated["input"])
+    file, named = _file(output, table), deliveries.name(stated["input"])
     if file and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise Refused(f"output={file.name} is the input, which it would replace: name another file")
-    chosen = _version(registered_model, version, data=choices["data"])
+    chosen = deliveries.version(registered_model, version, data=choices["data"])
     model, kinds = registry.load(chosen.uri)
     positive = predictions.positive(chosen.uri)
     read_by = formats.like(formats.guess(input, query=query, target=None), source)
-    try:
-        with sources.reading():
-            raw = bound(read_by, name="input")().lazy()
-            digest = sources.fingerprint(read_by, digest=store.digest) or store.save_table("predict", raw)
-            if (store.path("predict") / "table.parquet").exists():  # what cannot be read again as it was is kept
-                raw = store.table("predict")
-            asked, types = _asked(raw, kinds, columns, types, missing, named)
-            rows = asked.select(pl.len()).collect().item() if sys.stderr.isatty() else None
-        batches = _batches(asked, raw, types, missing)
+    with deliveries.reading(read_by, named):
+        raw, digest = deliveries.opened(store, "predict", read_by)
+        beside = _beside(raw, kinds, columns, named)
+        if keys := {name: types[name] for name in columns.key if name in types}:  # a number joins with it again
+            raw = texts.read(raw, keys, missing=missing)
+        asked, read = deliveries.asked(raw, kinds, beside=[beside], types=types, missing=missing, named=named)
+        rows = asked.select(pl.len()).collect().item() if sys.stderr.isatty() else None
+        batches = deliveries.batches(asked, raw, read, missing)
         first = next(batches, None)
-    except Refused as error:
-        where = formats.ragged(read_by)
-        raise (Refused(f"{named}: {where}") if where else error) from error.__cause__
     if first is None:
         raise Refused(f"{named} has no rows")
 
@@ -102,7 +89,7 @@ def predict(
             bar.update(len(found))
             first = next(batches, None)
     if file is None:
-        databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=ROWS), about)
+        databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=deliveries.ROWS), about)
     told, scores = _summed(tally, "anomalies" if "score" in example.columns else about.get("positive"))
     where = file.name if file else f"table {table}"
     return Outcome(
@@ -131,29 +118,8 @@ def _file(output: str, table: str | None) -> Path | None:
     return path
 
 
-def _version(name: str, wanted: str | None, *, data: str) -> registry.Registered:
-    """The version of the model `name` that is `wanted`, by its number or an alias; None: the champion."""
-    held = registry.aliases(name)
-    number = held.get(wanted or "champion", {}).get("version", wanted or "")
-    if number.isdigit() and (found := registry.version(name, number)):
-        return found
-    groups = [group for is_held in (True, False) for group in archives.versions(held=is_held).values()]
-    numbers = sorted(int(each.version) for group in groups for each in group if each.name == name)
-    there = f"it has {', '.join(map(str, numbers))}, taken as version=..." if numbers else "it has no version yet"
-    if wanted is not None:
-        raise Refused(f"version={wanted} of {name} is not there: {there}")
-    raise Refused(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
-
-
-def _asked(
-    raw: pl.LazyFrame,
-    kinds: dict[str, str],
-    columns: Columns,
-    types: dict[str, Type],
-    missing: list[str],
-    named: str,
-) -> tuple[pl.LazyFrame, dict[str, Type]]:
-    """The columns of `raw` that the model takes, texts read, beside the one CARRIED; and how texts are read."""
+def _beside(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: str) -> pl.Expr:
+    """The columns of `raw` that are written as they came, as one column."""
     schema = raw.collect_schema()
     if absent := [name for name in (*kinds, *columns.key) if name not in schema]:
         way = ": columns.key=[] carries all columns along" if set(absent) <= set(columns.key) else ""
@@ -161,38 +127,7 @@ def _asked(
     carried = columns.key or [name for name in schema if name not in columns.sensitive]
     if not carried:
         raise Refused(f"all columns of {named} are sensitive, and none would tell a row: name columns.key")
-    if keys := {
-        name: types[name] for name in columns.key if name in types
-    }:  # a number of the source joins with it again
-        raw = texts.read(raw, keys, missing=missing)
-    guessed = {name: Type(READ_AS[kind]) for name, kind in kinds.items() if kind in READ_AS}
-    read = {name: type_ for name, type_ in guessed.items() if schema[name] == pl.String}
-    read |= {name: types[name] for name in kinds if name in types}
-    asked = texts.read(raw.select(pl.struct(carried).alias(CARRIED), *kinds), read, missing=missing)
-    for name, dtype in asked.collect_schema().items():
-        if name != CARRIED and dtype != pl.Null and not SUITS[kinds[name]](dtype):
-            raise Refused(
-                f"column {name} of {named} holds {dtype}, and the model takes a {kinds[name]}: "
-                f"types.{name} can say how it is read"
-            )
-    return asked, read
-
-
-def _batches(
-    asked: pl.LazyFrame, raw: pl.LazyFrame, types: dict[str, Type], missing: list[str]
-) -> Iterator[pl.DataFrame]:
-    """The rows of `asked`, some at a time. Raises Refused for a value that cannot be read, naming column and row."""
-    try:
-        with sources.reading():
-            yield from (rows for rows in asked.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
-    except sources.Unreadable as error:
-        found = texts.unreadable(raw.select(list(types)), types, missing=missing)
-        told = "; ".join(
-            f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, or list "
-            "their spelling in missing"
-            for name, (count, row) in found.items()
-        )
-        raise Refused(told or str(error)) from error
+    return pl.struct(carried).alias(CARRIED)
 
 
 def _tally(answers: pl.DataFrame) -> dict[Any, float]:
@@ -212,8 +147,3 @@ def _summed(tally: Counter[Any], asked: str | None) -> tuple[str, dict[str, floa
     label = "True" if asked == "anomalies" else asked or counts.most_common(1)[0][0]
     share = counts[label] / tally["rows"]
     return f"{100 * share:.1f} % {asked or label}", {"share": share}
-
-
-def _name(stated: str) -> str:
-    """An input as it is called in a sentence: its last part, or the variable that holds its address."""
-    return stated if "${" in stated else Path(stated.partition("?")[0]).name

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +24,7 @@ from .. import (
     splits,
 )
 from ..errors import Refused
+from ..intervals import Chance, Judged, judged
 from ..outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def evaluate(
         figures, tables, facts["numbers"] = _figures(case, None, task)
         learned: dict[str, Any] = {}
     else:
-        ours = _judged(case.model, case.frames["test"], case.targets["test"], task)
+        ours = judged(case.model, case.frames["test"], case.targets["test"], task)
         facts |= _scored(case, ours, champion, chance)
         figures, tables, facts["numbers"] = _figures(case, ours, task)
         learned = _curves(case, task, evaluation)
@@ -86,61 +85,6 @@ class Case(NamedTuple):
     targets: dict[str, np.ndarray]  # what is right; empty where there is no target
 
 
-class Judged(NamedTuple):
-    """What a model answers to some rows, and what is right, both as scorers take them."""
-
-    answers: Any
-    target: np.ndarray
-
-    def scores(self, names: list[str], rows: np.ndarray | None = None) -> dict[str, float]:
-        """The scores `names` on all rows, or on those of the numbers `rows` (m,)."""
-        rows = np.arange(len(self.target)) if rows is None else rows
-        return metrics.scores(self.answers, rows, self.target[rows], names=names)
-
-
-@dataclass(frozen=True)
-class Chance:
-    """How far chance in the test rows carries the deciding score."""
-
-    columns: Columns
-    task: Task
-    evaluation: Evaluation
-    seed: int
-
-    def scores(self, judged: Judged, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
-        """The deciding score (draws,) on rows drawn anew: on the same ones for every model, given the same `rows`.
-
-        `part`: draws one in so many.
-        """
-        group = [pl.col(name).cast(pl.String).fill_null("") for name in self.columns.group]
-        together = rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None
-        alike = rows[self.columns.target or ""].cast(pl.String).to_numpy()
-        drawn = resamples.draws(
-            len(rows),
-            count=self.evaluation.resamples // part,
-            most=self.evaluation.resampled_rows,
-            seed=self.seed,
-            classes=None if self.task.kind == "regression" else alike,
-            groups=together,
-        )
-        scorer = metrics.scorer(self.task.metrics[0])
-        with warnings.catch_warnings(action="ignore"):
-            return np.array([_drawn(scorer, judged, at) for at in drawn])
-
-    def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:
-        """The interval of `score`, by what it was on rows drawn from `rows`."""
-        size = {"rows": len(rows), "most": self.evaluation.resampled_rows}
-        return resamples.interval(score, drawn, confidence=self.evaluation.confidence, **size)
-
-
-def _drawn(scorer: Any, judged: Judged, rows: np.ndarray) -> float:
-    """What `scorer` gives for the rows of the numbers `rows`; NaN where it is undefined, as for one class only."""
-    try:
-        return scorer(judged.answers, rows, judged.target[rows])
-    except ValueError:
-        return np.nan
-
-
 def _case(store: Store, columns: Columns, task: Task) -> Case:
     """What is judged, and by what."""
     model, kinds = registry.load(store.path("train") / "model")
@@ -150,10 +94,6 @@ def _case(store: Store, columns: Columns, task: Task) -> Case:
     frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
     targets = {side: features.target(rows, target, kind=task.kind) for side, rows in sides.items() if target}
     return Case(model, kinds, table, sides, frames, targets)
-
-
-def _judged(model: Any, frame: Any, target: np.ndarray, task: Task) -> Judged:
-    return Judged(*models.asked(resamples.answers(model, frame), target, positive=task.positive))
 
 
 def _unscored(champion: registry.Registered | None) -> dict[str, Any]:
@@ -168,22 +108,22 @@ def _scored(case: Case, ours: Judged, champion: registry.Registered | None, chan
     """The scores of all who are compared, with the interval of the deciding one, of the gain, and of slices."""
     task, rows, beside, kept = chance.task, case.sides["test"], ours, case.sides["test"]
     dummy = metrics.baseline(case.frames["train"], case.targets["train"], kind=task.kind)
-    judged = {"test": ours, "baseline": _judged(dummy, case.frames["test"], case.targets["test"], task)}
+    sides = {"test": ours, "baseline": judged(dummy, case.frames["test"], case.targets["test"], task)}
     if "validation" in case.frames:
-        judged["validation"] = _judged(case.model, case.frames["validation"], case.targets["validation"], task)
+        sides["validation"] = judged(case.model, case.frames["validation"], case.targets["validation"], task)
     facts: dict[str, Any] = {}
     contest = _contest(case, ours, champion, chance) if champion else None
     if isinstance(contest, str):
         facts["hindrance"] = contest
     elif contest:
-        kept, beside, judged["champion"] = contest
+        kept, beside, sides["champion"] = contest
     if beside is not ours:
-        judged["candidate"] = beside
-    facts |= {who: each.scores(task.metrics) for who, each in judged.items()}
+        sides["candidate"] = beside
+    facts |= {who: each.scores(task.metrics) for who, each in sides.items()}
     first, drawn = metrics.short(task.metrics[0]), chance.scores(ours, rows)
     facts["interval"] = chance.interval(facts["test"][first], drawn, rows)
-    if "champion" in judged:
-        apart = (drawn if beside is ours else chance.scores(beside, kept)) - chance.scores(judged["champion"], kept)
+    if "champion" in sides:
+        apart = (drawn if beside is ours else chance.scores(beside, kept)) - chance.scores(sides["champion"], kept)
         gain = facts.get("candidate", facts["test"])[first] - facts["champion"][first]
         low, high = chance.interval(gain, apart, kept)
         facts |= {"compared_rows": len(kept), "gain": {"value": gain, "low": low, "high": high}}
@@ -223,9 +163,7 @@ def _contest(
             f"{who} was split by all columns of a table with other columns: which rows it knows cannot be told without "
             "columns.key"
         )
-    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
-    how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
-    sides = splits.assign(whole.lazy(), columns=roles, **how).collect()["split"]
+    sides = splits.sides(whole.lazy(), record, columns)
     kept = (table["split"] == "test") & (sides == "test")
     rows = table.filter(kept & table[columns.target or ""].is_not_null())
     if len(rows) < min(min_rows, len(test)):
@@ -235,8 +173,8 @@ def _contest(
         )
     try:
         target = features.target(rows, columns.target or "", kind=task.kind)
-        theirs = _judged(model, features.frame(rows, wanted), target, task)
-        beside = ours if rows.equals(test) else _judged(case.model, features.frame(rows, case.kinds), target, task)
+        theirs = judged(model, features.frame(rows, wanted), target, task)
+        beside = ours if rows.equals(test) else judged(case.model, features.frame(rows, case.kinds), target, task)
         for each in (theirs, beside):
             each.scores(task.metrics)
     except Refused as error:

@@ -67,7 +67,8 @@ def register(
     reasons = [each.sentence for each in found if passed or not each.passed]
     told: dict[str, Any] = {"passed": passed, "alias": alias, "sentence": "; ".join(reasons)}
     title, verdict = f"{version.name} version {version.version}", "passed" if passed else "failed"
-    registry.note(version, {"gate": verdict, "reasons": told["sentence"][:4000]})
+    scored = {name: evaluated[name] for name in ("test", "interval", "rows")} | {"confidence": evaluation.confidence}
+    registry.note(version, {"gate": verdict, "reasons": told["sentence"][:4000], "scores": json.dumps(scored)})
     notes = []
     if passed and alias == "challenger":
         told["sentence"] = f"it waits for approval (promotion=manual); {told['sentence']}"

@@ -1,0 +1,261 @@
+"""Whether rows are still like those that a model was trained on: by statistics of both, without the rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+QUANTILES = 100  # of a number: at so many values, at most, distributions are compared
+EXPECTED = 5  # rows that a level has to have, in both tables, for a chi-squared test to count it apart
+BUCKETS = 32  # of words
+BARS = 12  # of a figure
+NAMED = 5  # values never seen before that are told
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a column, or the answers, were held to."""
+
+    name: str
+    what: str  # values, length, words, missing, unseen, or score
+    distance: float  # the share of rows that moved
+    p: float  # how likely so large a distance is where nothing has changed
+    sentence: str
+
+
+def summary(frame: pd.DataFrame, kinds: dict[str, str], *, sensitive: Collection[str] = ()) -> dict[str, Any]:
+    """What is kept of the columns of `frame` (n, d), whose `kinds` are those of features.kinds; JSON.
+
+    Numbers, dates and lengths of texts are counted between their quantiles, other values one by one, and texts by their
+    longest word's hash. Of `sensitive` columns nothing is kept but how many values are missing.
+    """
+    columns = {}
+    for name, kind in kinds.items():
+        seen = {} if name in sensitive else _seen(frame[name], kind)
+        kept = {what: _whole(values, ordered=what in _ordered(kind)) for what, values in seen.items()}
+        columns[name] = {"kind": kind, "missing": int(frame[name].isna().sum()), "views": kept}
+    return {"rows": len(frame), "columns": columns}
+
+
+def answer_kinds(answers: pd.DataFrame) -> dict[str, str]:
+    """The columns of a model's `answers`, see predictions.answers, that tell whether they have changed; their kinds."""
+    telling = [name for name in ("probability", "score") if name in answers]
+    if telling:
+        return dict.fromkeys(telling, "number")
+    return {"prediction": "number" if answers["prediction"].dtype.kind == "f" else "category"}
+
+
+def counted(frame: pd.DataFrame, like: dict[str, Any]) -> dict[str, Any]:
+    """The same of other rows, counted between the same values as in the summary `like`; see added."""
+    columns = {}
+    for name, kept in like["columns"].items():
+        seen = _seen(frame[name], kept["kind"]) if kept["views"] else {}
+        views = {what: _counts(values, kept["views"][what]) for what, values in seen.items()}
+        columns[name] = {"kind": kept["kind"], "missing": int(frame[name].isna().sum()), "views": views}
+    return {"rows": len(frame), "columns": columns}
+
+
+def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What `counted` gives for the rows of both."""
+    columns = {}
+    for name, left in one["columns"].items():
+        right, views = other["columns"][name], {}
+        for what, view in left["views"].items():
+            more = right["views"][what]
+            views[what] = {**view, "counts": [a + b for a, b in zip(view["counts"], more["counts"], strict=True)]}
+            views[what] |= {"sum": view["sum"] + more["sum"], "new": dict(Counter(view["new"]) + Counter(more["new"]))}
+        columns[name] = {**left, "missing": left["missing"] + right["missing"], "views": views}
+    return {"rows": one["rows"] + other["rows"], "columns": columns}
+
+
+def findings(was: dict[str, Any], now: dict[str, Any], *, units: tuple[int, int], prefix: str = "") -> list[Finding]:
+    """Each column of the summary `was` against the rows counted as `now`.
+
+    `units`: of how many independent rows, or groups of rows, each consists. What is ordered is held to Kolmogorov and
+    Smirnov's test (conservative where values are tied), what is not to Pearson's chi-squared, missing values to
+    Fisher's exact test, values never seen before to the chance that so frequent a value is in none of the old rows.
+    """
+    scale = units[0] / max(1, was["rows"]), units[1] / max(1, now["rows"])
+    found = []
+    for column, kept in was["columns"].items():
+        name, new = f"{prefix}{column}", now["columns"][column]
+        missing = (kept["missing"], was["rows"]), (new["missing"], now["rows"])
+        if missing[0][0] or missing[1][0]:
+            found.append(_missing(name, *missing, scale))
+        for what, view in kept["views"].items():
+            found += _view(name, what, kept["kind"], view, new["views"][what], scale)
+    return found
+
+
+def fallen(
+    was: tuple[float, float, float],
+    now: tuple[float, float, float],
+    *,
+    name: str,
+    sentence: str,
+    confidence: float,
+    max_loss: float,
+) -> Finding:
+    """Whether a score, (value, low, high) with `confidence`, has fallen by more than `max_loss`.
+
+    Source: Zou and Donner, Construction of confidence limits about effect measures (2008).
+    """
+    margin = np.hypot(was[0] - was[1], now[2] - now[0])
+    z = stats.norm.ppf((1 + confidence) / 2) * (was[0] - now[0] - max_loss)
+    p = float(stats.norm.sf(z / margin)) if margin else float(z <= 0)
+    return Finding(name, "score", was[0] - now[0], p, sentence)
+
+
+def alarms(found: list[Finding], *, rate: float, min_distance: float) -> tuple[list[Finding], list[float]]:
+    """The tests that raise an alarm, and the p-value of each as it is where so many tests are made.
+
+    Where nothing has changed, one alarm or more is raised at most at the `rate`. Source: Holm, A simple sequentially
+    rejective multiple test procedure (1979).
+    """
+    order = sorted(range(len(found)), key=lambda at: found[at].p)
+    adjusted, highest = [1.0] * len(found), 0.0
+    for rank, at in enumerate(order):
+        highest = adjusted[at] = min(1.0, max(highest, (len(found) - rank) * found[at].p))
+    sure = [test for test, p in zip(found, adjusted, strict=True) if p <= rate]
+    return [test for test in sure if test.distance >= min_distance or test.what == "score"], adjusted
+
+
+def bars(was: dict[str, Any], now: dict[str, Any], what: str) -> list[tuple[str, float, float]]:
+    """What the old and the new rows of a column look like: label, old share, new share, of ranges or of levels."""
+    old, new, kind = was["views"][what], now["views"][what], was["kind"]
+    if not old["ordered"]:
+        counts = {level: [count, 0] for level, count in zip(old["at"], old["counts"], strict=True)}
+        for level, count in [*zip(old["at"], new["counts"], strict=True), *new["new"].items()]:
+            counts.setdefault(level, [0, 0])[1] += count
+        totals = [max(1, sum(each[side] for each in counts.values())) for side in (0, 1)]
+        found = [(level, each[0] / totals[0], each[1] / totals[1]) for level, each in counts.items()]
+        first = sorted(found, key=lambda bar: -max(bar[1:]))[:BARS]
+        rest = [1 - sum(bar[side] for bar in first) for side in (1, 2)]
+        return [*first, ("all others", *rest)] if len(found) > BARS else first
+    ends = np.linspace(old["at"][0], old["at"][-1], BARS + 1)
+    sides = []
+    for view in (old, new):
+        below = np.cumsum(view["counts"]) / max(1, sum(view["counts"]))
+        reached = np.interp(ends, old["at"], below[:-1])
+        sides.append([reached[0], *np.diff(reached), 1 - below[-2]])
+    labels = [f"to {_written(end, kind, what)}" for end in ends]
+    return list(zip([*labels, f"above {labels[-1].removeprefix('to ')}"], *sides, strict=True))
+
+
+def _ordered(kind: str) -> tuple[str, ...]:
+    """The views of a column of this kind that are numbers."""
+    return ("values",) if kind in ("number", "date") else ("length",)
+
+
+def _seen(values: pd.Series, kind: str) -> dict[str, np.ndarray]:
+    """What of the known `values` (n,) is counted, by name."""
+    known = values.dropna()
+    if kind == "number":
+        return {"values": known.to_numpy("float64")}
+    if kind == "date":
+        return {"values": known.astype("datetime64[us]").astype("int64").to_numpy("float64")}
+    texts = known.astype(str)
+    if kind != "text":
+        return {"values": texts.to_numpy(object)}
+    longest = [max(text.split(), key=len, default="") for text in texts]
+    buckets = np.array([f"{zlib.crc32(word.lower().encode()) % BUCKETS}" for word in longest], dtype=object)
+    return {"length": texts.str.len().to_numpy("float64"), "words": buckets}
+
+
+def _whole(values: np.ndarray, *, ordered: bool) -> dict[str, Any]:
+    """A view of the rows that a model is trained on, with the values between which, or of which, others are counted."""
+    if ordered:
+        shares = np.linspace(0, 1, QUANTILES + 1)
+        at = np.unique(np.quantile(values, shares, method="inverted_cdf")).tolist() if len(values) else []
+    else:
+        at = sorted(set(values))
+    view = {"at": at, "ordered": ordered}
+    return view | _counts(values, view)
+
+
+def _counts(values: np.ndarray, view: dict[str, Any]) -> dict[str, Any]:
+    """How many of `values` are up to each of the numbers of `view`, and beyond; or how many each known level has, and
+    each new one."""
+    if view["ordered"]:
+        places = np.searchsorted(view["at"], values, side="left")
+        counts = np.bincount(places, minlength=len(view["at"]) + 1).tolist()
+        return {"counts": counts, "sum": float(values.sum()), "new": {}}
+    levels = Counter(values.tolist())
+    return {"counts": [levels.pop(level, 0) for level in view["at"]], "sum": 0.0, "new": dict(levels)}
+
+
+def _missing(name: str, was: tuple[int, int], now: tuple[int, int], scale: tuple[float, float]) -> Finding:
+    shares = was[0] / max(1, was[1]), now[0] / max(1, now[1])
+    pairs = zip((was, now), scale, strict=True)
+    table = [[round(part[0] * by), round((part[1] - part[0]) * by)] for part, by in pairs]
+    p = float(stats.fisher_exact(table).pvalue)
+    return Finding(
+        name, "missing", abs(shares[1] - shares[0]), p, f"missing {_share(shares[0])} -> {_share(shares[1])}"
+    )
+
+
+def _view(
+    name: str, what: str, kind: str, was: dict[str, Any], now: dict[str, Any], scale: tuple[float, float]
+) -> list[Finding]:
+    """The findings of one view of a column; none where either table has no value at all."""
+    new = now["new"]
+    counts = np.array(was["counts"] + [0] * len(new)), np.array(now["counts"] + list(new.values()))
+    rows = [int(part.sum()) for part in counts]
+    if not min(rows):
+        return []
+    shares, sizes = [part / part.sum() for part in counts], [count * by for count, by in zip(rows, scale, strict=True)]
+    if was["ordered"]:
+        distance = float(np.abs(np.cumsum(shares[1] - shares[0])).max())
+        p = float(stats.kstwo.sf(distance, max(1, round(sizes[0] * sizes[1] / sum(sizes)))))
+        means = [_written(each["sum"] / count, kind, what) for each, count in zip((was, now), rows, strict=True)]
+        return [Finding(name, what, distance, p, f"mean {'' if what == 'values' else f'{what} '}{' -> '.join(means)}")]
+    levels = [*was["at"], *new]
+    old, recent = counts[0] * scale[0], counts[1] * scale[1]
+    at = int(np.abs(shares[1] - shares[0]).argmax())
+    told = f"{levels[at]} {_share(shares[0][at])} -> {_share(shares[1][at])}" if what == "values" else "other words"
+    distance = float(np.abs(shares[1] - shares[0]).sum() / 2)
+    found = [Finding(name, what, distance, _chi2(old, recent), told)]
+    if what == "values" and new:
+        named = ", ".join(sorted(new, key=lambda level: -new[level])[:NAMED])
+        p = _unseen(old + recent, max(new.values()) * scale[1], sizes)
+        found.append(
+            Finding(name, "unseen", sum(new.values()) / rows[1], p, f"{sum(new.values()):,} rows hold {named}")
+        )
+    return found
+
+
+def _unseen(totals: np.ndarray, most: float, sizes: list[float]) -> float:
+    """How likely one of the levels that have at least `most` of the `totals` in both tables is in the new one alone."""
+    frequent, rows = totals[totals >= most], sum(sizes)
+    return float(min(1.0, stats.hypergeom.pmf(0, round(rows), np.round(frequent).astype(int), round(sizes[0])).sum()))
+
+
+def _chi2(old: np.ndarray, new: np.ndarray) -> float:
+    """Pearson's test of two rows of counts, those that are too small for it put together."""
+    share = old.sum() / (old.sum() + new.sum())
+    order = np.argsort(-(old + new), kind="stable")
+    expected = (old + new)[order] * min(share, 1 - share)
+    kept = int((expected >= EXPECTED).sum())
+    if expected[kept:].sum() < EXPECTED:  # the small ones are too few even together
+        kept -= 1
+    kept = max(kept, 0)
+    table = np.array([[*part[order][:kept], part[order][kept:].sum()] for part in (old, new)])
+    table = table[:, table.sum(axis=0) > 0]
+    return float(stats.chi2_contingency(table, correction=False).pvalue) if table.shape[1] > 1 else 1.0
+
+
+def _written(value: float, kind: str, what: str) -> str:
+    if kind == "date" and what == "values":
+        return str(np.datetime64(int(value), "us").astype("datetime64[D]"))
+    return f"{value:.4g}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f} %"

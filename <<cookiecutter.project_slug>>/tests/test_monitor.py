@@ -1,0 +1,126 @@
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+
+from << cookiecutter.package_name >> import alerts, registry
+
+SMALL = ("data=penguins", "model=logistic", "evaluation.importance_repeats=0", "evaluation.resamples=50")
+NAME = "<< cookiecutter.project_slug >>-penguins"
+ROWS = pl.read_csv(
+    Path(__file__).parents[1] / "data/raw/penguins.csv", null_values=["NA"], infer_schema_length=None
+).sample(344, with_replacement=True, seed=1)
+
+
+@pytest.fixture
+def receiver(monkeypatch):
+    """What a webhook is sent, as JSON; it answers with the status that is set."""
+    got = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status[0])
+            self.end_headers()
+            self.wfile.write(answer[0])
+
+        def log_message(self, *_):
+            pass
+
+    status, answer = [200], [b"ok"]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"{address}/services/hidden-part")
+    yield got, status, answer, address
+    server.shutdown()
+
+
+def test_quiet_drift_and_a_fallen_score(do, outputs, receiver):
+    got, status, *_ = receiver
+    assert do("register", *SMALL)[0] == 0
+    ROWS.drop("sex").write_csv("quiet.csv")
+    code, printed = do("monitor", "data=penguins", "input=quiet.csv")
+    assert code == 0 and f"344 rows of quiet.csv beside {NAME} version 1: no drift" in printed and not got
+
+    ROWS.drop("sex").with_columns(pl.col("bill_length_mm") / 25.4).write_csv("inches.csv")
+    code, printed = do("monitor", "data=penguins", "input=inches.csv", "expectations=[]")
+    assert code == 3 and "drift in bill_length_mm; its answers changed" in printed, printed
+    assert got[0]["text"].startswith("344 rows of inches.csv beside") and got[0]["version"] == "1"
+    code, printed = do(
+        "monitor", "data=penguins", "input=inches.csv", "expectations=[]", "drift.ignore=[bill_length_mm]"
+    )
+    assert code == 3 and "its answers changed" in printed and "drift in" not in printed
+
+    swap = pl.col("sex").replace({"male": "female", "female": "male"})
+    ROWS.with_columns(swap).write_csv("late.csv")
+    status[0] = 500
+    code, printed = do("monitor", "data=penguins", "input=late.csv")
+    assert code == 3 and "roc_auc fell" in printed and "rows with labels" in printed
+    assert "note: the alert could not be sent to 127.0.0.1 (status 500)" in printed and "hidden-part" not in printed
+
+    client = MlflowClient()
+    line = client.get_experiment_by_name("<< cookiecutter.project_slug >>-monitoring")
+    [chart] = client.search_runs([line.experiment_id])
+    assert chart.info.run_name == NAME and chart.info.status == "FINISHED"
+    points = client.get_metric_history(chart.info.run_id, "distance/bill_length_mm")
+    assert [point.step for point in points] == [1, 2, 4] and points[1].value > 0.9 > points[0].value
+    last = client.search_runs(["0"])[0]
+    assert last.data.tags["monitor"] == "alarm" and last.data.tags["drifted"] == "roc_auc"
+    files = {file.path for file in client.list_artifacts(last.info.run_id)}
+    assert {"monitor.html", "expectations.html", "drift.csv", "drift.png", "moved_1.png"} <= files
+
+
+def test_the_source_itself_is_scored_by_rows_that_were_kept_from_the_model(do):
+    do("register", *SMALL)
+    code, printed = do("monitor", "data=penguins")
+    assert code == 0 and "344 rows of the source beside" in printed
+    assert "on 71 rows with labels" in printed  # those of the side test, and none that trained it
+
+
+def test_what_cannot_be_watched_is_a_sentence_and_an_alert(do, receiver):
+    got, *_ = receiver
+    code, printed = do("monitor", "data=penguins", "input=nowhere.csv")
+    assert code == 1 and f"{NAME} has no champion" in printed
+    do("register", *SMALL)
+    ROWS.drop("island").write_csv("less.csv")
+    code, printed = do("monitor", "data=penguins", "input=less.csv")
+    assert code == 1 and "less.csv has no column island" in printed
+    assert got[-1]["text"].startswith(f"{NAME} could not be watched: less.csv has no column island")
+    code, printed = do("monitor", "data=penguins", "drift.ignore=[bill]")
+    assert code == 1 and "drift.ignore=bill:" in printed
+    assert do("monitor", "data=penguins", "drift.alarm_rate=1")[0] == 1
+    ROWS.head(3).write_csv("few.csv")
+    code, printed = do("monitor", "data=penguins", "input=few.csv")
+    assert code == 0 and "of 3 rows little can be told" in printed
+
+
+def test_a_server_is_asked_for_what_the_model_answers(do, receiver):
+    _, status, answer, address = receiver
+    do("register", *SMALL)
+    known = registry.reference(registry.version(NAME, "1"))["examples"]["answers"]
+    answer[0] = json.dumps({"predictions": known}).encode()
+    code, printed = do("monitor", "data=penguins", f"endpoint={address}", "requests=4")
+    assert code == 0 and f"4 of 4 answers are {NAME} version 1's" in printed
+    answer[0] = json.dumps({"predictions": [{**each, "probability": 0.5} for each in known]}).encode()
+    code, printed = do("monitor", "data=penguins", f"endpoint={address}/invocations", "requests=4")
+    assert code == 3 and "4 of 4 answers are other than" in printed
+    status[0] = 503
+    code, printed = do("monitor", "data=penguins", f"endpoint={address}", "requests=4")
+    assert code == 3 and "4 of 4 requests are not answered: status 503" in printed
+    answer[0], status[0] = b"<html>", 200
+    assert "what comes is no answer of a model" in do("monitor", "data=penguins", f"endpoint={address}")[1]
+    for words in (["endpoint=here"], [f"endpoint={address}", "input=x.csv"], [f"endpoint={address}", "requests=0"]):
+        assert do("monitor", "data=penguins", *words)[0] == 1
+    line = MlflowClient().get_experiment_by_name("<< cookiecutter.project_slug >>-monitoring")
+    [chart] = MlflowClient().search_runs([line.experiment_id])
+    assert chart.data.metrics["endpoint/right"] == 0 and "endpoint/latency_p95_ms" in chart.data.metrics
+
+
+def test_an_alert_that_cannot_be_sent_is_a_sentence():
+    assert alerts.sent("http://127.0.0.1:9/a/b", "x") == "the alert could not be sent to 127.0.0.1 (URLError)"
+    assert alerts.sent("nonsense", "x") == "the alert could not be sent to ALERT_WEBHOOK_URL (ValueError)"
