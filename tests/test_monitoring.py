@@ -147,7 +147,8 @@ WORDS = np.array("one two three four five six seven eight nine ten".split())
 draw, false = np.random.default_rng(int(os.environ["START"])), 0
 def rows(n):
     frame = pd.DataFrame({{
-        "n": draw.normal(size=n), "z": draw.poisson(0.7, n) * 1.0, "c": draw.choice(list("xyz"), n, p=[0.7, 0.25, 0.05]),
+        "n": draw.normal(size=n), "z": draw.poisson(0.7, n) * 1.0,
+        "c": draw.choice(list("xyz"), n, p=[0.7, 0.25, 0.05]),
         "l": draw.zipf(1.6, n).astype(str), "d": pd.to_datetime(draw.integers(0, 10**9, n), unit="s"),
         "t": [" ".join(draw.choice(WORDS, 4)) for _ in range(n)]}})
     frame.loc[draw.random(n) < 0.1, ["n", "c"]] = None

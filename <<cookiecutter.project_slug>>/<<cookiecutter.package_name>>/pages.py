@@ -34,7 +34,7 @@ def card(**content: Any) -> str:
 def _template(name: str, **how: Any) -> jinja2.Template:
     loader = jinja2.PackageLoader(__package__, "")
     pages = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, **how)
-    pages.tests["known"] = _is
+    pages.tests["known"], pages.globals["style"] = _is, "style.css"
     return pages.get_template(name)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .. import drift, metrics, models, predictions, registry, servings
 from .. import features as columns_of
+from .. import metrics, models, references, registry
 from ..errors import Refused
 from ..outcomes import Outcome
 
@@ -52,9 +51,8 @@ def train(
         }
     example = columns_of.masked(frame.head(3), columns.sensitive)
     registry.save(candidate, store.path("train") / "model", kinds=kinds, example=example, positive=task.positive)
-    known = _reference(candidate, sides, kinds, columns, task) | {"examples": _examples(candidate, example, task)}
-    told = json.dumps(known, ensure_ascii=False, default=lambda value: value.item())
-    store.replace(store.path("train") / "model" / registry.REFERENCE, told)
+    known = references.known(candidate, sides, kinds=kinds, columns=columns, task=task, example=example)
+    store.replace(store.path("train") / "model" / registry.REFERENCE, known)
     first = columns_of.frame(store.table("split").head(10_000).collect(), kinds)
     return Outcome(
         f"{estimator} on {len(frame):,} rows x {len(kinds)} column{'s' * (len(kinds) != 1)}",
@@ -68,32 +66,6 @@ def train(
             "digest": models.digest(candidate, first, data=store.outcome("split").facts["digest"]),
         },
     )
-
-
-def _reference(
-    candidate: Any, sides: dict[Any, pl.DataFrame], kinds: dict[str, str], columns: Columns, task: Task
-) -> dict[str, Any]:
-    """What later rows are compared with, see jobs/monitor: statistics of the training rows, and of what the model
-    answers to other rows, for it answers otherwise to those that it knows."""
-    rows = sides[("train",)]
-    others = pl.concat([sides[side] for side in (("test",), ("validation",)) if side in sides])
-    answers = predictions.answers(candidate, columns_of.frame(others, kinds), positive=task.positive)
-    kept: dict[str, Any] = {
-        "features": drift.summary(columns_of.frame(rows, kinds), kinds, sensitive=columns.sensitive),
-        "answers": drift.summary(answers, drift.answer_kinds(answers)),
-        "units": [len(part.unique(columns.group) if columns.group else part) for part in (rows, others)],
-    }
-    if columns.target and columns.target not in columns.sensitive:
-        target = rows.select(columns.target).drop_nulls().to_pandas()
-        labels = {columns.target: "number" if task.kind == "regression" else "category"}
-        kept["target"] = drift.summary(target, labels)
-    return kept
-
-
-def _examples(candidate: Any, example: Any, task: Task) -> dict[str, Any]:
-    """A request, and what the model answers to it, to ask a server by."""
-    answers = predictions.answers(candidate, example, positive=task.positive)
-    return {"request": servings.request(example).decode(), "answers": answers.to_dict("records")}
 
 
 def _decided(candidate: Any, sides: dict[Any, pl.DataFrame], kinds: dict[str, str], target: str, task: Task) -> Any:
