@@ -322,7 +322,7 @@ def _scores(
     told: dict[str, float] = {"rows": seen.rows, "alarms": len(sure) + len(failed), "expectations_failed": len(failed)}
     for each in found:
         part = {"missing": "missing", "unseen": "unseen", "score": "loss"}.get(each.what, "distance")
-        key = re.sub(r"[^\w\-. ]", "_", each.name)
+        key = re.sub(r"[^\w\-. ]", "_", each.name.replace(": ", " "))
         told[f"{part}/{key}"] = max(each.distance, told.get(f"{part}/{key}", each.distance))
     if scored:
         told |= {f"score/{name}": value for name, value in scored["test"].items()} | {"labelled": scored["rows"]}
