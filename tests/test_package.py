@@ -16,7 +16,7 @@ PACKAGE = FOLDER / "<<cookiecutter.package_name>>"
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 SHARED = {"errors", "outcomes"}  # what every module may import
 # Stages and jobs stand at 3, nouns at 0; below them what travels with each model and so imports none of the package.
-ABOVE = {"__main__": 5, "pipeline": 4, "plans": 2, "config": 1, "predictions": -1}
+ABOVE = {"__main__": 5, "pipeline": 4, "plans": 2, "trials": 2, "config": 1, "predictions": -1}
 ASIDE = {
     "machines",
     "pages",
@@ -137,7 +137,7 @@ def test_it_can_be_read_in_half_an_hour():
     assert sum(map(code, line)) < 4200
     way = {"config", "stages/train", "stages/register"}
     way |= {other for name in way for other in own(name)} - ASIDE
-    assert sum(map(code, way)) <= 1200, {name: code(name) for name in way}
+    assert sum(map(code, way)) <= 1250, {name: code(name) for name in way}
     for job in (name for name in MODULES if name.startswith("jobs/") and name != "jobs/__init__"):
         assert sum(map(code, reach({job}) - line)) < 750, job
 

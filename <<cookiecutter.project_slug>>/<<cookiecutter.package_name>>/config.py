@@ -419,8 +419,8 @@ def _missing(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if group not in groups():
         return " ".join(str(error).split())
-    hint = " (`space: {model: {max_depth: {low: 2, high: 12}}}` would be one)" if group == "tune" else ""
-    return f"{group}={option}: conf/{group}/ has no {option}.yaml{hint}; it has {', '.join(groups()[group])}"
+    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group == "tune" else ""
+    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}{write}"
 
 
 def _sentence(error: OmegaConfBaseException) -> str:

@@ -35,6 +35,7 @@ class Folds:
     def score(self, fold: int, model: dict[str, Any], features: Features, task: Task) -> float:
         """The first of task.metrics, on the rows of `fold`, of the candidate fitted to the rows of its other side."""
         columns, (train, test) = self.columns, (self.rows[side] for side in self.sides[fold])
+        test = test.filter(pl.col(str(columns.target)).is_not_null())  # anomalies are told for some rows only
         kinds = columns_of.kinds(
             train,
             target=columns.target,
@@ -71,8 +72,16 @@ def scoring(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator[Cal
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))  # of gradient boosting; read where a process starts
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(make,))
+
+    def submit(*asked: Any) -> Future[float]:
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process that it starts inherits:
+        try:
+            return pool.submit(_score, *asked)  # Ctrl-C is for this one alone
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+
     try:
-        yield lambda *asked: pool.submit(_score, *asked)
+        yield submit
     except BaseException:
         for worker in active_children():  # nobody waits for what they are at
             worker.terminate()
@@ -95,9 +104,8 @@ _folds: Folds  # of a process that scores: what `_prepare` made
 
 
 def _prepare(make: Callable[[], Folds]) -> None:
-    """Begins a process that scores: Ctrl-C is for its parent, without which it is of no use."""
+    """Begins a process that scores, which is of no use without its parent."""
     global _folds
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave, daemon=True).start()
     _folds = make()
 

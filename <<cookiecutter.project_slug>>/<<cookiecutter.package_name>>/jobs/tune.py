@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -50,7 +49,7 @@ def tune(
     task that has nothing to score by, and for a space or a file that is not as it has to be.
     """
     file = CONF / "experiment" / f"{tune.name}.yaml"
-    _refuse(tune, task, file, choices, overrides)
+    _refuse(tune, task, columns.target, file, choices, overrides)
     metric = metrics.short(task.metrics[0])
     metrics.scorer(task.metrics[0])  # one that is not known is refused here
     typed, space = composed(overrides, "tune"), searches.flat(tune.space)
@@ -199,10 +198,14 @@ class _Search:
                 print(f"{'':<9} {len(over)} of {self.tune.trials} trials: {told}", flush=True)
 
 
-def _refuse(tune: Tuning, task: Task, file: Path, choices: dict[str, str], overrides: list[str]) -> None:
+def _refuse(
+    tune: Tuning, task: Task, target: str | None, file: Path, choices: dict[str, str], overrides: list[str]
+) -> None:
     """Raises Refused for what would be no search, or could not be written down."""
-    if task.kind == "anomaly":
-        raise Refused("task=anomaly is trained without a target: there is no score to tune its settings by")
+    if target is None:
+        raise Refused("columns.target=null: there is nothing to score the settings by")
+    if "task.transform" in searches.flat(tune.space) and task.kind != "regression":
+        raise Refused(f"tune.space.task.transform is for regression, not for {task.kind}")
     for name, least in {"trials": 1, "folds": 2, "jobs": 1, "timeout": 1}.items():
         if (count := getattr(tune, name)) is not None and count < least:
             raise Refused(f"tune.{name}={count:g}: it is {least} or more")
@@ -219,24 +222,21 @@ def _refuse(tune: Tuning, task: Task, file: Path, choices: dict[str, str], overr
             raise Refused(f"{word}: a file in conf/experiment/ cannot take a key away")
 
 
-def _typed(
-    overrides: list[str], choices: dict[str, str], stated: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any], str]:
-    """What was typed, as the file has it, defaults and settings; and as the next command has to say it again."""
-    known, chosen = groups(), {name: choices[name] for name in ("model", "data")}
-    settings, again = {}, ""
+def _typed(overrides: list[str], choices: dict[str, str], stated: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The defaults and the settings by which a file says what was typed."""
+    known, chosen, settings = groups(), {name: choices[name] for name in ("model", "data")}, {}
     for word in overrides:
         key, _, value = word.lstrip("+").partition("=")
         if key.partition(".")[0] in ELSEWHERE or key == "experiment" or word.startswith("~"):
             continue
         if key in known:
             chosen[key] = choices[key]
-        elif f"~{key}" in overrides:  # a mapping that is replaced; a file would be merged
-            again += f" -P {shlex.quote(f'{key}={value}')}"
+        elif f"~{key}" in overrides:  # a mapping that takes the place of another: written out, the two would be merged
+            settings[key] = f"${{oc.create:{value}}}"
         else:
             settings[key] = _at(stated, key)
     first = [choices["experiment"]] if "experiment" in choices else []
-    return [*first, *({f"override /{group}": option} for group, option in chosen.items())], settings, again
+    return [*first, *({f"override /{group}": option} for group, option in chosen.items())], settings
 
 
 def _at(stated: Any, key: str) -> Any:
@@ -252,7 +252,7 @@ def _outcome(
     store: Store,
     file: Path,
     rows: int,
-    typed: tuple[list[Any], dict[str, Any], str],
+    typed: tuple[list[Any], dict[str, Any]],
 ) -> Outcome:
     """Writes the best trial's settings to `file`; figures, and what is to be said."""
     tune, metric, best = search.tune, search.metric, searches.best(over)
@@ -263,7 +263,7 @@ def _outcome(
     told_score = f"{metric} {score:.4f} (deviation {spread:.4f}) in {tune.folds} folds of {rows:,} training rows"
     states = Counter(each.state.name.lower() for each in over)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
-    defaults, settings, again = typed
+    defaults, settings = typed
     about = [
         f"{MINE}: {told_score},",
         f"{before:.4f} before; trial {number} of {len(over)} ({told}), MLflow run {best.user_attrs[searches.RUN]}.",
@@ -272,7 +272,8 @@ def _outcome(
     store.replace(file, text)
     tracking.log_params({f"tune.{name}": str(value) for name, value in vars(tune).items() if name != "space"})
     tracking.log_params({f"best.{name}": str(value) for name, value in (found or search.now).items()})
-    changes = "".join(f"\n  {name:<40} {search.now[name]} -> {value}" for name, value in found.items())
+    others = {name: value for name, value in found.items() if value != search.now[name]}
+    changes = "".join(f"\n  {name:<40} {search.now[name]} -> {value}" for name, value in others.items())
     values = [each.value if each.state.name == "COMPLETE" else None for each in over]
     pruned = [searches.levelled(each, over[0]) for each in over]
     figures = {"trials": plots.search(values, pruned, metric=metric)}
@@ -285,7 +286,7 @@ def _outcome(
     return Outcome(
         f"tune      {told_score}, {before:.4f} before: trial {number} of {len(over)} ({told}){changes}\n"
         f"wrote conf/experiment/{file.name}\n"
-        f"  uv run mlflow run . --env-manager local -P experiment={tune.name}{again}",
+        f"  uv run mlflow run . --env-manager local -P experiment={tune.name}",
         scores={f"cv_{metric}": score, f"cv_{metric}_before": before, "trials": len(over)},
         tags={"experiment": tune.name, "best": best.user_attrs[searches.RUN]},
         figures=figures,
