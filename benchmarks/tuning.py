@@ -76,6 +76,7 @@ def main(trials: int) -> None:
         project = Path(scratch, "penguin-classifier")
         clean = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
         clean |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+        clean |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # for both: threads that wait use the processor
         python = os.environ.get("PYTHON_OF_PROJECT", str(project / ".venv/bin/python"))
 
         def run(*words: str) -> tuple[float, float]:
