@@ -65,7 +65,7 @@ def tune(
     decisive = [store.keys["split"], model, features, replace(task, metrics=task.metrics[:1]), space]
     code = modules.reached("trials", [text for text in leaves([model, task.metrics]) if isinstance(text, str)])
     key = hashed([*decisive, seed, count, tune.pruning, {name: modules.digest(name) for name in [*code, "searches"]}])
-    tracking.set_tags({"study": key})
+    tracking.set_tags({"key.tune": key})  # what prune keeps it by
     with store.going_on("tune", key) as folder:
         study = searches.opened(store.mended(folder / "journal.jsonl"), pruning=tune.pruning)
         search = _Search(study, space, among, now, untouched, typed, metric, seed, tune, bool(columns.sensitive))
