@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from .config import bound
 if TYPE_CHECKING:
     from .config import Columns, Features, Split, Task
 
+NUMBER = r"[\d.]+(e-?\d+)?"
 Sections = tuple[dict[str, Any], "Features", "Task"]  # model, features and task: all that tells candidates apart
 
 
@@ -51,7 +53,7 @@ class Folds:
             for rows in (train, test)
         )
         models.fit(candidate, frame, target, kind=task.kind)
-        if task.threshold is not None and not task.threshold.isidentifier():  # a number; a scorer wants validation rows
+        if task.threshold is not None and re.fullmatch(NUMBER, task.threshold):  # a scorer wants validation rows
             yes = models.label(candidate.classes_, task.positive)
             candidate = models.decided(candidate, frame, target, threshold=float(task.threshold), positive=yes)
         answering, wanted = models.asked(candidate, wanted, positive=task.positive)

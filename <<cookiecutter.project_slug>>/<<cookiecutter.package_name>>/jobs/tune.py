@@ -281,6 +281,9 @@ def _outcome(
         figures["importances"] = plots.explained(shares, metric=metric)
     causes = [each.user_attrs[searches.CAUSE] for each in over if searches.CAUSE in each.user_attrs]
     notes = [f"{len(causes)} trials failed, the last: {causes[-1]}"] if causes else []
+    threshold = search.untouched[2].threshold
+    if threshold and not re.fullmatch(trials.NUMBER, threshold):
+        notes.append(f"task.threshold={threshold} is chosen on validation rows: trials answer from 0.5 on")
     if len(over) < tune.trials:
         notes.append(f"tune.timeout={tune.timeout:g}: {len(over)} of {tune.trials} trials were made; once more goes on")
     return Outcome(
