@@ -40,8 +40,8 @@ def main(argv: list[str]) -> int:
         if (error.name or __package__).partition(".")[0] == __package__:
             raise
         return _say(f"{sys.executable} has no {error.name}: run through `uv run`, or `uv sync` first")
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as interrupt:
+        _say(str(interrupt) or "interrupted")
         return 130
     finally:
         gc.enable()
@@ -85,7 +85,7 @@ def _do(argv: list[str], caller: Path, began: float) -> int:
     from . import pipeline
 
     try:
-        code = pipeline.run_job(word, resolved, stated, began) if job else pipeline.run(word, plan)
+        code = pipeline.run_job(word, plan, began) if job else pipeline.run(word, plan)
     except Refused as error:
         return _say(str(error))
     return 0 if run_id else code
@@ -114,7 +114,8 @@ def overrides(words: list[str], caller: Path, job: str | None = None) -> list[st
     others = [(key, value) for key, value in pairs if key not in groups]
     base = config.composed(chosen, job) if others else None  # tells what these keys take
     values = [(key, value, config.wants(base, key)) for key, value in others if base is not None]
-    replaced = [f"~{key}" for key, value, kind in values if kind == "mapping" and value.startswith("{")]  # not merged
+    clash = {"mapping": ("{", "["), "list": ("{",)}  # replaced, where Hydra would merge them or take neither
+    replaced = [f"~{key}" for key, value, kind in values if value[:1] in clash.get(kind, ())]
     return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
 
 

@@ -205,6 +205,23 @@ class Rollback(Config):
     reason: str | None
 
 
+@dataclass
+class Tuning:
+    trials: int
+    folds: int
+    jobs: int | None
+    timeout: float | None
+    pruning: bool
+    name: str
+    force: bool
+    space: dict[str, Any]
+
+
+@dataclass
+class Tune(Config):
+    tune: Tuning
+
+
 JOBS: dict[str, type[Config]] = {
     "monitor": Monitor,
     "predict": Predict,
@@ -213,6 +230,7 @@ JOBS: dict[str, type[Config]] = {
     "prune": Prune,
     "reproduce": Reproduce,
     "rollback": Rollback,
+    "tune": Tune,
 }  # a job's own arguments stand in conf/job/
 
 
@@ -224,9 +242,12 @@ def groups() -> dict[str, list[str]]:
 
 def composed(overrides: list[str], job: str | None = None) -> DictConfig:
     """conf/ with Hydra's `overrides`, checked against `Config` or the `job`'s own, interpolations kept as written."""
+    own = [f"+job={job}"] if job else []
+    if job in groups():  # a file for each model, in a folder that is called after the job
+        own.append(f"+{job}=${{model}}")
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            raw = compose("config", [*([f"+job={job}"] if job else []), *overrides], return_hydra_config=True)
+            raw = compose("config", [*own, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(raw)  # what ${hydra:runtime.choices...} reads
         choices = {
             group: name
@@ -280,6 +301,45 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 
 
+def varied(typed: DictConfig, values: dict[str, Any]) -> tuple[dict[str, Any], Features, Task]:
+    """The sections model, features and task of `typed`, a config as `composed` gives it, once `values` are in it.
+
+    `values`: by the full names of their keys. Raises Refused for a key that is not there and for a value that it does
+    not take.
+    """
+    try:
+        for key, value in values.items():
+            OmegaConf.update(typed, key, value, merge=False, force_add=key.startswith(("model.", "task.linear.")))
+        model = cast("dict[str, Any]", OmegaConf.to_container(typed.model, resolve=True))
+        features, task = (cast(Any, OmegaConf.to_object(each)) for each in (typed.features, typed.task))
+    except OmegaConfBaseException as error:
+        raise Refused(_sentence(error)) from error
+    return model, features, task
+
+
+def present(typed: DictConfig, key: str) -> Any:
+    """The value of `key` in `typed`, a config as `composed` gives it; the callable's own where conf/ names none.
+
+    Raises Refused where there is no such key.
+    """
+    *parents, name = key.split(".")
+    above: Any = typed
+    for part in parents:
+        if not isinstance(above, DictConfig) or part not in above:
+            raise Refused(f"{key}: there is no such key" + (_close(part, list(above)) if above else ""))
+        if OmegaConf.is_interpolation(above, part):
+            raise Refused(f"{key}: {part} is {above._get_node(part)._value()}: name it there")  # type: ignore[union-attr]
+        above = above[part]
+    section = cast("dict[str, Any]", OmegaConf.to_container(above, resolve=True))
+    if name in section:
+        return section[name]
+    if "_target_" not in section:
+        raise Refused(f"{key}: there is no such key{_close(name, list(section))}")
+    bound({**section, name: None}, name=".".join(parents))
+    known = inspect.signature(pkgutil.resolve_name(section["_target_"])).parameters.get(name)
+    return None if known is None or known.default is known.empty else known.default
+
+
 def _refuse_idle(config: Config) -> None:
     """Raises Refused for a setting that would change nothing, and for a task without what it needs."""
     kind, gate = config.task.kind, config.gate
@@ -325,14 +385,14 @@ def _refuse_idle(config: Config) -> None:
 
 
 def wants(typed: DictConfig, key: str) -> str:
-    """What `key` takes: "text", "text or null", "texts" (a list of text), "mapping", or "other"."""
+    """What `key` takes: "text", "text or null", "texts" (a list of text), "list", "mapping", or "other"."""
     node: Any = typed
     for part in key.split("."):
         node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
     if node is None:
         return "text or null" if key.startswith("tags.") else "other"
     if isinstance(node, ListConfig):
-        return "texts" if node._metadata.element_type is str else "other"
+        return "texts" if node._metadata.element_type is str else "list"
     if isinstance(node, DictConfig):
         return "mapping"
     if node._metadata.ref_type is str:
@@ -381,7 +441,8 @@ def _missing(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if group not in groups():
         return " ".join(str(error).split())
-    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}"
+    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group == "tune" else ""
+    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}{write}"
 
 
 def _sentence(error: OmegaConfBaseException) -> str:

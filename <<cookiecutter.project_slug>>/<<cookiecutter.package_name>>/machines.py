@@ -67,10 +67,15 @@ def about() -> dict[str, str]:
     return {
         "machine.platform": platform.platform(),
         "machine.cpu": _cpu(),
-        "machine.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "machine.cores": str(cores()),
         "machine.python": platform.python_version(),
         "process": process(),
     }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def user() -> str:

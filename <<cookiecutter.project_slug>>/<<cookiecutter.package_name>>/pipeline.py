@@ -20,7 +20,7 @@ from .config import ROOT, Config, bound
 from .errors import Refused
 from .outcomes import Outcome
 from .plans import CONTENTS, LINE, OPEN, Plan, Step, hashed
-from .store import Store, write
+from .store import write
 
 
 def run(word: str, plan: Plan) -> int:
@@ -34,24 +34,35 @@ def run(word: str, plan: Plan) -> int:
         for stage in LINE[: LINE.index(word) + 1]:
             line.bring_up_to_date(stage)
         tracking.log_texts({"lineage.json": _json(line.lineage())})
-        keys = {f"key.{step['stage']}": step["key"] for step in line.steps}
-        tracking.link(line.reused, about, **keys)
+        line.link(about)
         _report(line.outcomes, notes)
     plan.notice(word)
     return 0
 
 
-def run_job(word: str, config: Config, stated: dict[str, Any], began: float) -> int:
+def run_job(word: str, plan: Plan, began: float) -> int:
     """The exit code of the job `word`: a function that takes sections of the config by its arguments, as a stage does.
 
-    It may take `stated`, the config as written, and when the command `began` (seconds since 1970), too.
+    It may take `stated`, the config as written, the `overrides` typed, when the command `began` (seconds since 1970),
+    and `bring_up_to_date`, which does that to the stages up to the one that it is given, too.
     """
-    with _tracked(word, f"{word}-{config.choices['data']}", config.description, config, stated) as notes:
-        store = Store(Path(config.platform.outputs))
+    config, stated, name = plan.config, plan.stated, f"{word}-{plan.config.choices['data']}"
+
+    def bring_up_to_date(last: str) -> None:
+        line = Line(plan)
+        tracking.log_params(line.params)
+        for stage in LINE[: LINE.index(last) + 1]:
+            line.bring_up_to_date(stage)
+        line.link(config.description)
+        tracking.rename(name)  # not after what the stages gave
+
+    with _tracked(word, name, config.description, config, stated) as notes:
+        store = plan.store
         seeds.plant(config.seed)
         store.keys[word] = hashed([time.time_ns(), os.getpid()])
         module = f"jobs.{word}"
-        known = {**vars(config), "stated": stated, "began": began}
+        known = {**vars(config), "stated": stated, "overrides": plan.overrides, "began": began}
+        known["bring_up_to_date"] = bring_up_to_date
         sees = {name: known[name] for name in modules.arguments(module)}
         with store.draft(word) as folder:
             try:
@@ -129,6 +140,10 @@ class Line:
         self._log(stage, step.key, outcome)
         how = f"reused from run {record['run'][:8]}" if reused else f"{time.monotonic() - began:.1f} s, {step.reason}"
         _show(f"{stage:<9} {outcome.summary} ({how})\n")
+
+    def link(self, about: str) -> None:
+        """Says on the parent run which outputs it rests on, and which runs made those that it used again."""
+        tracking.link(self.reused, about, **{f"key.{step['stage']}": step["key"] for step in self.steps})
 
     def lineage(self) -> dict[str, Any]:
         """Input, transformations and outputs, each with its digest."""

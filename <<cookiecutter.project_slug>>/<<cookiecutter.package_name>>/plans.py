@@ -144,7 +144,7 @@ class Plan:
             elif name not in UNSEEN:
                 found |= _flat(name, vars(value) if is_dataclass(value) else value)
         stated = [vars(value) if is_dataclass(value) else value for value in sees.values()]
-        targets = [leaf for leaf in _leaves(stated) if isinstance(leaf, str)]
+        targets = [leaf for leaf in leaves(stated) if isinstance(leaf, str)]
         for module in modules.reached(f"stages.{stage}", targets):
             found[f"{module.replace('.', '/')}.py"] = modules.digest(module)
         found["Python"] = ".".join(platform.python_version_tuple()[:2])
@@ -217,10 +217,10 @@ def _flat(name: str, value: Any) -> dict[str, str]:
     return leaves or {name: "{}"}
 
 
-def _leaves(value: Any) -> list[Any]:
+def leaves(value: Any) -> list[Any]:
     """All that is in nested mappings and lists."""
     if isinstance(value, dict | list):
-        return [leaf for each in (value.values() if isinstance(value, dict) else value) for leaf in _leaves(each)]
+        return [leaf for each in (value.values() if isinstance(value, dict) else value) for leaf in leaves(each)]
     return [value]
 
 

@@ -80,6 +80,28 @@ def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) ->
     return when[min(int(len(when) * first), len(when) - 1)], when[int(len(when) * second)]
 
 
+def folds(
+    table: pl.DataFrame, *, by: str, count: int, columns: Columns, seed: int, gap: str | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The row numbers of `table` to train on and those to test on, for each of `count` folds, by the rule of `assign`.
+
+    Every row is tested on once; by `time` but for the earliest, each fold being trained on what comes before it (and
+    before a `gap`). Twins, and the rows of a group, stay together. Raises Refused for a fold without rows.
+    """
+    if by == "time":
+        found = _windows(table.with_row_index("split row"), count, columns, gap)
+    else:
+        key = columns.group if by == "group" else identity(table.lazy(), columns)
+        rank = pl.col("split").rank("dense")  # evenly, which positions that are cut by shares are not any more
+        if by == "stratified":
+            rank = rank.over(columns.target)
+        fold = position(table.lazy(), key=key, seed=seed).select((rank - 1) % count).collect().to_series().to_numpy()
+        found = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
+    if not all(len(side) for pair in found for side in pair):
+        raise Refused(f"{count} folds of {len(table):,} rows by split={by}: one has no rows, take fewer folds")
+    return found
+
+
 def identity(table: pl.LazyFrame, columns: Columns) -> list[str]:
     """The columns that tell a row from others: the key, or else all that are not dropped."""
     return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
@@ -180,6 +202,19 @@ def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | 
             f"split.gap={gap}: give a duration such as 30d, 12h or 1mo where {columns.time} holds dates, else a number"
         ) from error
     return gapped
+
+
+def _windows(table: pl.DataFrame, count: int, columns: Columns, gap: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The row numbers of the folds by time: each of `count` stretches tested by what was trained on all before it."""
+    name = columns.time or ""
+    when = table[name].to_physical().sort()
+    cuts = [when[len(when) * (number + 1) // (count + 1)] for number in range(count)]
+    found = []
+    for number, cut in enumerate(cuts):
+        rows = table.filter(pl.col(name).to_physical() < cuts[number + 1]) if number + 1 < count else table
+        sided = _timed(rows.lazy(), columns, [cut, cut], gap).select("split row", "split").collect()
+        found.append(tuple(sided.filter(split=side)["split row"].to_numpy() for side in ("train", "test")))
+    return found  # type: ignore[return-value]
 
 
 def _refuse_numbers(table: pl.LazyFrame, target: str | None) -> None:

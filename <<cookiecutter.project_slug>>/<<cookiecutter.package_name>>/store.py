@@ -113,6 +113,29 @@ class Store:
             self.drafts.pop(stage, None)
 
     @contextmanager
+    def going_on(self, job: str, key: str) -> Iterator[Path]:
+        """A folder that stays, for work of `job` that goes on where it was left; one process at a time has it."""
+        folder = self.root / job / key
+        try:
+            lock = _locked(folder)
+        except OSError as error:
+            self._refuse_unwritable(error)
+            raise
+        with lock:
+            yield folder
+
+    def mended(self, file: Path) -> Path:
+        """`file` of lines, which nobody else writes, as Optuna's journal can go on with it after any kill.
+
+        That is without a last line that is there in part, and without the lock of a process that is gone.
+        """
+        file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+        if file.exists():
+            whole = file.read_bytes().rpartition(b"\n")
+            os.truncate(file, len(whole[0]) + len(whole[1]))
+        return file
+
+    @contextmanager
     def output(self, path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
         """What adds rows to a Parquet or CSV file, which stands at `path` in one step when the block has ended well.
 

@@ -20,7 +20,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from .errors import Refused
@@ -117,11 +117,46 @@ def run(
                     mlflow.end_run("FAILED")
                 raise
             mlflow.set_tag("cause", told(error, private)[:4000])
-            if not isinstance(error, Refused):
-                lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
-                with suppress(Exception):  # artifacts may be what fails
-                    log_texts({"traceback.txt": "".join(lines)})
+            _log_traceback(active.info.run_id, error, private)
             raise
+
+
+def begin(name: str, *, tags: dict[str, str]) -> str:
+    """The id of a new run nested in the active one, without being active itself: several may be under way at once."""
+    active = mlflow.active_run()
+    assert active is not None
+    hidden = {key: _hide(value) for key, value in tags.items()} | {"mlflow.parentRunId": active.info.run_id}
+    return MlflowClient().create_run(active.info.experiment_id, run_name=name, tags=hidden).info.run_id
+
+
+def end(
+    run_id: str,
+    status: str,
+    *,
+    params: dict[str, str],
+    scores: dict[str, float],
+    curves: dict[str, list[float]],
+    tags: dict[str, str],
+    error: Exception | None = None,
+    private: bool = False,
+) -> None:
+    """Ends a run that `begin` gave as FINISHED, FAILED or KILLED; `curves`: a value for each step from 0 on.
+
+    Of an `error`, the run carries the cause; where values are `private`, without what a library says.
+    """
+    client, now = MlflowClient(), int(time.time() * 1000)
+    if error:
+        tags = {**tags, "cause": told(error, private)}
+        _log_traceback(run_id, error, private)
+    metrics = [Metric(name, value, now, 0) for name, value in scores.items()]
+    metrics += [Metric(name, value, now, step) for name, values in curves.items() for step, value in enumerate(values)]
+    client.log_batch(
+        run_id,
+        metrics=metrics,
+        params=[Param(name, _hide(value)[:6000]) for name, value in params.items()],
+        tags=[RunTag(name, _hide(value)[:4000]) for name, value in tags.items()],
+    )
+    client.set_terminated(run_id, status)
 
 
 def told(error: Exception, private: bool) -> str:
@@ -318,6 +353,14 @@ def _active() -> str:
     active = mlflow.active_run()
     assert active is not None
     return active.info.run_id
+
+
+def _log_traceback(run_id: str, error: Exception, private: bool) -> None:
+    """Logs where `error` came from, unless a sentence says all there is to say."""
+    if not isinstance(error, Refused):
+        lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
+        with suppress(Exception):  # artifacts may be what fails
+            MlflowClient().log_text(run_id, _hide("".join(lines)), "traceback.txt")
 
 
 def _line(error: Exception) -> str:

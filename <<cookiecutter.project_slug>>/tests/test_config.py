@@ -11,8 +11,8 @@ TASKS = {"penguins": "classification", "penguins_mass": "regression"}
 ONLY = {"logistic": "binary", "ridge": "regression", "isolation_forest": "anomaly", "local_outlier": "anomaly"}
 
 
-def resolve(*words: str) -> config.Config:
-    return config.resolve(overrides(list(words), Path.cwd()))[0]
+def resolve(*words: str, job: str | None = None) -> config.Config:
+    return config.resolve(overrides(list(words), Path.cwd(), job), job)[0]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,8 @@ def resolve(*words: str) -> config.Config:
 def test_every_option_composes_and_builds(group, option, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
     words = [f"task={ONLY[option]}"] if option in ONLY else []
-    resolved = resolve(*words, *(["gate.min_scores={}"] if words or group == "task" else []), f"{group}={option}")
+    words += ["gate.min_scores={}"] if words or group == "task" else []
+    resolved = resolve(*words, f"{group}={option}", job=group if group in config.JOBS else None)
     assert resolved.choices[group] == option
     assert callable(config.bound(resolved.source, name="source"))
     estimator = config.bound(resolved.model, name="model")()

@@ -35,7 +35,7 @@ def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
     gone = [run for run in runs if run.id not in needed]
     keys = {key for run in runs if run.id in needed for key in run.keys}
     dropped = [version for run in gone for version in others.get(run.id, [])]
-    files, size = store.others(LINE, keys)
+    files, size = store.others((*LINE, "tune"), keys)
     if not dry_run:
         models = archives.delete_versions(dropped, runs=[run.id for run in gone], keys=keys)
         archives.delete_runs([each for run in gone for each in (*run.nested, run.id)], models)
