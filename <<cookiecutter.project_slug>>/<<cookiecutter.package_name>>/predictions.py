@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
 # Classifiers that predict the likeliest class, and so need not be asked twice; a support vector machine may not.
-LIKELIEST = ("HistGradientBoostingClassifier", "LogisticRegression", "RandomForestClassifier", "VotingClassifier")
+LIKELIEST = (
+    "HistGradientBoostingClassifier",
+    "LGBMClassifier",
+    "LogisticRegression",
+    "RandomForestClassifier",
+    "VotingClassifier",
+)
 TEXT = (str, "text")  # numbers MLflow checks itself; of other kinds:
 HELD: dict[str, tuple[Any, str]] = {
     "boolean": (bool, "true, false"),
