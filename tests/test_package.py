@@ -137,7 +137,7 @@ def test_it_can_be_read_in_half_an_hour():
     assert sum(map(code, line)) < 4200
     way = {"config", "stages/train", "stages/register"}
     way |= {other for name in way for other in own(name)} - ASIDE
-    assert sum(map(code, way)) <= 1200, {name: code(name) for name in way}
+    assert sum(map(code, way)) <= 1250, {name: code(name) for name in way}
     for job in (name for name in MODULES if name.startswith("jobs/") and name != "jobs/__init__"):
         assert sum(map(code, reach({job}) - line)) < 750, job
 

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import pkgutil
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -266,21 +266,15 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
 
 def _refuse_absent(config: Config) -> None:
     """Raises Refused for a model, or a part of one, out of an extra of pyproject.toml that is not installed."""
-    for library in {target.partition(".")[0] for target in _targets(config.model)} - {""}:
-        if importlib.util.find_spec(library) is None:
+    for _, call in _calls(config.model, "model"):
+        library = str(call["_target_"]).partition(".")[0]
+        if library and importlib.util.find_spec(library) is None:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             if library in project.get("optional-dependencies", {}):
                 raise Refused(
                     f"model={config.choices['model']} needs {library}: `uv sync --extra {library}` installs it here, "
                     f"`uv add {library}` and `make lock` for every environment"
                 )
-
-
-def _targets(section: Any) -> list[str]:
-    """Every `_target_` in nested sections."""
-    if not isinstance(section, dict):
-        return []
-    return [str(section.get("_target_", "")), *(each for part in section.values() for each in _targets(part))]
 
 
 def _refuse_idle(config: Config) -> None:
@@ -346,20 +340,25 @@ def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
 
     Raises Refused for a target that cannot be imported and for an argument that it does not take or misses.
     """
-    _check(section, name)
+    if not section.get("_target_"):
+        raise Refused(f"{name}._target_ is missing: it names the callable")
+    for where, call in _calls(section, name):
+        _check(call, where)
     return functools.partial(_call, {key: value for key, value in section.items() if key != TOLERANCE})
 
 
-def _check(section: dict[str, Any], name: str) -> None:
-    """Raises Refused as `bound` does, for the `section` called `name` and what is nested in it."""
+def _calls(section: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What describes a call by `_target_`: `section`, and what is nested in it, each with its full name."""
     for key, part in section.items():
         if isinstance(part, dict):
-            _check(part, f"{name}.{key}")
-    target = section.get("_target_")
-    if not target and "." in name:
-        return  # a mapping and no call
-    if not target:
-        raise Refused(f"{name}._target_ is missing: it names the callable")
+            yield from _calls(part, f"{name}.{key}")
+    if "_target_" in section:
+        yield name, section
+
+
+def _check(section: dict[str, Any], name: str) -> None:
+    """Raises Refused as `bound` does."""
+    target = section["_target_"]
     try:
         takes = _parameters(pkgutil.resolve_name(target))
     except (ImportError, AttributeError, ValueError) as error:
