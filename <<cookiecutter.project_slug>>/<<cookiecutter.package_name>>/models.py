@@ -190,7 +190,7 @@ def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, thresho
             Yes(model, positive), scoring=threshold, cv="prefit", refit=False, response_method="predict_proba"
         )
         try:
-            best = tuned.fit(frame, (target == positive).astype(int)).best_threshold_
+            best = float(tuned.fit(frame, (target == positive).astype(int)).best_threshold_)
         except ValueError as error:
             raise Refused(f"task.threshold cannot be found on the validation rows: {error}") from error
     last = FixedThresholdClassifier(

@@ -37,6 +37,14 @@ def test_a_boosted_model_is_saved_without_pickle_and_answers_a_row_alone_as_amon
             assert not (content.startswith(b"\x80") and content.endswith(b".")), part
 
 
+def test_a_threshold_is_found_for_probabilities_of_single_precision():
+    model = fitted(pytest.importorskip("xgboost").XGBClassifier(**TREES))
+    best = models.decided(model, FRAME, LABELS, threshold="f1", positive="yes")
+    told = predictions.answers(best, FRAME, positive="yes")
+    assert type(best[-1].threshold) is float and set(told.dtypes[1:]) == {np.dtype("float64")}
+    assert ((told["probability"] >= told["threshold"]) == (told["prediction"] == "yes")).all()
+
+
 @pytest.mark.parametrize("library, name, how", EXTRAS)
 def test_a_boosted_model_is_told_tree_by_tree(library, name, how):
     estimator = getattr(pytest.importorskip(library), name)(**how)
