@@ -248,6 +248,7 @@ def test_two_machines_give_the_same_to_the_last_bit(fresh, wider, tmp_path, data
                 "evaluate",
                 *f"data={data}".split(),
                 f"model={model}",
+                *(["model.folds=2"] if model == "stack" else []),
                 f"platform.outputs={folder}/{model}",
                 *QUICK,
                 *sources,

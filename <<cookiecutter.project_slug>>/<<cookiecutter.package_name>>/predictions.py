@@ -48,7 +48,8 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
         if is_outlier_detector(last):
             return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
-            return pd.DataFrame({"prediction": last.predict(rows)[:n].astype("float64")})
+            told = last.predict(rows)[:n]
+            return pd.DataFrame({"prediction": told.astype("float64") if told.dtype.kind == "f" else told})
         classes, found = list(map(str, last.classes_)), last.predict_proba(rows)[:n].astype("float64")
         likeliest = type(last).__name__ in LIKELIEST
         predicted = last.classes_[found.argmax(axis=1)] if likeliest else last.predict(rows)[:n]
