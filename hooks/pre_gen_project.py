@@ -23,7 +23,7 @@ TEMPLATE = re.compile(r"<[%#<]|[%#>]>|{[{%#]|[}%#]}|\${")
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 FOLDERS = "conf data licenses notebooks outputs test tests mlruns mlartifacts"
-# What the lock installs: modules, and distributions with `_` for `-`. A test holds this list against the lock.
+# What the lock and the extras install: modules, and distributions with `_` for `-`. A test holds it against the lock.
 INSTALLED = """
     _cffi_backend _polars_runtime_32 _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
     annotated_types antlr4 antlr4_python3_runtime anyio appnope ast_serialize asttokens attr attrs blinker cachetools
@@ -32,7 +32,7 @@ INSTALLED = """
     flask flask_cors fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core
     graphql_relay great_expectations gunicorn h11 huey hydra hydra_core identify idna importlib_metadata iniconfig
     ipykernel ipykernel_launcher ipython ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonschema
-    jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver librt mako markupsafe marshmallow
+    jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver librt lightgbm mako markupsafe marshmallow
     matplotlib matplotlib_inline mistune mlflow mlflow_skinny mlflow_tracing mpl_toolkits multidict mypy mypy_extensions
     mypyc narwhals nbclient nbformat nest_asyncio2 nodeenv numpy omegaconf opentelemetry opentelemetry_api
     opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions optuna packaging pandas parso pathspec
@@ -41,7 +41,7 @@ INSTALLED = """
     pydevd_plugins pygments pylab pyparsing pytest python_dateutil python_discovery python_dotenv pywin32 pyyaml pyzmq
     referencing requests rpds rpds_py ruamel ruamel_yaml ruff scikit_learn scipy sklearn skops smmap sqlalchemy sqlparse
     stack_data starlette threadpoolctl tornado tqdm traitlets typing_extensions typing_inspection tzdata tzlocal urllib3
-    uvicorn virtualenv waitress wcwidth werkzeug yaml yarl zipp zmq
+    uvicorn virtualenv waitress wcwidth werkzeug xgboost yaml yarl zipp zmq
 """
 
 

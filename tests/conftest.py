@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ import uv
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "<<cookiecutter.project_slug>>"
 CACHE = ROOT / ".cache"
+EXTRAS = sorted(tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 SECRET = "hemmelig7f3a91"  # a password or a key: nothing that is kept or printed may hold it
 PYTHONS = [
     str(path) for path in Path(sys.base_prefix).parent.glob("3.*/bin")
@@ -236,10 +238,10 @@ def fresh(environment: Path, tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def wider(environment: Path) -> Path:
-    """What `environment` has, and what PostgreSQL, DVC and servers with passwords take, kept between test runs."""
+    """What `environment` has, the extras, and what PostgreSQL, DVC and servers with passwords take; kept."""
     with locked(f"{environment.parent.name}-wider") as folder:
         [lock] = environment.parent.glob("*/requirements.txt")
-        added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF"]
+        added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", *EXTRAS]
         ready = folder / "ready"
         if not ready.exists() or ready.read_text() != " ".join(added):
             shutil.rmtree(folder, ignore_errors=True)

@@ -144,6 +144,35 @@ def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path)
     assert inside.run(*probe).code != 0, "it says that it is well, and is gone"
 
 
+TRAINED = ["data=penguins model=xgboost", "data=penguins_mass model=lightgbm", "data=penguins model=stack"]
+
+
+@pytest.mark.slow
+def test_every_library_and_ensemble_is_served_in_a_clean_environment(fresh, wider):
+    """Of each: trained here, answered here and, by its own requirements alone, over HTTP; at the same time."""
+    project = Project(fresh.path, wider)
+    for words in TRAINED:
+        small = ["model.n_estimators=20"] if "stack" not in words else ["model.members.forest.n_estimators=20"]
+        done = project.python("train", *words.split(), *small)
+        assert done.code == 0, done.printed
+    ask = f"""
+import polars as pl
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from {fresh.package} import features, predictions, registry, servings
+def told(folder):
+    model, kinds = registry.load(folder)
+    rows = pl.read_csv("data/raw/penguins.csv", null_values="NA", infer_schema_length=None)
+    frame = features.frame(rows, kinds)
+    return servings.difference(folder, frame, predictions.answers(model, frame, positive=None), private=False)
+with ThreadPoolExecutor() as pool:
+    print(*pool.map(told, sorted(Path("outputs/train").glob("*/model"))))
+"""
+    assert project.ask(ask).splitlines()[-1] == "None None None"
+    pins = [(folder / "requirements.txt").read_text() for folder in fresh.path.glob("outputs/train/*/model")]
+    assert [sum(f"\n{library}==" in each for each in pins) for library in ("lightgbm", "xgboost")] == [1, 1]
+
+
 @pytest.mark.slow
 def test_a_model_with_code_of_the_project_is_served_in_a_clean_environment(fresh):
     own = fresh.path / fresh.package / "models.py"

@@ -31,7 +31,7 @@ class Run:
     stage: str
     status: str
     start: int  # ms since 1970
-    nested: list[str]  # the runs of its stages
+    nested: list[str]  # the runs of its stages, and those within them
     reused: list[str]  # runs that made what it used again
     keys: set[str]  # of the outputs that it made or used
 
@@ -46,6 +46,10 @@ def history() -> list[Run]:
     nested: dict[str, list[Any]] = {}
     for each in found:
         nested.setdefault(each.data.tags.get("mlflow.parentRunId", ""), []).append(each)
+
+    def below(run: Any) -> list[Any]:
+        return [each for child in nested.get(run.info.run_id, []) for each in (*below(child), child)]
+
     return [
         Run(
             each.info.run_id,
@@ -53,7 +57,7 @@ def history() -> list[Run]:
             each.data.tags.get("stage", ""),
             each.info.status,
             each.info.start_time,
-            nested=[child.info.run_id for child in nested.get(each.info.run_id, [])],
+            nested=[child.info.run_id for child in below(each)],
             reused=[value for name, value in each.data.tags.items() if name.startswith("reused.")],
             keys={
                 *(value for name, value in each.data.tags.items() if name.startswith("key.")),

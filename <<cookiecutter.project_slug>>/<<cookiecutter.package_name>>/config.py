@@ -2,9 +2,11 @@
 
 import difflib
 import functools
+import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -281,6 +283,8 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     name = config.registered_model
     if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
         raise Refused(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
+    if not job:
+        _refuse_absent(config)
     _refuse_idle(config)
     known = [name.rpartition(".")[2] for name in config.task.metrics]
     for floors in ("min_scores", "min_slice_scores"):
@@ -338,6 +342,19 @@ def present(typed: DictConfig, key: str) -> Any:
     bound({**section, name: None}, name=".".join(parents))
     known = inspect.signature(pkgutil.resolve_name(section["_target_"])).parameters.get(name)
     return None if known is None or known.default is known.empty else known.default
+
+
+def _refuse_absent(config: Config) -> None:
+    """Raises Refused for a model, or a part of one, out of an extra of pyproject.toml that is not installed."""
+    for _, call in _calls(config.model, "model"):
+        library = str(call["_target_"]).partition(".")[0]
+        if library and importlib.util.find_spec(library) is None:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+            if library in project.get("optional-dependencies", {}):
+                raise Refused(
+                    f"model={config.choices['model']} needs {library}: `uv sync --extra {library}` installs it here, "
+                    f"`uv add {library}` and `make lock` for every environment"
+                )
 
 
 def _refuse_idle(config: Config) -> None:
@@ -405,22 +422,48 @@ def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
 
     Raises Refused for a target that cannot be imported and for an argument that it does not take or misses.
     """
-    target = section.get("_target_")
-    if not target:
+    if not section.get("_target_"):
         raise Refused(f"{name}._target_ is missing: it names the callable")
+    for where, call in _calls(section, name):
+        _check(call, where)
+    return functools.partial(_call, {key: value for key, value in section.items() if key != TOLERANCE})
+
+
+def _calls(section: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What describes a call by `_target_`: `section`, and what is nested in it, each with its full name."""
+    for key, part in section.items():
+        if isinstance(part, dict):
+            yield from _calls(part, f"{name}.{key}")
+    if "_target_" in section:
+        yield name, section
+
+
+def _check(section: dict[str, Any], name: str) -> None:
+    """Raises Refused as `bound` does."""
+    target = section["_target_"]
     try:
-        takes = inspect.signature(pkgutil.resolve_name(target)).parameters
+        takes = _parameters(pkgutil.resolve_name(target))
     except (ImportError, AttributeError, ValueError) as error:
         raise Refused(f"{name}._target_={target} cannot be imported: {error}") from error
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
     for key in section:
-        if not key.startswith("_") and key not in takes and not anything:
+        misspelt = not anything or difflib.get_close_matches(key, takes, n=1, cutoff=0.9)
+        if not key.startswith("_") and key not in takes and misspelt:
             raise Refused(f"{name}.{key}: {target} has no such argument{_close(key, list(takes))}")
     for key, parameter in takes.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if named and parameter.default is parameter.empty and key not in section:
+        if named and parameter.default is parameter.empty and key not in section and not section.get("_partial_"):
             raise Refused(f"{name}.{key} is missing: {target} needs it")
-    return functools.partial(_call, {key: value for key, value in section.items() if key != TOLERANCE})
+
+
+def _parameters(call: Any) -> dict[str, inspect.Parameter]:
+    """What `call` takes; and where it is a class that hands on what it does not name, what those above it name."""
+    takes = dict(inspect.signature(call).parameters)
+    if isinstance(call, type) and any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        for above in call.__mro__[:-1]:
+            named = inspect.signature(above).parameters
+            takes |= {name: each for name, each in named.items() if each.default is not each.empty}
+    return takes
 
 
 def _call(section: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from operator import methodcaller
 from typing import Any
@@ -12,11 +13,11 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier, is_outlier_detector, is_regressor
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import FixedThresholdClassifier, KFold, TunedThresholdClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedKFold, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -40,6 +41,17 @@ def blend(members: dict[str, Any], weights: list[float]) -> VotingClassifier | V
     if all(is_classifier(member) for member in members.values()):
         return VotingClassifier(list(members.items()), voting="soft", weights=weights)
     return VotingRegressor(list(members.items()), weights=weights)
+
+
+def stack(members: dict[str, Any], final: Any, folds: int, seed: int) -> StackingClassifier | StackingRegressor:
+    """An unfitted model whose `final` learns from what its `members` answer to rows that they were not fitted to."""
+    if folds < 2:
+        raise Refused(f"model.folds={folds}: it takes 2 at least, so that some rows are left to learn from")
+    how: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": seed}
+    if all(is_classifier(member) for member in members.values()):
+        cv = StratifiedKFold(**how)
+        return StackingClassifier(list(members.items()), final, cv=cv, stack_method="predict_proba")
+    return StackingRegressor(list(members.items()), final, cv=KFold(**how))
 
 
 def pipeline(
@@ -70,7 +82,18 @@ def pipeline(
         *((f"text_{name}", _words(text_components, seed), name) for name in columns.get("text", [])),
     ]
     prepare = ColumnTransformer([step for step in steps if step[2]], verbose_feature_names_out=False)
-    return Pipeline([("prepare", prepare), ("estimator", _transformed(estimator, transform))])
+    return Pipeline([("prepare", prepare), ("estimator", _transformed(_labelled(estimator), transform))])
+
+
+def inner(estimator: Any) -> Any:
+    """The estimator that a threshold, or labels for its classes, are wrapped around in `estimator`."""
+    while True:
+        if isinstance(estimator, FixedThresholdClassifier | FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, VotingClassifier) and len(estimator.estimators) == 1:
+            estimator = getattr(estimator, "estimators_", [estimator.estimators[0][1]])[0]
+        else:
+            return estimator
 
 
 def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind: str) -> Pipeline:
@@ -80,22 +103,25 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
     machine to machine. Raises Refused for an estimator of the wrong kind and for what scikit-learn refuses.
     """
     estimator = model[-1]
-    name = type(estimator).__name__
+    name = type(inner(estimator)).__name__
     if not SUITS[kind](estimator):
         raise Refused(f"{name} is no model for {kind}: choose another model=..., or task=...")
     if kind == "classification" and target is not None and len(np.unique(target)) < 2:
         raise Refused(f"the training rows hold one class only ({target[0]}): a classifier needs two")
     try:
-        with (
-            threadpool_limits(1, user_api="blas"),
-            warnings.catch_warnings(action="ignore"),
-        ):  # rare classes, collinearity
+        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(record=True, action="always") as told:
             model.fit(frame, None if kind == "anomaly" else target)
-    except (ValueError, TypeError) as error:
+    except Exception as error:
+        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
+            raise
         cause = None if type(error).__name__ == "InvalidParameterError" else error  # which tells no values
         raise Refused(f"{name} cannot be fitted: {error}") from cause
-    if "n_jobs" in estimator.get_params():
-        estimator.set_params(n_jobs=1)
+    for warning in map(str, (each.message for each in told)):  # the others tell of rare classes, of collinearity
+        if unheard := re.search(r"Parameters: .* are not used|Device is changed from GPU to CPU.*", warning):
+            raise Refused(f"{name} was not fitted as asked: {unheard[0]}")
+    for each in (estimator, *getattr(estimator, "named_estimators_", {}).values()):
+        if hasattr(each, "n_jobs"):
+            each.set_params(n_jobs=1)
     return model
 
 
@@ -164,7 +190,7 @@ def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, thresho
             Yes(model, positive), scoring=threshold, cv="prefit", refit=False, response_method="predict_proba"
         )
         try:
-            best = tuned.fit(frame, (target == positive).astype(int)).best_threshold_
+            best = float(tuned.fit(frame, (target == positive).astype(int)).best_threshold_)
         except ValueError as error:
             raise Refused(f"task.threshold cannot be found on the validation rows: {error}") from error
     last = FixedThresholdClassifier(
@@ -192,6 +218,13 @@ def digest(model: Pipeline, frame: pd.DataFrame, *, data: str) -> str:
     found = answers(model, frame)
     whole.update(found.astype("<f8").tobytes() if found.dtype.kind in "fiub" else repr(found.tolist()).encode())
     return whole.hexdigest()
+
+
+def _labelled(estimator: Any) -> Any:
+    """`estimator` for labels of any type: XGBoost takes 0, 1, ... alone; a vote of one knows what each stands for."""
+    if is_classifier(estimator) and type(estimator).__module__.startswith("xgboost."):
+        return VotingClassifier([("xgboost", estimator)], voting="soft")
+    return estimator
 
 
 def _transformed(estimator: Any, transform: str | None) -> Any:

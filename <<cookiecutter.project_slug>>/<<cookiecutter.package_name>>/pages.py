@@ -46,6 +46,7 @@ def _seen(content: dict[str, Any]) -> dict[str, Any]:
     others = [name for name in ("baseline", "champion", "validation", "train") if any(_is(row[name]) for row in scores)]
     rows, gain = [row for row in content["slices"] if _is(row["score"])], content["comparison"] or {}
     overall = [main[name] for name in ("candidate", "low", "high", "baseline", "champion")] if main else []
+    alone = [member["scores"][content["metric"]] for member in content["members"]]
     within = [row[name] for row in rows for name in ("score", "low", "high")] + overall[:1]
     return {
         "main": main,
@@ -53,6 +54,8 @@ def _seen(content: dict[str, Any]) -> dict[str, Any]:
         "others": others,
         "scale": _scale(overall),
         "slice_scale": _scale(within),
+        "member_scale": _scale([*alone, *overall[:1]]),
+        "weighted": any(_is(member["weight"]) for member in content["members"]),
         "gain_scale": _scale([gain.get("gain"), gain.get("low"), gain.get("high"), 0.0]),
         "features": sorted(
             [(name, kind, falls.get(name)) for name, kind in content["columns"]],

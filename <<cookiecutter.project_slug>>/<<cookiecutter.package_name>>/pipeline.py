@@ -192,6 +192,7 @@ class Line:
                 self.store.keep(stage, outcome, run=run_id, ingredients=self.plan.told(step.ingredients))
                 tracking.log_outcome(outcome, None)
                 tracking.set_tags(machines.threads())
+                _log_members(outcome, tags["process"])
         return True
 
     def _sees(self, step: Step) -> dict[str, Any]:
@@ -223,6 +224,15 @@ class Line:
                 self.store.path("train") / "model", key=key, name=name, kind=config.task.kind, params=self.params
             )
         tracking.log_outcome(outcome, self.store.path(stage), at=stage, model_id=self.model_id)
+
+
+def _log_members(outcome: Outcome, process: str) -> None:
+    """Logs what each member of an ensemble is worth alone, in a run of its own within that of the stage."""
+    for member in outcome.facts.get("members", ()):
+        with tracking.run(member["name"], tags={"member": member["name"], "process": process}, nested=True):
+            tracking.log_params(member["params"])
+            scores = {f"test_{name}": value for name, value in member["scores"].items()}
+            tracking.log_outcome(Outcome(member["name"], scores=scores), None)
 
 
 def _log_refused(error: Refused, folder: Path) -> None:

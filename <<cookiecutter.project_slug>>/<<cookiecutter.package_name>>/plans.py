@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -151,6 +153,10 @@ class Plan:
         lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
         for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
             found[name] = f"{found[name]}, {pin}" if name in found else pin.removeprefix("==")
+        libraries = {text.partition(".")[0] for text in _leaves(sees.get("model")) if isinstance(text, str)}
+        for name in libraries - found.keys() - {""}:
+            with suppress(PackageNotFoundError):
+                found[f"model.{name}"] = version(name)  # of what the lock does not hold: an extra
         return found | ({BEFORE: self.steps[LINE[LINE.index(stage) - 1]].key} if stage != LINE[0] else {})
 
     def reason(self, step: Step) -> str | None:

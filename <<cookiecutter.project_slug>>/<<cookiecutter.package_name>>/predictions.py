@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
 # Classifiers that predict the likeliest class, and so need not be asked twice; a support vector machine may not.
-LIKELIEST = ("HistGradientBoostingClassifier", "LogisticRegression", "RandomForestClassifier", "VotingClassifier")
+LIKELIEST = (
+    "HistGradientBoostingClassifier",
+    "LGBMClassifier",
+    "LogisticRegression",
+    "RandomForestClassifier",
+    "VotingClassifier",
+)
 TEXT = (str, "text")  # numbers MLflow checks itself; of other kinds:
 HELD: dict[str, tuple[Any, str]] = {
     "boolean": (bool, "true, false"),
@@ -42,8 +48,9 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
         if is_outlier_detector(last):
             return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
-            return pd.DataFrame({"prediction": last.predict(rows)[:n]})
-        classes, found = list(map(str, last.classes_)), last.predict_proba(rows)[:n]
+            told = last.predict(rows)[:n]
+            return pd.DataFrame({"prediction": told.astype("float64") if told.dtype.kind == "f" else told})
+        classes, found = list(map(str, last.classes_)), last.predict_proba(rows)[:n].astype("float64")
         likeliest = type(last).__name__ in LIKELIEST
         predicted = last.classes_[found.argmax(axis=1)] if likeliest else last.predict(rows)[:n]
     if len(classes) > 2:

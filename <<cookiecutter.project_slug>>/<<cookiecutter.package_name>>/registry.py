@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -57,7 +58,7 @@ def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any, posit
     inputs = Schema([ColSpec(TYPES.get(kind, DataType.string), name) for name, kind in kinds.items()])
     outputs = infer_signature(predictions.answers(model, example, positive=positive)).inputs
     trusted = get_untrusted_types(data=dumps(model))
-    code, pins = Path(predictions.__file__), [f"{name}=={metadata.version(name)}" for name in PACKAGES]
+    code, pins = Path(predictions.__file__), [f"{name}=={metadata.version(name)}" for name in _packages(trusted)]
     own = any(name.startswith(f"{__package__}.") for name in trusted)
     mlflow.sklearn.save_model(
         model,
@@ -90,7 +91,19 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
     signed = {column.name: types.get(repr(column.type), "text") for column in about.signature.inputs}
     kinds = (about.metadata or {}).get("kinds", signed)
     plain = {name: kind if kind in TYPES else "text" for name, kind in kinds.items()}
-    return mlflow.sklearn.load_model(str(address)), plain
+    try:
+        return mlflow.sklearn.load_model(str(address)), plain
+    except ImportError as error:
+        way_out = f"`uv add {error.name}` and `make lock` install it"
+        raise Refused(f"{address} cannot be loaded without {error.name}: {way_out}") from error
+
+
+def _packages(types: list[str]) -> list[str]:
+    """What a model with parts of these `types` needs, by the names that it is installed by."""
+    known = (*PACKAGES, "sklearn", str(__package__), *sys.stdlib_module_names)
+    others = sorted({name.partition(".")[0] for name in types} - set(known))
+    found = metadata.packages_distributions() if others else {}  # looking takes a third of a second
+    return [*PACKAGES, *(found[name][0] for name in others if name in found)]
 
 
 def reference(found: Registered) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def content(
         "confidence": confidence,
         "comparison": _comparison(evaluated, metric, confidence),
         "gates": gates or [],
+        "members": evaluated.get("members", []),
         "slices": evaluated["slices"],
         "calibration": {
             "error": error,

@@ -8,6 +8,7 @@ from << cookiecutter.package_name >>.__main__ import overrides
 from << cookiecutter.package_name >>.errors import Refused
 
 TASKS = {"penguins": "classification", "penguins_mass": "regression"}
+EXTRAS = ("lightgbm", "xgboost")  # tested where they are installed
 ONLY = {"logistic": "binary", "ridge": "regression", "isolation_forest": "anomaly", "local_outlier": "anomaly"}
 
 
@@ -20,6 +21,8 @@ def resolve(*words: str, job: str | None = None) -> config.Config:
 )
 def test_every_option_composes_and_builds(group, option, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    if option in EXTRAS:
+        pytest.importorskip(option)
     words = [f"task={ONLY[option]}"] if option in ONLY else []
     words += ["gate.min_scores={}"] if words or group == "task" else []
     resolved = resolve(*words, f"{group}={option}", job=group if group in config.JOBS else None)
@@ -32,10 +35,22 @@ def test_every_option_composes_and_builds(group, option, monkeypatch):
 @pytest.mark.parametrize("model", [model for model in config.groups()["model"] if model not in ONLY])
 @pytest.mark.parametrize("data", TASKS)
 def test_one_model_file_serves_both_tasks(model, data):
+    if model in EXTRAS:
+        pytest.importorskip(model)
     resolved = resolve(f"model={model}", f"data={data}")
     assert resolved.task.kind == TASKS[data]
     suffix = {"classification": "Classifier", "regression": "Regressor"}[resolved.task.kind]
-    assert resolved.model["_target_"].endswith((suffix, "blend"))
+    assert resolved.model["_target_"].endswith((suffix, "blend", "stack"))
+
+
+def test_a_model_of_a_library_that_is_not_there_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: None)
+    get = "`uv sync --extra lightgbm` installs it here, `uv add lightgbm` and `make lock` for every environment"
+    with pytest.raises(Refused, match=f"^model=lightgbm needs lightgbm: {get}$"):
+        resolve("model=lightgbm")
+    with pytest.raises(Refused, match=r"^model=blend needs xgboost: "):
+        resolve("model=blend", "model.members.linear={_target_: xgboost.XGBClassifier}")
+    resolve("model=forest")  # scikit-learn is no extra: what else is missing is said where it is imported
 
 
 @pytest.mark.parametrize(
@@ -104,10 +119,20 @@ def test_an_open_section_is_held_to_its_signature():
     assert config.bound(resolve("model=forest", "model.max_depth=3").model, name="model")().max_depth == 3
     with pytest.raises(Refused, match=r"model.n_estimator: .* did you mean n_estimators?"):
         config.bound(resolve("model=forest", "model.n_estimator=5").model, name="model")
+    with pytest.raises(Refused, match=r"model.members.forest.n_estimator: .* did you mean n_estimators?"):
+        config.bound(resolve("model=blend", "model.members.forest.n_estimator=5").model, name="model")
     with pytest.raises(Refused, match=r"source.source is missing"):
         config.bound({"_target_": "polars.scan_csv"}, name="source")
     with pytest.raises(Refused, match=r"model._target_=sklearn.Nothing cannot be imported"):
         config.bound({"_target_": "sklearn.Nothing"}, name="model")
+
+
+@pytest.mark.parametrize("library", EXTRAS)
+def test_what_a_library_takes_as_it_comes_is_held_to_what_it_names(library):
+    pytest.importorskip(library)
+    with pytest.raises(Refused, match=r"model.n_estimator: .* did you mean n_estimators?"):
+        config.bound(resolve(f"model={library}", "model.n_estimator=5").model, name="model")
+    assert config.bound(resolve(f"model={library}", "model.reg_lambda=5").model, name="model")().reg_lambda == 5
 
 
 def test_a_task_and_a_dataset_may_bring_a_model_and_the_command_line_decides():

@@ -24,6 +24,7 @@ CONTENT = {
     "confidence": 0.95,
     "comparison": {"sentence": "Better.", "champion": "version 2", "rows": 71, "gain": 0.02, "low": 0.0, "high": 0.1},
     "gates": [{"name": "champion", "passed": False, "sentence": "too close"}],
+    "members": [{"name": "forest", "scores": {"f1": 0.87}, "weight": 2}],
     "slices": [{"column": "island", "value": "Dream", "rows": 9, "score": None, "low": None, "high": None, "note": ""}],
     "calibration": {"error": 0.03, "sentence": "Good."},
     "importances": [("mass", 0.2)],
@@ -39,6 +40,7 @@ EMPTY |= {"title": "candidate", "about": "", "metric": "f1", "confidence": 0.9, 
 HOSTILE = {name: NAME if isinstance(value, str) else value for name, value in CONTENT.items()} | {
     "columns": [(NAME, NAME)],
     "facts": [(NAME, NAME)],
+    "members": [{"name": NAME, "scores": {NAME: 0.87}, "weight": None}],
     "gates": [{"name": NAME, "passed": True, "sentence": NAME}],
 }
 
@@ -59,6 +61,7 @@ def test_the_report_says_it_all_and_needs_no_network():
     page = pages.report(**CONTENT)
     for text in ("✓ Passed", "champion", "0.9000", "0.8000 to 0.9500", "95\N{NO-BREAK SPACE}%", "✗ failed", "Dream"):
         assert text in page
+    assert ">forest<td" in page and ">0.8700" in page
     assert "validation" not in page and "123,457" in page  # what nobody has is no column; large numbers are short
     assert not re.search(r"(?:src|href)=|url\(|@import|<script", page)
 
@@ -66,7 +69,7 @@ def test_the_report_says_it_all_and_needs_no_network():
 @pytest.mark.parametrize("make", [pages.report, pages.card])
 def test_what_is_not_there_leaves_no_stub(make):
     text = make(**EMPTY)
-    assert "Not decided yet" in text and "Slices" not in text and "None" not in text
+    assert "Not decided yet" in text and "Slices" not in text and "Members" not in text and "None" not in text
     assert "How to reproduce" not in text and make(**CONTENT) == make(**CONTENT)
 
 

@@ -94,7 +94,8 @@ def test_slices_in_words(values, expected):
 
 def test_curves_are_of_models_that_are_built_step_by_step():
     model = make_pipeline(StandardScaler(), HistGradientBoostingRegressor(max_iter=60)).fit(FRAME, FRAME[:, 0])
-    steps = list(curves.stages(model, FRAME))
+    steps = list(curves.stages(model, model[-1], FRAME))
     assert steps[0][0] == 1 and steps[-1][0] == 60 and len(steps) == curves.MOST
     assert (steps[-1][1]["predict"]() == model.predict(FRAME)).all()
-    assert list(curves.stages(make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, LABELS), FRAME)) == []
+    linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, LABELS)
+    assert list(curves.stages(linear, linear[-1], FRAME)) == []

@@ -12,6 +12,7 @@ from .. import (
     curves,
     features,
     machines,
+    members,
     metrics,
     models,
     pages,
@@ -59,6 +60,7 @@ def evaluate(
         facts |= _scored(case, ours, champion, chance)
         figures, tables, facts["numbers"] = _figures(case, ours, task)
         learned = _curves(case, task, evaluation)
+        facts["members"] = _members(case, task)
         facts["importances"] = _importances(case, task, evaluation, seed)
         _explain(facts, learned, figures, tables)
     facts["figures"] = [name for name in figures if name not in TABLED]
@@ -212,13 +214,23 @@ def _importances(case: Case, task: Task, evaluation: Evaluation, seed: int) -> l
     return list(metrics.importances(asked, case.frames["test"], wanted, name=task.metrics[0], **how).items())
 
 
+def _members(case: Case, task: Task) -> list[dict[str, Any]]:
+    """What each member of an ensemble is, and what it scores alone on the test rows."""
+    found = []
+    for name, member in members.members(case.model).items():
+        scores = _judged(member.model, case.frames["test"], case.targets["test"], task).scores(task.metrics)
+        found.append({"name": name, "weight": member.weight, "params": member.params, "scores": scores})
+    return found
+
+
 def _curves(case: Case, task: Task, evaluation: Evaluation) -> dict[str, list[tuple[int, float]]]:
     """The deciding score on training and on other rows after some of the iterations, where there are any."""
-    first, found = metrics.short(task.metrics[0]), curves.losses(case.model)
+    first, estimator = metrics.short(task.metrics[0]), models.inner(case.model[-1])
+    found = curves.losses(estimator)
     for side in ("train", "validation" if "validation" in case.frames else "test"):
         target = case.targets[side]
         at = np.unique(np.linspace(0, len(target) - 1, max(1, evaluation.resampled_rows)).astype(int))
-        for step, asked in curves.stages(case.model, case.frames[side].iloc[at]):
+        for step, asked in curves.stages(case.model, estimator, case.frames[side].iloc[at]):
             answers = resamples.Answers(case.model, asked)
             judged = Judged(*models.asked(answers, target[at], positive=task.positive))
             found.setdefault(f"{side}_{first}", []).append((step, judged.scores(task.metrics[:1])[first]))

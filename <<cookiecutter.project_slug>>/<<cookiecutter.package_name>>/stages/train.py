@@ -35,7 +35,7 @@ def train(
     target = columns_of.target(rows, target_name, kind=task.kind) if target_name and task.kind != "anomaly" else None
     candidate = models.pipeline(model(), kinds=kinds, seed=seed, transform=task.transform, **vars(features))
     models.fit(candidate, frame, target, kind=task.kind)
-    estimator = type(candidate[-1]).__name__
+    estimator = type(models.inner(candidate[-1])).__name__
     scores: dict[str, float] = {"features": len(kinds)}
     tables = {}
     if task.kind == "classification" and target is not None and target_name:

@@ -1,0 +1,51 @@
+"""The members of a blend or a stack, each as a model that answers alone."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+ENSEMBLES = (StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor)
+# What a threshold and a transformed target are wrapped around.
+INSIDE = {
+    "FixedThresholdClassifier": "estimator_",
+    "FrozenEstimator": "estimator",
+    "TransformedTargetRegressor": "regressor_",
+}
+
+
+class Member(NamedTuple):
+    model: Pipeline  # with the preparation, threshold and transformed target of the whole
+    params: dict[str, str]
+    weight: float | None  # of its answers in those of the whole; None: the whole has no such numbers
+
+
+def members(model: Pipeline) -> dict[str, Member]:
+    """The members of the fitted `model` by name; none where it is no ensemble of named ones."""
+    wrappers, last = [], model[-1]
+    while inside := INSIDE.get(type(last).__name__):
+        wrappers.append((last, inside))
+        last = getattr(last, inside)
+    if not isinstance(last, ENSEMBLES) or len(last.named_estimators_) < 2:
+        return {}
+    weights = dict(zip(last.named_estimators, getattr(last, "weights", None) or [], strict=False))
+    found = {}
+    for name, alone in last.named_estimators_.items():
+        if alone == "drop":
+            continue
+        params = {key: str(value) for key, value in alone.get_params(deep=False).items() if value is not None}
+        if is_classifier(last):  # whose members know classes by number: a vote of one knows what each stands for
+            vote = VotingClassifier([(name, FrozenEstimator(alone))], voting="soft")
+            alone = vote.fit(np.zeros((len(last.classes_), 1)), last.classes_)
+        for wrapper, inside in reversed(wrappers):
+            around = copy(wrapper)
+            setattr(around, inside, alone)
+            alone = around
+        found[name] = Member(Pipeline([*model.steps[:-1], ("estimator", alone)]), params, weights.get(name))
+    return found

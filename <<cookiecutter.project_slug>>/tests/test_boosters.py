@@ -1,0 +1,64 @@
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_models import FRAME, KINDS, LABELS, fitted
+
+from << cookiecutter.package_name >> import curves, models, predictions, registry
+from << cookiecutter.package_name >>.errors import Refused
+
+TREES = {"n_estimators": 20, "random_state": 1, "n_jobs": 1}
+LEAVES = TREES | {"min_child_samples": 2, "verbose": -1}
+EXTRAS = [  # of libraries that may be missing
+    *(("lightgbm", name, LEAVES) for name in ("LGBMClassifier", "LGBMRegressor")),
+    *(("xgboost", name, TREES) for name in ("XGBClassifier", "XGBRegressor")),
+]
+
+
+@pytest.mark.parametrize("library, name, how", EXTRAS)
+def test_a_boosted_model_is_saved_without_pickle_and_answers_a_row_alone_as_among_others(library, name, how, tmp_path):
+    estimator = getattr(pytest.importorskip(library), name)(**how)
+    kind = "classification" if name.endswith("Classifier") else "regression"
+    model = fitted(estimator, kind=kind, target=LABELS if kind == "classification" else np.arange(40.0))
+    assert type(models.inner(model[-1])).__name__ == name
+    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
+    loaded, _ = registry.load(tmp_path / "model")
+    told = predictions.answers(model, FRAME, positive=None)
+    pd.testing.assert_frame_equal(predictions.answers(loaded, FRAME, positive=None), told, check_exact=True)
+    alone = pd.concat([predictions.answers(loaded, FRAME.iloc[[at]], positive=None) for at in range(40)])
+    pd.testing.assert_frame_equal(alone.reset_index(drop=True), told, check_exact=True)
+    assert kind == "regression" or set(told["prediction"]) == {"no", "yes"}
+    assert f"\n{library}==" in (tmp_path / "model/requirements.txt").read_text()
+    [file] = (tmp_path / "model").glob("*.skops")
+    with zipfile.ZipFile(file) as parts:
+        for part in parts.namelist():  # a pickle of protocol 2 or later begins so and ends so
+            content = parts.read(part)
+            assert not (content.startswith(b"\x80") and content.endswith(b".")), part
+
+
+def test_a_threshold_is_found_for_probabilities_of_single_precision():
+    model = fitted(pytest.importorskip("xgboost").XGBClassifier(**TREES))
+    best = models.decided(model, FRAME, LABELS, threshold="f1", positive="yes")
+    told = predictions.answers(best, FRAME, positive="yes")
+    assert type(best[-1].threshold) is float and set(told.dtypes[1:]) == {np.dtype("float64")}
+    assert ((told["probability"] >= told["threshold"]) == (told["prediction"] == "yes")).all()
+
+
+@pytest.mark.parametrize("library, name, how", EXTRAS)
+def test_a_boosted_model_is_told_tree_by_tree(library, name, how):
+    estimator = getattr(pytest.importorskip(library), name)(**how)
+    kind = "classification" if name.endswith("Classifier") else "regression"
+    model = fitted(estimator, kind=kind, target=LABELS if kind == "classification" else np.arange(40.0))
+    found = dict(curves.stages(model, models.inner(model[-1]), FRAME))
+    assert list(found) == list(range(1, 21))
+    assert (found[20]["predict"]() == model.predict(FRAME)).all()
+
+
+def test_an_argument_that_a_library_does_not_heed_is_refused():
+    xgboost = pytest.importorskip("xgboost")
+    with pytest.raises(Refused, match=r'XGBClassifier was not fitted as asked: .*"colsample"'):
+        fitted(xgboost.XGBClassifier(n_estimators=2, colsample=4))
+    lightgbm = pytest.importorskip("lightgbm")
+    with pytest.raises(Refused, match=r"LGBMClassifier cannot be fitted: "):
+        fitted(lightgbm.LGBMClassifier(num_leaves=1, verbose=-1))

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from << cookiecutter.package_name >> import members, models
+from << cookiecutter.package_name >>.errors import Refused
+
+FRAME = pd.DataFrame({"n": np.arange(60.0) % 7, "m": np.arange(60.0) % 5})
+LABELS = np.where(FRAME["n"] + FRAME["m"] > 5, "yes", "no")
+SETTINGS = {"max_categories": 10, "min_frequency": 0.01, "text_components": 3, "seed": 1}
+TWO = {"forest": RandomForestClassifier(5, random_state=1), "linear": LogisticRegression()}
+NUMBERS = {"forest": RandomForestRegressor(5, random_state=1), "linear": Ridge()}
+
+
+def fitted(estimator, target=LABELS, kind="classification", transform=None):
+    model = models.pipeline(estimator, kinds=dict.fromkeys(FRAME, "number"), transform=transform, **SETTINGS)
+    return models.fit(model, FRAME, target, kind=kind)
+
+
+def test_the_members_of_a_blend_make_up_its_answers():
+    whole = fitted(models.blend(TWO, weights=[3, 1]))
+    found = members.members(whole)
+    assert [(name, each.weight) for name, each in found.items()] == [("forest", 3), ("linear", 1)]
+    assert found["forest"].params["n_estimators"] == "5" and "max_leaf_nodes" not in found["forest"].params
+    mean = (3 * found["forest"].model.predict_proba(FRAME) + found["linear"].model.predict_proba(FRAME)) / 4
+    assert np.allclose(mean, whole.predict_proba(FRAME))
+    assert set(found["linear"].model.predict(FRAME)) == {"no", "yes"}
+
+
+def test_the_members_of_a_stack_answer_alone_and_have_no_weights():
+    stack = models.stack(TWO, LogisticRegression(), folds=3, seed=1)
+    found = members.members(fitted(stack))
+    alone = fitted(RandomForestClassifier(5, random_state=1))
+    assert (found["forest"].model.predict_proba(FRAME) == alone.predict_proba(FRAME)).all()
+    assert {each.weight for each in found.values()} == {None}
+    again = fitted(models.stack(TWO, LogisticRegression(), folds=3, seed=1))
+    assert (again.predict_proba(FRAME) == fitted(stack).predict_proba(FRAME)).all()
+    with pytest.raises(Refused, match=r"model.folds=1: it takes 2 at least"):
+        models.stack(TWO, LogisticRegression(), folds=1, seed=1)
+
+
+def test_members_answer_in_the_unit_of_the_target_and_by_the_threshold_of_the_whole():
+    prices = np.exp(FRAME["n"] + FRAME["m"]).to_numpy()
+    numbers = models.stack(NUMBERS, Ridge(), folds=3, seed=1)
+    found = members.members(fitted(numbers, prices, kind="regression", transform="log"))
+    alone = fitted(RandomForestRegressor(5, random_state=1), prices, kind="regression", transform="log")
+    assert (found["forest"].model.predict(FRAME) == alone.predict(FRAME)).all()
+    low = models.decided(fitted(models.blend(TWO, [1, 1])), FRAME, LABELS, threshold=1e-9, positive="yes")
+    assert set(members.members(low)["linear"].model.predict(FRAME)) == {"yes"}
+
+
+def test_a_model_of_one_part_has_no_members():
+    assert members.members(fitted(DummyClassifier())) == {} == members.members(fitted(TWO["forest"]))
+
+
+def test_members_are_runs_within_that_of_evaluate_and_go_with_it(do):
+    small = ["model.members.forest.n_estimators=5", "model.members.boosting.max_iter=5"]
+    quick = ["expectations=[]", "evaluation.importance_repeats=0", "evaluation.resamples=0"]
+    assert do("evaluate", "data=penguins", "model=blend", *small, *quick)[0] == 0
+    client = MlflowClient()
+    [stage] = client.search_runs(["0"], "tags.stage = 'evaluate' AND tags.`stage.key` LIKE '%'")
+    runs = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{stage.info.run_id}'")
+    assert {run.info.run_name for run in runs} == {"boosting", "forest", "linear"}
+    scores = {run.info.run_name: run.data.metrics["test_roc_auc"] for run in runs}
+    assert scores["linear"] > 0.9 and len(set(scores.values())) > 1
+    [found] = [run for run in runs if run.info.run_name == "forest"]
+    assert found.data.params["n_estimators"] == "5" and found.info.status == "FINISHED"
+    parent = stage.data.tags["mlflow.parentRunId"]
+    files = {file.path for file in client.list_artifacts(parent)}
+    assert {"report.html", "model_card.md"} <= files
+    assert "| forest |" in Path(client.download_artifacts(parent, "model_card.md")).read_text()
+    assert do("prune", "keep=0", "dry_run=false")[0] == 0
+    assert not client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{stage.info.run_id}'", run_view_type=3)
