@@ -153,7 +153,7 @@ class Plan:
         lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
         for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
             found[name] = f"{found[name]}, {pin}" if name in found else pin.removeprefix("==")
-        libraries = {text.partition(".")[0] for text in _leaves(sees.get("model")) if isinstance(text, str)}
+        libraries = {text.partition(".")[0] for text in leaves(sees.get("model")) if isinstance(text, str)}
         for name in libraries - found.keys() - {""}:
             with suppress(PackageNotFoundError):
                 found[f"model.{name}"] = version(name)  # of what the lock does not hold: an extra

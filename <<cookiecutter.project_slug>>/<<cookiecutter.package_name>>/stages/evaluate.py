@@ -218,7 +218,7 @@ def _members(case: Case, task: Task) -> list[dict[str, Any]]:
     """What each member of an ensemble is, and what it scores alone on the test rows."""
     found = []
     for name, member in members.members(case.model).items():
-        scores = _judged(member.model, case.frames["test"], case.targets["test"], task).scores(task.metrics)
+        scores = judged(member.model, case.frames["test"], case.targets["test"], task).scores(task.metrics)
         found.append({"name": name, "weight": member.weight, "params": member.params, "scores": scores})
     return found
 
