@@ -145,7 +145,7 @@ def reach(names: set[str]) -> set[str]:
 def test_it_can_be_read_in_half_an_hour():
     stages = {name for name in MODULES if name.startswith("stages/")}
     line = reach(stages | {"__main__", "pipeline"})
-    assert sum(map(code, line)) < 4500
+    assert sum(map(code, line)) < 4700
     way = {"config", "stages/train", "stages/register"}
     way |= {other for name in way for other in own(name)} - ASIDE
     assert sum(map(code, way)) <= 1250, {name: code(name) for name in way}

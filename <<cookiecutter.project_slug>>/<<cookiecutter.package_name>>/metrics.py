@@ -14,6 +14,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
 from threadpoolctl import threadpool_limits
 
+from . import predictions
 from .errors import Refused
 
 
@@ -24,7 +25,7 @@ def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> d
     """
     scorers = {short(name): scorer(name) for name in names}
     try:
-        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(action="ignore"):
+        with predictions.steadily(), warnings.catch_warnings(action="ignore"):
             found = check_scoring(model, scoring=scorers)(model, frame, target)
     except (ValueError, AttributeError) as error:
         raise Refused(

@@ -27,8 +27,8 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from sklearn.utils.metaestimators import available_if
-from threadpoolctl import threadpool_limits
 
+from . import predictions
 from .errors import Refused
 
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
@@ -109,7 +109,7 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
     if kind == "classification" and target is not None and len(np.unique(target)) < 2:
         raise Refused(f"the training rows hold one class only ({target[0]}): a classifier needs two")
     try:
-        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(record=True, action="always") as told:
+        with predictions.steadily(), warnings.catch_warnings(record=True, action="always") as told:
             model.fit(frame, None if kind == "anomaly" else target)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
@@ -202,7 +202,7 @@ def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, thresho
 def answers(model: Pipeline, frame: pd.DataFrame) -> np.ndarray:
     """A classifier's probabilities (n, classes), an outlier detector's scores (n,), the greater the odder, or a
     regressor's predictions (n,)."""
-    with threadpool_limits(1, user_api="blas"):
+    with predictions.steadily():
         if is_outlier_detector(model):
             return -model.score_samples(frame)
         return model.predict_proba(frame) if hasattr(model, "predict_proba") else model.predict(frame)

@@ -4,6 +4,7 @@ imports nothing of this package, and a model that was saved long ago answers as 
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     """
     from sklearn.base import is_outlier_detector
 
-    with ALONE, _libraries().limit(limits=1, user_api="blas"):
+    with ALONE, steadily():
         n, last = len(frame), model[-1]
         tiled = np.arange(-(-n // TILE) * TILE) % n
         rows = np.asfortranarray(model[:-1].transform(frame)[tiled])  # by columns: that too decides the path
@@ -61,9 +62,14 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     return pd.DataFrame({"prediction": predicted, "probability": yes, "threshold": threshold})
 
 
-@functools.cache
-def _libraries() -> ThreadpoolController:
-    """What sets the threads of the libraries in this process, which takes longer to find out than a row to answer."""
+def steadily() -> Any:
+    """A context in which linear algebra takes one thread: with more, sums are taken in another order."""
+    return _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
+
+
+@functools.lru_cache(1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """What sets the threads of the libraries that so many `modules` have loaded; to find out takes a while."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

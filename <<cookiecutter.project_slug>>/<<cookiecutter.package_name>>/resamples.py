@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
-from threadpoolctl import threadpool_limits
+
+from . import predictions
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples")
 
@@ -63,7 +64,7 @@ def answers(model: Any, frame: pd.DataFrame) -> Answers:
     def asked(method: str) -> Callable[[], np.ndarray]:
         @cache
         def ask() -> np.ndarray:
-            with threadpool_limits(1, user_api="blas"):
+            with predictions.steadily():
                 return getattr(model, method)(frame)
 
         return ask
