@@ -21,14 +21,17 @@ ABOVE = {
     "pipeline": 4,
     "plans": 2,
     "trials": 2,
+    "variations": 2,
     "deliveries": 2,
     "config": 1,
+    "checks": 0.5,
     "intervals": 1,
     "references": 1,
     "predictions": -1,
 }
 ASIDE = {
     "references",
+    "checks",
     "machines",
     "pages",
     "predictions",
@@ -38,7 +41,7 @@ ASIDE = {
 }  # one call each, and no word of what decides
 OWNERS = {
     "hydra": {"__main__", "config"},
-    "omegaconf": {"config"},
+    "omegaconf": {"config", "variations"},
     "mlflow": {"tracking", "registry", "promotions", "archives", "predictions"},
 }
 

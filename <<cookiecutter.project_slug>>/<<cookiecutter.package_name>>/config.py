@@ -2,10 +2,8 @@
 
 import difflib
 import functools
-import importlib.util
 import inspect
 import pkgutil
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from . import checks
 from .errors import Refused
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-ON_FAIL, PROMOTION = ("challenger", "error"), ("auto", "manual")
 TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
 
 
@@ -264,7 +262,7 @@ def composed(overrides: list[str], job: str | None = None) -> DictConfig:
     except HydraException as error:
         raise Refused(" ".join(str(error.__cause__ or error).split())) from error
     except OmegaConfBaseException as error:
-        raise Refused(_sentence(error)) from error
+        raise Refused(sentence(error)) from error
     except YAMLError as error:
         raise Refused(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
 
@@ -275,130 +273,11 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     try:
         config = cast(Config, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
-        raise Refused(_sentence(error)) from error
-    if not 0 <= config.seed < 2**32:
-        raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
-    if not config.task.metrics:
-        raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
-    name = config.registered_model
-    if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
-        raise Refused(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
+        raise Refused(sentence(error)) from error
+    checks.refuse(config)
     if not job:
-        _refuse_absent(config)
-    _refuse_idle(config)
-    known = [name.rpartition(".")[2] for name in config.task.metrics]
-    for floors in ("min_scores", "min_slice_scores"):
-        for name in getattr(config.gate, floors):
-            if name not in known:
-                from . import metrics  # scikit-learn is imported for this only when there is something to say
-
-                for each in config.task.metrics:
-                    metrics.scorer(each)
-                raise Refused(
-                    f"gate.{floors}.{name}: task.metrics does not compute it; it has {', '.join(known)} "
-                    f"(gate.{floors}={{}} asks for no floor)"
-                )
-    counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items() if type(value) is int}
-    for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
-        if count < 0:
-            raise Refused(f"{name}={count}: a count is 0 or more")
+        checks.refuse_absent([call["_target_"] for _, call in _calls(config.model, "model")], config, root=ROOT)
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
-
-
-def varied(typed: DictConfig, values: dict[str, Any]) -> tuple[dict[str, Any], Features, Task]:
-    """The sections model, features and task of `typed`, a config as `composed` gives it, once `values` are in it.
-
-    `values`: by the full names of their keys. Raises Refused for a key that is not there and for a value that it does
-    not take.
-    """
-    try:
-        for key, value in values.items():
-            OmegaConf.update(typed, key, value, merge=False, force_add=key.startswith(("model.", "task.linear.")))
-        model = cast("dict[str, Any]", OmegaConf.to_container(typed.model, resolve=True))
-        features, task = (cast(Any, OmegaConf.to_object(each)) for each in (typed.features, typed.task))
-    except OmegaConfBaseException as error:
-        raise Refused(_sentence(error)) from error
-    return model, features, task
-
-
-def present(typed: DictConfig, key: str) -> Any:
-    """The value of `key` in `typed`, a config as `composed` gives it; the callable's own where conf/ names none.
-
-    Raises Refused where there is no such key.
-    """
-    *parents, name = key.split(".")
-    above: Any = typed
-    for part in parents:
-        if not isinstance(above, DictConfig) or part not in above:
-            raise Refused(f"{key}: there is no such key" + (_close(part, list(above)) if above else ""))
-        if OmegaConf.is_interpolation(above, part):
-            raise Refused(f"{key}: {part} is {above._get_node(part)._value()}: name it there")  # type: ignore[union-attr]
-        above = above[part]
-    section = cast("dict[str, Any]", OmegaConf.to_container(above, resolve=True))
-    if name in section:
-        return section[name]
-    if "_target_" not in section:
-        raise Refused(f"{key}: there is no such key{_close(name, list(section))}")
-    bound({**section, name: None}, name=".".join(parents))
-    known = inspect.signature(pkgutil.resolve_name(section["_target_"])).parameters.get(name)
-    return None if known is None or known.default is known.empty else known.default
-
-
-def _refuse_absent(config: Config) -> None:
-    """Raises Refused for a model, or a part of one, out of an extra of pyproject.toml that is not installed."""
-    for _, call in _calls(config.model, "model"):
-        library = str(call["_target_"]).partition(".")[0]
-        if library and importlib.util.find_spec(library) is None:
-            project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-            if library in project.get("optional-dependencies", {}):
-                raise Refused(
-                    f"model={config.choices['model']} needs {library}: `uv sync --extra {library}` installs it here, "
-                    f"`uv add {library}` and `make lock` for every environment"
-                )
-
-
-def _refuse_idle(config: Config) -> None:
-    """Raises Refused for a setting that would change nothing, and for a task without what it needs."""
-    kind, gate = config.task.kind, config.gate
-    choices = {"gate.on_fail": (gate.on_fail, ON_FAIL), "promotion": (config.promotion, PROMOTION)}
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise Refused(f"{name}={value}: it is {' or '.join(known)}")
-    try:
-        threshold = float(config.task.threshold or 0.5)
-    except ValueError:
-        threshold = 0.5  # a scorer's name, which finds one
-    if not 0 <= threshold <= 1:
-        raise Refused(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
-    if not 0 < config.drift.alarm_rate < 1:
-        raise Refused(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
-    if not 0 < config.evaluation.confidence < 1:
-        raise Refused(f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95")
-    if gate.max_calibration_error is not None and kind != "classification":
-        raise Refused(
-            f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null"
-        )
-    if kind == "anomaly" and config.columns.target is None and (gate.min_scores or config.evaluation.slices):
-        raise Refused(
-            "columns.target=null: nothing can be scored then; gate.min_scores={} and evaluation.slices=[] leave it out"
-        )
-    if gate.min_slice_scores and not config.evaluation.slices:
-        raise Refused("gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them")
-    private = [name for name in config.evaluation.slices if name in config.columns.sensitive]
-    if private:
-        raise Refused(
-            f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report"
-        )
-    suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
-    for name, kinds in suits.items():
-        if (value := getattr(config.task, name)) is not None and kind not in kinds:
-            raise Refused(f"task.{name}={value} is for {' and '.join(kinds)}, not for {kind}: task.{name}=null")
-    if config.split.gap is not None and config.split.by != "time":
-        raise Refused(
-            f"split.gap={config.split.gap} is for split=time, not for split={config.split.by}: split.gap=null"
-        )
-    if config.columns.target is None and kind != "anomaly":
-        raise Refused(f"columns.target=null is for task=anomaly; {kind} needs a column to predict")
 
 
 def wants(typed: DictConfig, key: str) -> str:
@@ -449,7 +328,7 @@ def _check(section: dict[str, Any], name: str) -> None:
     for key in section:
         misspelt = not anything or difflib.get_close_matches(key, takes, n=1, cutoff=0.9)
         if not key.startswith("_") and key not in takes and misspelt:
-            raise Refused(f"{name}.{key}: {target} has no such argument{_close(key, list(takes))}")
+            raise Refused(f"{name}.{key}: {target} has no such argument{close(key, list(takes))}")
     for key, parameter in takes.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and key not in section and not section.get("_partial_"):
@@ -474,7 +353,8 @@ def _call(section: dict[str, Any]) -> Any:
         raise error.__cause__ or error from None
 
 
-def _close(word: str, known: list[str]) -> str:
+def close(word: str, known: list[str]) -> str:
+    """The end of a sentence about an unknown `word`: what was meant, or else what is `known`."""
     known = [name for name in known if not name.startswith("_")]
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
@@ -488,14 +368,14 @@ def _missing(error: MissingConfigException) -> str:
     return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}{write}"
 
 
-def _sentence(error: OmegaConfBaseException) -> str:
+def sentence(error: OmegaConfBaseException) -> str:
     """One line out of OmegaConf's several, with the key's full name."""
     key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
     if isinstance(error, ConfigKeyError):
         if error.key in groups():
             return f"conf/{error.key}/: the chosen file is empty, or its first line is not `# @package _global_`"
         known = list(error.parent_node) if isinstance(error.parent_node, DictConfig) else list(Config.__annotations__)
-        return f"{key}: there is no such key{_close(str(error.key), known)}"
+        return f"{key}: there is no such key{close(str(error.key), known)}"
     if isinstance(error, MissingMandatoryValue):
         return f"{key} has no value: give it one in conf/ or as {key}=..."
     if "is not a ListConfig" in reason:

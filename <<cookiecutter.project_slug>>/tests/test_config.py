@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from << cookiecutter.package_name >> import config
+from << cookiecutter.package_name >> import checks, config
 from << cookiecutter.package_name >>.__main__ import overrides
 from << cookiecutter.package_name >>.errors import Refused
 
@@ -44,7 +44,7 @@ def test_one_model_file_serves_both_tasks(model, data):
 
 
 def test_a_model_of_a_library_that_is_not_there_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
     get = "`uv sync --extra lightgbm` installs it here, `uv add lightgbm` and `make lock` for every environment"
     with pytest.raises(Refused, match=f"^model=lightgbm needs lightgbm: {get}$"):
         resolve("model=lightgbm")

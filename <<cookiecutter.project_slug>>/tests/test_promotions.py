@@ -1,9 +1,11 @@
+import shutil
 import threading
 
 import pytest
 from mlflow import MlflowClient
 
 from << cookiecutter.package_name >> import promotions
+from << cookiecutter.package_name >>.__main__ import main
 from << cookiecutter.package_name >>.errors import Refused
 
 NAME = "<< cookiecutter.project_slug >>-penguins"
@@ -19,12 +21,24 @@ def version(number):
     return MlflowClient().get_model_version(NAME, number)
 
 
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """A folder with a store that holds a champion, and a better candidate that waits for somebody to promote it."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copy(store, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        for words in (WEAK, ("model=logistic", "promotion=manual")):
+            assert main([*QUICK, *words, f"platform.outputs={folder / 'outputs'}"]) == 0
+    return folder
+
+
 @pytest.fixture
-def two(do):
-    """A champion, and a better candidate that waits for somebody to promote it."""
-    do(*QUICK, *WEAK)
-    code, printed = do(*QUICK, "model=logistic", "promotion=manual")
-    assert code == 0 and f"-e promote -P registered_model={NAME} -P version=2 -P approver=..." in printed
+def two(trained, do, outputs):
+    """`do`, where that champion and that candidate are; their files stay where they were made."""
+    shutil.copy(trained / "mlflow.db", outputs)
+    shutil.copytree(trained / "outputs", outputs / "outputs")
     assert held() == {"champion": "1", "challenger": "2"}
     return do
 

@@ -17,10 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import machines, metrics, modules, plots, searches, tracking, trials
-from ..config import CONF, composed, groups, present, varied
+from ..config import CONF, composed, groups
 from ..errors import Refused
 from ..outcomes import Outcome
 from ..plans import hashed, leaves
+from ..variations import present, varied
 
 if TYPE_CHECKING:
     from ..config import Columns, Split, Task, Tuning
