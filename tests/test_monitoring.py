@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -15,6 +16,7 @@ from test_workflows import run_job
 pytestmark = pytest.mark.slow
 
 MODEL = f"{NAME}-penguins"
+THEIRS = ["model=forest", "model.n_estimators=20", "model.max_depth=2"]
 QUICK = ["evaluation.importance_repeats=0", "evaluation.resamples=100", "tracking.sample_rows=0"]
 
 
@@ -63,7 +65,7 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
     serve = ["mlflow", "server", *[word for pair in store.items() for word in pair], "--port", "{port}"]
     with served(fresh, *serve, path="/health", MLFLOW_LOGGING_LEVEL="ERROR") as address:
         where = {"MLFLOW_TRACKING_URI": address, "ALERT_WEBHOOK_URL": hook, "MLFLOW_EXPERIMENT_NAME": NAME}
-        first = fresh.python("model=logistic", *QUICK, **where)
+        first = fresh.python(*THEIRS, *QUICK, **where)
         assert first.code == 0 and f"{MODEL} version 1 is champion" in first.lines, first.printed
 
         # the same population
@@ -95,7 +97,8 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
         subprocess.run(["make", "lock"], cwd=fresh.path, env=settings(), check=True, capture_output=True)
         commit(fresh, "the rows since April")
         known = {"vars.MLFLOW_TRACKING_URI": address, "secrets.ALERT_WEBHOOK_URL": hook, "inputs.always": False}
-        known["vars.RETRAIN_ARGS"] = " ".join(f"-P {word}" for word in ["model=logistic", *QUICK])
+        words = [*THEIRS, *QUICK, "gate.serving=false"]  # which takes a minute, and has tests of its own
+        known["vars.RETRAIN_ARGS"] = " ".join(f"-P {word}" for word in words)
         workflow, runner = fresh.path / ".github/workflows/retrain.yml", tmp_path / "runner"
         runner.mkdir()
         outcomes = run_job(workflow, "retrain", fresh.path, known, RUNNER_TEMP=str(runner))
@@ -109,6 +112,18 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
         shutil.rmtree(fresh.path / "model_cards")
         outcomes = run_job(workflow, "retrain", fresh.path, known, RUNNER_TEMP=str(runner))
         assert outcomes["train"] == "skipped" and held(fresh, **where)["champion"] == "2"
+
+        # can it be better? Among a few settings, cross-validated on training rows; and the gate decides
+        tuned = fresh.python("tune", *THEIRS, "tune.trials=6", "tune.folds=3", **where)
+        assert tuned.code == 0 and "-P experiment=forest_penguins" in tuned.lines[-2], tuned.printed
+        score, before = (
+            float(number) for number in re.search(r"roc_auc (\S+) .*?, (\S+) before:", tuned.printed).groups()
+        )
+        assert score > before
+        commit(fresh, "better settings")
+        better = fresh.mlflow("-P", "experiment=forest_penguins", *[w for word in QUICK for w in ("-P", word)], **where)
+        assert f"{MODEL} version 3 is champion" in better.lines, better.printed
+        assert re.search(r"against the champion's \S+ on the same rows: \+", better.printed), better.printed
 
 
 def test_a_server_that_answers_with_another_model_is_found(fresh, receiver):
