@@ -18,16 +18,24 @@ BUCKETS = 32  # of words
 BARS = 12  # of a figure
 NAMED = 5  # values never seen before that are told
 
+Told = tuple[str, float, float, str]  # of a Finding: what, distance, p, sentence
+
 
 @dataclass(frozen=True)
 class Finding:
     """What a column, or the answers, were held to."""
 
-    name: str
+    part: str  # features, answers, target or score
+    name: str  # the column's, or the score's
     what: str  # values, length, words, missing, unseen, or score
     distance: float  # the share of rows that moved
     p: float  # how likely so large a distance is where nothing has changed
     sentence: str
+
+    @property
+    def label(self) -> str:
+        """What it is called in a sentence."""
+        return self.name if self.part in ("features", "score") else f"{self.part}: {self.name}"
 
 
 def summary(frame: pd.DataFrame, kinds: dict[str, str], *, sensitive: Collection[str] = ()) -> dict[str, Any]:
@@ -75,7 +83,9 @@ def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {"rows": one["rows"] + other["rows"], "columns": columns}
 
 
-def findings(was: dict[str, Any], now: dict[str, Any], *, units: tuple[int, int], prefix: str = "") -> list[Finding]:
+def findings(
+    was: dict[str, Any], now: dict[str, Any], *, units: tuple[int, int], part: str = "features"
+) -> list[Finding]:
     """Each column of the summary `was` against the rows counted as `now`.
 
     `units`: of how many independent rows, or groups of rows, each consists. What is ordered is held to Kolmogorov and
@@ -84,13 +94,13 @@ def findings(was: dict[str, Any], now: dict[str, Any], *, units: tuple[int, int]
     """
     scale = units[0] / max(1, was["rows"]), units[1] / max(1, now["rows"])
     found = []
-    for column, kept in was["columns"].items():
-        name, new = f"{prefix}{column}", now["columns"][column]
+    for name, kept in was["columns"].items():
+        new = now["columns"][name]
         missing = (kept["missing"], was["rows"]), (new["missing"], now["rows"])
-        if missing[0][0] or missing[1][0]:
-            found.append(_missing(name, *missing, scale))
+        told = [_missing(*missing, scale)] if missing[0][0] or missing[1][0] else []
         for what, view in kept["views"].items():
-            found += _view(name, what, kept["kind"], view, new["views"][what], scale)
+            told += _view(what, kept["kind"], view, new["views"][what], scale)
+        found += [Finding(part, name, *each) for each in told]
     return found
 
 
@@ -110,7 +120,7 @@ def fallen(
     margin = np.hypot(was[0] - was[1], now[2] - now[0])
     z = stats.norm.ppf((1 + confidence) / 2) * (was[0] - now[0] - max_loss)
     p = float(stats.norm.sf(z / margin)) if margin else float(z <= 0)
-    return Finding(name, "score", was[0] - now[0], p, sentence)
+    return Finding("score", name, "score", was[0] - now[0], p, sentence)
 
 
 def alarms(found: list[Finding], *, rate: float, min_distance: float) -> tuple[list[Finding], list[float]]:
@@ -191,19 +201,15 @@ def _counts(values: np.ndarray, view: dict[str, Any]) -> dict[str, Any]:
     return {"counts": [levels.pop(level, 0) for level in view["at"]], "sum": 0.0, "new": dict(levels)}
 
 
-def _missing(name: str, was: tuple[int, int], now: tuple[int, int], scale: tuple[float, float]) -> Finding:
+def _missing(was: tuple[int, int], now: tuple[int, int], scale: tuple[float, float]) -> Told:
     shares = was[0] / max(1, was[1]), now[0] / max(1, now[1])
     pairs = zip((was, now), scale, strict=True)
     table = [[round(part[0] * by), round((part[1] - part[0]) * by)] for part, by in pairs]
     p = float(stats.fisher_exact(table).pvalue)
-    return Finding(
-        name, "missing", abs(shares[1] - shares[0]), p, f"missing {_share(shares[0])} -> {_share(shares[1])}"
-    )
+    return "missing", abs(shares[1] - shares[0]), p, f"missing {_share(shares[0])} -> {_share(shares[1])}"
 
 
-def _view(
-    name: str, what: str, kind: str, was: dict[str, Any], now: dict[str, Any], scale: tuple[float, float]
-) -> list[Finding]:
+def _view(what: str, kind: str, was: dict[str, Any], now: dict[str, Any], scale: tuple[float, float]) -> list[Told]:
     """The findings of one view of a column; none where either table has no value at all."""
     new = now["new"]
     counts = np.array(was["counts"] + [0] * len(new)), np.array(now["counts"] + list(new.values()))
@@ -215,19 +221,17 @@ def _view(
         distance = float(np.abs(np.cumsum(shares[1] - shares[0])).max())
         p = float(stats.kstwo.sf(distance, max(1, round(sizes[0] * sizes[1] / sum(sizes)))))
         means = [_written(each["sum"] / count, kind, what) for each, count in zip((was, now), rows, strict=True)]
-        return [Finding(name, what, distance, p, f"mean {'' if what == 'values' else f'{what} '}{' -> '.join(means)}")]
+        return [(what, distance, p, f"mean {'' if what == 'values' else f'{what} '}{' -> '.join(means)}")]
     levels = [*was["at"], *new]
     old, recent = counts[0] * scale[0], counts[1] * scale[1]
     at = int(np.abs(shares[1] - shares[0]).argmax())
     told = f"{levels[at]} {_share(shares[0][at])} -> {_share(shares[1][at])}" if what == "values" else "other words"
     distance = float(np.abs(shares[1] - shares[0]).sum() / 2)
-    found = [Finding(name, what, distance, _chi2(old, recent), told)]
+    found = [(what, distance, _chi2(old, recent), told)]
     if what == "values" and new:
         named = ", ".join(sorted(new, key=lambda level: -new[level])[:NAMED])
         p = _unseen(old + recent, max(new.values()) * scale[1], sizes)
-        found.append(
-            Finding(name, "unseen", sum(new.values()) / rows[1], p, f"{sum(new.values()):,} rows hold {named}")
-        )
+        found.append(("unseen", sum(new.values()) / rows[1], p, f"{sum(new.values()):,} rows hold {named}"))
     return found
 
 

@@ -116,7 +116,10 @@ def test_a_score_falls_beyond_chance(was, now, is_sure):
 
 
 def test_p_values_are_corrected_for_their_number():
-    tests = [drift.Finding("a", "values", 0.5, 0.004, ""), *[drift.Finding("b", "values", 0.5, 0.5, "")] * 9]
+    tests = [
+        drift.Finding("features", "a", "values", 0.5, 0.004, ""),
+        *[drift.Finding("features", "b", "values", 0.5, 0.5, "")] * 9,
+    ]
     sure, adjusted = drift.alarms(tests, rate=0.01, min_distance=0.05)
     assert not sure and adjusted[0] == pytest.approx(0.04)
     assert drift.alarms(tests[:2], rate=0.01, min_distance=0.05)[0] == tests[:1]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 ALARM = 3  # exit code
 SCORED = 100_000  # rows with labels, evenly spread, that scores are of
 DRAWN = 8  # columns that have a figure
+CHANGED = {"answers": "its answers changed", "target": "the target changed"}
 WEBHOOK, TOKEN = "ALERT_WEBHOOK_URL", "ENDPOINT_TOKEN"  # in the environment
 
 
@@ -88,7 +89,7 @@ def monitor(
             chance = Chance(replace(columns, target=model.target), task, evaluation, seed)
             outcome = _compared(model, seen, chance, drift, expectations)
     except Refused as error:
-        _alert(f"{registered_model} could not be watched: {error.told(bool(columns.sensitive))}")
+        _alert(f"{registered_model} could not be watched: {tracking.told(error, bool(columns.sensitive))}")
         raise
     tracking.chart(registered_model, outcome.scores, experiment=f"{project}-monitoring", tags=outcome.tags)
     if outcome.code:
@@ -197,20 +198,26 @@ def _compared(model: _Model, seen: _Seen, chance: Chance, drift: Drift, expectat
     was = json.loads(model.chosen.tags.get("scores", "null"))
     fall = _fall(was, scored, chance, drift.max_loss) if scored and was else None
     found += [fall] if fall else []
+    if scored and not fall:
+        first, value = next(iter(scored["test"].items()))
+        notes.append(f"{first} {value:.4f} on {scored['rows']:,} rows with labels: nothing to compare it with")
     sure, adjusted = drifts.alarms(found, rate=drift.alarm_rate, min_distance=drift.min_distance)
     held = _held_to(expectations, seen.table, model.columns)
     failed = expected.failures(held) if held else []
-    told = [f"  {each.name}: {each.sentence}{_apart(each)}" for each in sure]
+    told = [f"  {each.label}: {each.sentence}{_apart(each)}" for each in sure]
     told += [f"  {line}" for line in failed]
-    unseen = [f"{each.name}: {each.sentence}" for each in found if each.what == "unseen" and each not in sure]
+    unseen = [f"{each.label}: {each.sentence}" for each in found if each.what == "unseen" and each not in sure]
     notes += [f"never seen in training: {line}" for line in unseen]
     if seen.rows < chance.evaluation.min_rows:
         notes.append(f"of {seen.rows} rows little can be told: only a great change would be found")
     what = f"{seen.rows:,} rows of {seen.named} beside {model.title}"
-    rows = [vars(each) | {"adjusted": p, "alarm": each in sure} for each, p in zip(found, adjusted, strict=True)]
+    rows = [
+        vars(each) | {"name": each.label, "adjusted": p, "alarm": each in sure}
+        for each, p in zip(found, adjusted, strict=True)
+    ]
     verdict = _verdict(sure, f"{len(failed)} of {len(held.results)} expectations failed" if held and failed else "")
     scores = _scores(seen, found, sure, scored, failed)
-    moved = ", ".join(dict.fromkeys(each.name for each in sure))
+    moved = ", ".join(dict.fromkeys(each.label for each in sure))
     tags = {"monitor": "alarm" if told else "quiet", "drifted": moved[:4000]}
     tags |= {"monitored": f"{model.chosen.name}/{model.chosen.version}", "data": seen.named, "data.digest": seen.digest}
     figures = _figures(model, seen, found, sure, drift.min_distance)
@@ -244,12 +251,10 @@ def _compared(model: _Model, seen: _Seen, chance: Chance, drift: Drift, expectat
 
 def _verdict(sure: list[drifts.Finding], failed: str) -> str:
     """All alarms in one sentence."""
-    moved = [each.name for each in sure if each.what != "score"]
-    columns = ", ".join(dict.fromkeys(name for name in moved if ": " not in name))
-    parts = dict.fromkeys(name.partition(": ")[0] for name in moved if ": " in name)
+    columns = ", ".join(dict.fromkeys(each.name for each in sure if each.part == "features"))
     told = [f"drift in {columns}"] if columns else []
-    told += [f"its {part} changed" for part in parts]
-    told += [f"{each.name} fell" for each in sure if each.what == "score"]
+    told += [words for part, words in CHANGED.items() if part in {each.part for each in sure}]
+    told += [f"{each.name} fell" for each in sure if each.part == "score"]
     return "; ".join([*told, *([failed] if failed else [])]) or "no drift"
 
 
@@ -263,9 +268,8 @@ def _findings(model: _Model, seen: _Seen, ignore: list[str]) -> list[drifts.Find
     sizes = {"features": units[0], "answers": units[1], "target": units[0]}
     found = []
     for part, counts in seen.counts.items():
-        prefix = "" if part == "features" else f"{part}: "
-        told = drifts.findings(model.reference[part], counts, units=(sizes[part], seen.groups), prefix=prefix)
-        found += [each for each in told if each.name.removeprefix(prefix) not in out]
+        told = drifts.findings(model.reference[part], counts, units=(sizes[part], seen.groups), part=part)
+        found += [each for each in told if part == "answers" or each.name not in out]
     return found
 
 
@@ -322,7 +326,7 @@ def _scores(
     told: dict[str, float] = {"rows": seen.rows, "alarms": len(sure) + len(failed), "expectations_failed": len(failed)}
     for each in found:
         part = {"missing": "missing", "unseen": "unseen", "score": "loss"}.get(each.what, "distance")
-        key = re.sub(r"[^\w\-. ]", "_", each.name.replace(": ", " "))
+        key = re.sub(r"[^\w\-. ]", "_", each.label.replace(": ", " "))
         told[f"{part}/{key}"] = max(each.distance, told.get(f"{part}/{key}", each.distance))
     if scored:
         told |= {f"score/{name}": value for name, value in scored["test"].items()} | {"labelled": scored["rows"]}
@@ -345,19 +349,15 @@ def _figures(
     model: _Model, seen: _Seen, found: list[drifts.Finding], sure: list[drifts.Finding], least: float
 ) -> dict[str, Any]:
     """How far each column moved, and what those that moved most looked like and look like now."""
-    moved = sorted(
-        (each for each in found if each.what not in ("missing", "unseen", "score")), key=lambda each: -each.distance
-    )
-    names = {each.name for each in sure}
-    figures = {
-        "drift": plots.distances([(each.name, each.distance, each.name in names) for each in moved], least=least)
-    }
-    first = [each for each in moved if each.name in names] or moved[:1]
+    tests = [each for each in found if each.what not in ("missing", "unseen", "score")]
+    tests = sorted(tests, key=lambda each: -each.distance)
+    names = {each.label for each in sure}
+    bars = [(each.label, each.distance, each.label in names) for each in tests]
+    figures = {"drift": plots.distances(bars, least=least)}
+    first = [each for each in tests if each.label in names] or tests[:1]
     for at, each in enumerate(first[:DRAWN], start=1):
-        part, _, name = each.name.rpartition(": ")
-        was, now = model.reference[part or "features"], seen.counts[part or "features"]
-        bars = drifts.bars(was["columns"][name], now["columns"][name], each.what)
-        figures[f"moved_{at}"] = plots.shares(bars, title=each.name)
+        was, now = (side["columns"][each.name] for side in (model.reference[each.part], seen.counts[each.part]))
+        figures[f"moved_{at}"] = plots.shares(drifts.bars(was, now, each.what), title=each.label)
     return figures
 
 
