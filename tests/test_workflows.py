@@ -97,7 +97,7 @@ def filled(text: str, known: dict) -> str:
 
 def evaluated(expression: str, known: dict):
     """The value of GitHub's `expression`, of the few forms that these workflows use; what is not `known` is empty."""
-    names = r"\b(matrix|secrets|vars|inputs|steps|env|runner)((?:\.\w+)+)"
+    names = r"\b(matrix|secrets|vars|inputs|steps|env|runner|github)((?:\.\w+)+)"
     python = re.sub(names, lambda found: repr(known.get(found[0], "")), expression)
     python = re.sub(r"!(?!=)", " not ", python.replace("||", " or ").replace("&&", " and "))
     return eval(python.strip(), {"__builtins__": {}, "cancelled": lambda: False, "true": True})

@@ -275,7 +275,7 @@ def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[
     except OmegaConfBaseException as error:
         raise Refused(sentence(error)) from error
     checks.refuse(config)
-    if not job:
+    if job in (None, "tune"):  # the others take no model but those that there are
         checks.refuse_absent([call["_target_"] for _, call in _calls(config.model, "model")], config, root=ROOT)
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 

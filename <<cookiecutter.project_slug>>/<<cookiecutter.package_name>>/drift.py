@@ -112,14 +112,18 @@ def fallen(
     sentence: str,
     confidence: float,
     max_loss: float,
+    rate: float,
 ) -> Finding:
-    """Whether a score, (value, low, high) with `confidence`, has fallen by more than `max_loss`.
+    """Whether a score, (value, low, high) with `confidence`, has fallen by more than `max_loss`; the interval that is
+    told of the difference is the one by which it is judged where false alarms may come at the `rate`.
 
     Source: Zou and Donner, Construction of confidence limits about effect measures (2008).
     """
-    margin = np.hypot(was[0] - was[1], now[2] - now[0])
-    z = stats.norm.ppf((1 + confidence) / 2) * (was[0] - now[0] - max_loss)
-    p = float(stats.norm.sf(z / margin)) if margin else float(z <= 0)
+    fall, known = was[0] - now[0], stats.norm.ppf((1 + confidence) / 2)
+    margins = np.hypot(was[0] - was[1], now[2] - now[0]) / known, np.hypot(was[2] - was[0], now[0] - now[1]) / known
+    p = float(stats.norm.sf((fall - max_loss) / margins[0])) if margins[0] else float(fall <= max_loss)
+    high, low = (-fall + sign * stats.norm.ppf(1 - rate) * each for sign, each in zip((1, -1), margins, strict=True))
+    sentence += f": {-fall:+.4f} ({low:+.4f} to {high:+.4f} with {100 * (1 - 2 * rate):.4g}% confidence)"
     return Finding("score", name, "score", was[0] - now[0], p, sentence)
 
 
@@ -134,7 +138,7 @@ def alarms(found: list[Finding], *, rate: float, min_distance: float) -> tuple[l
     for rank, at in enumerate(order):
         highest = adjusted[at] = min(1.0, max(highest, (len(found) - rank) * found[at].p))
     sure = [test for test, p in zip(found, adjusted, strict=True) if p <= rate]
-    return [test for test in sure if test.distance >= min_distance or test.what == "score"], adjusted
+    return [test for test in sure if test.distance >= min_distance], adjusted
 
 
 def bars(was: dict[str, Any], now: dict[str, Any], what: str) -> list[tuple[str, float, float]]:

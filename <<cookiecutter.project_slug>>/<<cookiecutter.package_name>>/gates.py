@@ -92,7 +92,9 @@ def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confide
     told = f"{metric} {theirs + gain:.4f} against the champion's {theirs:.4f} on the same rows: {gain:+.4f}{sure}"
     lost = (gain if high is None else high) < -gate.max_loss
     allowed = f"; {gate.max_loss:g} may be lost" if gate.max_loss else ""
-    found = [Verdict("max_loss", not lost, f"{told}, {'worse' if lost else 'no worse beyond chance'}{allowed}")]
+    better = low is not None and low > 0
+    means = "worse" if lost else "better" if better else "no worse beyond chance"
+    found = [Verdict("max_loss", not lost, f"{told}, {means}{allowed}")]
     if gate.min_gain is not None:
         shown = (gain if low is None else low) > gate.min_gain
         sentence = f"a gain of more than {gate.min_gain:g} over the champion is {'shown' if shown else 'not shown'}"

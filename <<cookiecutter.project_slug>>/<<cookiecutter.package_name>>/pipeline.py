@@ -22,6 +22,11 @@ from .outcomes import Outcome
 from .plans import CONTENTS, LINE, OPEN, Plan, Step, hashed
 from .store import write
 
+UNLOCKED = (
+    "{0} is not in the lock: where it is not installed, this model cannot be loaded; `uv add {0}` and `make lock` "
+    "put it there"
+)
+
 
 def run(word: str, plan: Plan) -> int:
     """Brings the stage `word`, and all that stand before it, up to date; gives the exit code."""
@@ -35,6 +40,9 @@ def run(word: str, plan: Plan) -> int:
             line.bring_up_to_date(stage)
         tracking.log_texts({"lineage.json": _json(line.lineage())})
         line.link(about)
+        extras = plan.unlocked()
+        tracking.set_tags({f"version.{name}": number for name, number in extras.items()})
+        notes += [UNLOCKED.format(name) for name in extras]
         _report(line.outcomes, notes)
     plan.notice(word)
     return 0
@@ -72,6 +80,7 @@ def run_job(word: str, plan: Plan, began: float) -> int:
                 raise
             write(folder, outcome)
             tracking.log_outcome(outcome, folder)
+            tracking.set_tags({"mlflow.note.content": outcome.summary})
         print(outcome.summary)
         _notes([*outcome.notes, *notes])
     return outcome.code

@@ -153,11 +153,20 @@ class Plan:
         lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
         for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
             found[name] = f"{found[name]}, {pin}" if name in found else pin.removeprefix("==")
-        libraries = {text.partition(".")[0] for text in leaves(sees.get("model")) if isinstance(text, str)}
-        for name in libraries - found.keys() - {""}:
-            with suppress(PackageNotFoundError):
-                found[f"model.{name}"] = version(name)  # of what the lock does not hold: an extra
+        if "model" in sees:
+            found |= {f"model.{name}": number for name, number in self.unlocked().items()}
         return found | ({BEFORE: self.steps[LINE[LINE.index(stage) - 1]].key} if stage != LINE[0] else {})
+
+    def unlocked(self) -> dict[str, str]:
+        """The versions of the libraries that the model comes from and the lock does not hold: extras."""
+        lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+        names = {text.partition(".")[0] for text in leaves(self.config.model) if isinstance(text, str)}
+        found = {}
+        for name in sorted(name for name in names if re.fullmatch(r"\w+", name)):
+            if not re.search(rf"(?m)^{name}==", lock):
+                with suppress(PackageNotFoundError):
+                    found[name] = version(name)
+        return found
 
     def reason(self, step: Step) -> str | None:
         """Why `step` has to run; None where it has not to."""

@@ -150,8 +150,8 @@ def shares(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
     """Bars side by side of the share of old and of new rows, from (label, old, new)."""
     figure, axes = _blank(f"{_short(title)}, share of rows", height=_height(bars), grid="x")
     places = np.arange(len(bars))[::-1]
-    axes.barh(places + 0.2, [old for _, old, _ in bars], height=0.38, label="training rows")
-    axes.barh(places - 0.2, [new for _, _, new in bars], height=0.38, label="these rows")
+    axes.barh(places + 0.2, [old for _, old, _ in bars], height=0.38, label="then")
+    axes.barh(places - 0.2, [new for _, _, new in bars], height=0.38, label="now")
     axes.set_yticks(places, [_short(label, 24) for label, _, _ in bars])
     axes.set_ylim(-0.6, len(bars) - 0.4)
     axes.spines["left"].set_visible(False)

@@ -96,12 +96,20 @@ def _reply(address: str, body: bytes, token: str | None) -> Reply:
         with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=PATIENCE) as answer:
             status, answers = answer.status, json.load(answer)["predictions"]
     except urllib.error.HTTPError as error:
-        status, why = error.code, f"status {error.code}"
+        status, why = error.code, f"status {error.code}{_told(error)}"
     except OSError as error:
         why = str(getattr(error, "reason", error))
     except (ValueError, KeyError, TypeError):
         why = "what comes is no answer of a model"
     return Reply(time.monotonic() - began, status, answers, why)
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    """What MLflow's server says of a request that it refuses."""
+    try:
+        return f": {json.loads(error.read()).get('message', '').rpartition('Error: ')[2][-500:]}"
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def _posted(address: str, body: bytes, private: bool) -> list[dict[str, Any]]:
@@ -111,8 +119,7 @@ def _posted(address: str, body: bytes, private: bool) -> list[dict[str, Any]]:
         with urllib.request.urlopen(asked, timeout=600) as answer:
             return json.load(answer)["predictions"]
     except urllib.error.HTTPError as error:
-        told = "" if private else f": {json.loads(error.read()).get('message', '').rpartition('Error: ')[2][-500:]}"
-        raise OSError(f"status {error.code}{told}") from error
+        raise OSError(f"status {error.code}{'' if private else _told(error)}") from error
 
 
 @contextmanager

@@ -37,11 +37,12 @@ def worktree(root: Path, commit: str, diff: str | None, folder: Path) -> Iterato
         _git(root, "worktree", "remove", "--force", str(folder))
 
 
-def environment(folder: Path, project: Path, version: str) -> Path:
-    """The Python of a new environment in `folder`, with what the lock of `project` pins, for Python `version`."""
+def environment(folder: Path, project: Path, version: str, more: list[str]) -> Path:
+    """The Python of a new environment in `folder`, with what the lock of `project` pins, and `more` pins, for Python
+    `version`."""
     minor, python = version.rpartition(".")[0], folder / "bin" / "python"
     same = minor == platform.python_version().rpartition(".")[0]
-    lock = ["-r", str(project / "requirements.txt")]
+    lock = ["-r", str(project / "requirements.txt"), *more]
     if uv := shutil.which("uv"):
         do([uv, "venv", "--quiet", "--no-project", "--python", sys.executable if same else minor, str(folder)], project)
         do([uv, "pip", "install", "--quiet", "--python", str(python), *lock], project)

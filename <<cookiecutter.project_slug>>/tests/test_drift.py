@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -110,9 +111,12 @@ def test_rows_of_few_groups_prove_less():
     ],
 )
 def test_a_score_falls_beyond_chance(was, now, is_sure):
-    fall = drift.fallen(was, now, name="accuracy", sentence="", confidence=0.95, max_loss=0.0)
+    how = {"name": "accuracy", "sentence": "accuracy fell", "confidence": 0.95, "rate": 0.01}
+    fall = drift.fallen(was, now, max_loss=0.0, **how)
     assert (fall.p < 0.01) == is_sure
-    assert drift.fallen(was, now, name="accuracy", sentence="", confidence=0.95, max_loss=0.5).p > 0.5
+    low, high = (float(end) for end in re.search(r"\((\S+) to (\S+) with 98% confidence\)", fall.sentence).groups())
+    assert (high < 0) == is_sure and low - 1e-4 <= now[0] - was[0] <= high + 1e-4
+    assert drift.fallen(was, now, max_loss=0.5, **how).p > 0.5
 
 
 def test_p_values_are_corrected_for_their_number():

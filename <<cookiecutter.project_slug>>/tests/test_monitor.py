@@ -48,13 +48,12 @@ def test_quiet_drift_and_a_fallen_score(do, outputs, receiver):
     assert code == 0 and f"344 rows of quiet.csv beside {NAME} version 1: no drift" in printed and not got
 
     ROWS.drop("sex").with_columns(pl.col("bill_length_mm") / 25.4).write_csv("inches.csv")
-    code, printed = do("monitor", "data=penguins", "input=inches.csv", "expectations=[]")
-    assert code == 3 and "drift in bill_length_mm; its answers changed" in printed, printed
+    code, printed = do("monitor", "data=penguins", "input=inches.csv")
+    told = "drift in bill_length_mm; its answers changed; 1 of 7 expectations failed"
+    assert code == 3 and told in printed, printed
     assert got[0]["text"].startswith("344 rows of inches.csv beside") and got[0]["version"] == "1"
-    code, printed = do(
-        "monitor", "data=penguins", "input=inches.csv", "expectations=[]", "drift.ignore=[bill_length_mm]"
-    )
-    assert code == 3 and "its answers changed" in printed and "drift in" not in printed
+    code, printed = do("monitor", "data=penguins", "input=inches.csv", "drift.ignore=[bill_length_mm]")
+    assert code == 3 and "version 1: its answers changed\n" in printed, printed
 
     swap = pl.col("sex").replace({"male": "female", "female": "male"})
     ROWS.with_columns(swap).write_csv("late.csv")
@@ -94,6 +93,12 @@ def test_what_cannot_be_watched_is_a_sentence_and_an_alert(do, receiver):
     code, printed = do("monitor", "data=penguins", "drift.ignore=[bill]")
     assert code == 1 and "drift.ignore=bill:" in printed
     assert do("monitor", "data=penguins", "drift.alarm_rate=1")[0] == 1
+    ROWS.with_columns(sex=pl.lit("1")).write_csv("other.csv")
+    assert "not scored: 1 is no class of" in do("monitor", "data=penguins", "input=other.csv")[1]
+    late = ROWS.with_columns(sex=pl.when(pl.int_range(pl.len()) < 40).then("sex"))  # most labels are to come
+    late.write_csv("late.csv")
+    code, printed = do("monitor", "data=penguins", "input=late.csv")
+    assert code == 0 and "rows with labels" in printed, printed
     ROWS.head(3).write_csv("few.csv")
     code, printed = do("monitor", "data=penguins", "input=few.csv")
     assert code == 0 and "of 3 rows little can be told" in printed

@@ -196,13 +196,16 @@ def _compared(model: _Model, seen: _Seen, chance: Chance, drift: Drift, expectat
     found = _findings(model, seen, drift.ignore)
     scored, notes = _scored(model, seen, chance)
     was = json.loads(model.chosen.tags.get("scores", "null"))
-    fall = _fall(was, scored, chance, drift.max_loss) if scored and was else None
-    found += [fall] if fall else []
+    rate = drift.alarm_rate / 2 if scored else drift.alarm_rate  # the other half is the score's
+    fall = _fall(was, scored, chance, drift.max_loss, rate) if scored and was else None
     if scored and not fall:
         first, value = next(iter(scored["test"].items()))
         notes.append(f"{first} {value:.4f} on {scored['rows']:,} rows with labels: nothing to compare it with")
-    sure, adjusted = drifts.alarms(found, rate=drift.alarm_rate, min_distance=drift.min_distance)
-    held = _held_to(expectations, seen.table, model.columns)
+    sure, adjusted = drifts.alarms(found, rate=rate, min_distance=drift.min_distance)
+    if fall:
+        found, adjusted = [*found, fall], [*adjusted, fall.p]
+        sure += [fall] if fall.p <= rate else []
+    held = _held_to(expectations, seen.table.select(set(model.kinds) - set(drift.ignore)), model.columns)
     failed = expected.failures(held) if held else []
     told = [f"  {each.label}: {each.sentence}{_apart(each)}" for each in sure]
     told += [f"  {line}" for line in failed]
@@ -226,7 +229,7 @@ def _compared(model: _Model, seen: _Seen, chance: Chance, drift: Drift, expectat
         "verdict": {"alarm": bool(told), "sentence": verdict},
         "about": f"{what}, fitted to {model.reference['features']['rows']:,} rows.",
         "rows": sorted(rows, key=lambda row: not row["alarm"]),
-        "rate": drift.alarm_rate,
+        "rate": rate,
         "least": drift.min_distance,
         "scores": _beside(was, scored),
         "confidence": chance.evaluation.confidence,
@@ -281,6 +284,14 @@ def _scored(model: _Model, seen: _Seen, chance: Chance) -> tuple[dict[str, Any] 
     chance = replace(
         chance, columns=replace(chance.columns, group=[n for n in chance.columns.group if n in rows.columns])
     )
+    if task.kind == "classification":
+        labels = sorted(map(str, rows[model.target].unique()))
+        if strange := [label for label in labels if label not in map(str, model.fitted.classes_)]:
+            known = ", ".join(map(str, model.fitted.classes_))
+            told = f"{', '.join(strange[:5])} is no class of {model.title}, which has {known}"
+            return None, [f"{len(rows):,} rows have a label, and are not scored: {told}"]
+        if len(labels) == 1:
+            return None, [f"all {len(rows):,} rows with a label are {labels[0]}: no score tells of one class alone"]
     try:
         wanted = features.target(rows, model.target, kind=task.kind)
         judge = judged(model.fitted, features.frame(rows, model.kinds), wanted, task)
@@ -291,20 +302,22 @@ def _scored(model: _Model, seen: _Seen, chance: Chance) -> tuple[dict[str, Any] 
     return {"test": test, "interval": [low, high], "rows": len(rows)}, []
 
 
-def _fall(was: dict[str, Any], scored: dict[str, Any], chance: Chance, max_loss: float) -> drifts.Finding | None:
+def _fall(
+    was: dict[str, Any], scored: dict[str, Any], chance: Chance, max_loss: float, rate: float
+) -> drifts.Finding | None:
     """Whether the deciding score is lower than it was when the model was registered; None where that cannot be told."""
     name = metrics.short(chance.task.metrics[0])
     sides = [(each["test"].get(name), *each["interval"]) for each in (was, scored)]
     if any(value is None for side in sides for value in side) or was["confidence"] != chance.evaluation.confidence:
         return None
-    low, high = scored["interval"]
-    told = f"{was['test'][name]:.4f} when registered, {scored['test'][name]:.4f} ({low:.4f} to {high:.4f}) on "
-    told += f"{scored['rows']:,} rows with labels"
-    return drifts.fallen(*sides, name=name, sentence=told, confidence=was["confidence"], max_loss=max_loss)
+    told = f"{was['test'][name]:.4f} when registered, {scored['test'][name]:.4f} on {scored['rows']:,} rows with labels"
+    how = {"confidence": was["confidence"], "max_loss": max_loss, "rate": rate}
+    return drifts.fallen(*sides, name=name, sentence=told, **how)
 
 
 def _held_to(expectations: list[dict[str, Any]], table: pl.LazyFrame, columns: Columns) -> Any:
-    """The result of the expectations about the table's columns; None where there are none."""
+    """The result of the expectations about the table's columns, which labels are not: they may come later; None where
+    there are none."""
     names = set(table.collect_schema().names())
     about = [
         each for each in expectations if names >= (of := expected.named(each["kwargs"], type_=each["type"])) and of
@@ -349,21 +362,25 @@ def _figures(
     model: _Model, seen: _Seen, found: list[drifts.Finding], sure: list[drifts.Finding], least: float
 ) -> dict[str, Any]:
     """How far each column moved, and what those that moved most looked like and look like now."""
-    tests = [each for each in found if each.what not in ("missing", "unseen", "score")]
+    tests = [each for each in found if each.what in ("values", "length")]
     tests = sorted(tests, key=lambda each: -each.distance)
     names = {each.label for each in sure}
-    bars = [(each.label, each.distance, each.label in names) for each in tests]
+    bars = [(_titled(each), each.distance, each.label in names) for each in tests]
     figures = {"drift": plots.distances(bars, least=least)}
     first = [each for each in tests if each.label in names] or tests[:1]
     for at, each in enumerate(first[:DRAWN], start=1):
         was, now = (side["columns"][each.name] for side in (model.reference[each.part], seen.counts[each.part]))
-        figures[f"moved_{at}"] = plots.shares(drifts.bars(was, now, each.what), title=each.label)
+        figures[f"moved_{at}"] = plots.shares(drifts.bars(was, now, each.what), title=_titled(each))
     return figures
+
+
+def _titled(found: drifts.Finding) -> str:
+    return found.label if found.what == "values" else f"{found.label}, {found.what}"
 
 
 def _apart(found: drifts.Finding) -> str:
     """How large a finding is, where its sentence does not say so."""
-    return f" ({found.distance:.0%} of rows moved)" if found.what in ("values", "length", "words") else ""
+    return f" ({100 * found.distance:.0f} % of rows moved)" if found.what in ("values", "length", "words") else ""
 
 
 def _probed(chosen: registry.Registered, endpoint: str, *, requests: int, max_latency_ms: float | None) -> Outcome:
@@ -390,7 +407,11 @@ def _probed(chosen: registry.Registered, endpoint: str, *, requests: int, max_la
         alarms.append(f"  19 of 20 answers take up to {slow:.0f} ms, max_latency_ms={max_latency_ms:g}")
     middle = statistics.median(times)
     times_told = f"; half take up to {middle:.0f} ms, 19 of 20 {slow:.0f} ms" if good else ""
-    summary = f"{endpoint}: {len(right)} of {len(asked)} answers are {title}'s{times_told}"
+    summary = (
+        f"{endpoint}: {len(right)} of {len(asked)} answers are {title}'s{times_told}"
+        if good
+        else f"{endpoint}: no answer"
+    )
     scores = {"endpoint/answered": len(good) / len(asked), "endpoint/right": len(right) / len(asked)}
     scores |= {"endpoint/latency_p50_ms": middle, "endpoint/latency_p95_ms": slow}
     statuses = Counter(str(each.status or each.why) for each in asked)

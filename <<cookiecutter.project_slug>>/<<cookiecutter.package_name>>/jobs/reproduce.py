@@ -36,7 +36,8 @@ def reproduce(store: Store, *, run_id: str, registered_model: str, tolerance: fl
         worktrees.worktree(ROOT, commit, files.get("uncommitted.diff"), Path(scratch) / "tree") as tree,
     ):
         words = lineage["command"]["overrides"] + _data(store, lineage["input"], tree)
-        python = worktrees.environment(Path(scratch) / "environment", tree, tags["machine.python"])
+        more = _extras(tags, (tree / "requirements.txt").read_text(encoding="utf-8"))
+        python = worktrees.environment(Path(scratch) / "environment", tree, tags["machine.python"], more)
         again = Store(Path(scratch) / "outputs")
         words += [f"++platform.outputs='{again.root}'", "++platform.server=false"]
         stage = lineage["transformations"][-1]["stage"]
@@ -87,6 +88,12 @@ def _predictions(again: Store, model_id: str) -> tuple[float, str]:
     except Exception as error:  # of a library of another version, most of all
         return np.inf, f"other predictions; how far apart cannot be told ({type(error).__name__}: {error})"
     return distance or np.finfo(float).tiny, f"other predictions, by up to {distance:.3g}"
+
+
+def _extras(tags: dict[str, str], lock: str) -> list[str]:
+    """The pins of libraries that a run used and its lock does not hold."""
+    known = {name.removeprefix("version."): value for name, value in tags.items() if name.startswith("version.")}
+    return [f"{name}=={value}" for name, value in known.items() if f"\n{name}==" not in f"\n{lock}"]
 
 
 def _gone(tags: dict[str, str], files: dict[str, str]) -> list[str]:

@@ -273,6 +273,8 @@ def _outcome(
     store.replace(file, text)
     tracking.log_params({f"tune.{name}": str(value) for name, value in vars(tune).items() if name != "space"})
     tracking.log_params({f"best.{name}": str(value) for name, value in (found or search.now).items()})
+    if not number:
+        told += "; nothing that was tried is better"
     others = {name: value for name, value in found.items() if value != search.now[name]}
     changes = "".join(f"\n  {name:<40} {search.now[name]} -> {value}" for name, value in others.items())
     values = [each.value if each.state.name == "COMPLETE" else None for each in over]

@@ -36,7 +36,7 @@ def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: 
     for side, share in shares.items():
         if share and not counts.get(side):
             raise Refused(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
-    if found := _leaks(store.table("split"), columns, task, leakage, counts):
+    if found := _leaks(store.table("split"), split, columns, task, leakage, counts):
         raise Refused("; ".join(found))
     unlabelled = table.select(pl.len()).collect().item() - rows
     summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)
@@ -47,7 +47,9 @@ def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: 
     )
 
 
-def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, counts: dict[str, int]) -> list[str]:
+def _leaks(
+    table: pl.LazyFrame, split: Split, columns: Columns, task: Task, leakage: Leakage, counts: dict[str, int]
+) -> list[str]:
     """A sentence for each guard that finds something, see leakage.py, unless leakage.allow names it."""
     found = []
     out = {columns.target, "split", *columns.key, *columns.group, *columns.drop}
@@ -68,7 +70,7 @@ def _leaks(table: pl.LazyFrame, columns: Columns, task: Task, leakage: Leakage, 
             f"{share:.1%} of the test rows have a twin among the training rows: take the repeated rows out of the "
             "source, or name what they share in columns.group and take split=group; leakage.allow=[rows] lets them be"
         )
-    if columns.group and "groups" not in leakage.allow:
+    if columns.group and split.by != "time" and "groups" not in leakage.allow:  # whom one knows comes again, later
         both, groups = leaks.straddling(table, group=columns.group)
         if both:
             found.append(
