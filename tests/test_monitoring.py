@@ -96,7 +96,12 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
         new.unique(maintain_order=True).write_csv(data, null_value="NA")
         subprocess.run(["make", "lock"], cwd=fresh.path, env=settings(), check=True, capture_output=True)
         commit(fresh, "the rows since April")
-        known = {"vars.MLFLOW_TRACKING_URI": address, "secrets.ALERT_WEBHOOK_URL": hook, "inputs.always": False, "github.event_name": "schedule"}
+        known = {
+            "vars.MLFLOW_TRACKING_URI": address,
+            "secrets.ALERT_WEBHOOK_URL": hook,
+            "inputs.always": False,
+            "github.event_name": "schedule",
+        }
         words = [*THEIRS, *QUICK, "gate.serving=false"]  # which takes a minute, and has tests of its own
         known["vars.RETRAIN_ARGS"] = " ".join(f"-P {word}" for word in words)
         workflow, runner = fresh.path / ".github/workflows/retrain.yml", tmp_path / "runner"
