@@ -106,7 +106,8 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
         known["vars.RETRAIN_ARGS"] = " ".join(f"-P {word}" for word in words)
         workflow, runner = fresh.path / ".github/workflows/retrain.yml", tmp_path / "runner"
         runner.mkdir()
-        outcomes = run_job(workflow, "retrain", fresh.path, known, RUNNER_TEMP=str(runner))
+        given = {"RUNNER_TEMP": str(runner), "UV_PROJECT_ENVIRONMENT": str(fresh.environment)}  # which is in sync
+        outcomes = run_job(workflow, "retrain", fresh.path, known, **given)
         assert outcomes["train"] == "success"
         body = (runner / "body.md").read_text()
         assert "drift in bill_depth_mm" in body and "gate passed" in body and f"{MODEL} version 2 is champion" in body
@@ -115,7 +116,7 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
 
         # the week after, nothing is wrong, and nothing is trained
         shutil.rmtree(fresh.path / "model_cards")
-        outcomes = run_job(workflow, "retrain", fresh.path, known, RUNNER_TEMP=str(runner))
+        outcomes = run_job(workflow, "retrain", fresh.path, known, **given)
         assert outcomes["train"] == "skipped" and held(fresh, **where)["champion"] == "2"
 
         # can it be better? Among a few settings, cross-validated on training rows; and the gate decides

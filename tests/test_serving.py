@@ -178,7 +178,9 @@ def test_a_model_with_code_of_the_project_is_served_in_a_clean_environment(fresh
     own = fresh.path / fresh.package / "models.py"
     code = "\n\nclass Mine(RandomForest):\n    pass\n"
     importing = "from sklearn.ensemble import RandomForestClassifier as RandomForest\n"
-    own.write_text(own.read_text().replace("from threadpoolctl", f"{importing}from threadpoolctl", 1) + code)
+    own.write_text(
+        own.read_text().replace("from . import predictions", f"{importing}from . import predictions", 1) + code
+    )
     section = f"_target_: {fresh.package}.models.Mine\nn_estimators: 5\nrandom_state: 1\n"
     (fresh.path / "conf/model/mine.yaml").write_text(section)
     done = fresh.python("train", "model=mine")

@@ -185,8 +185,10 @@ def locked(generated: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_test_job_runs(locked: Path) -> None:
-    run_job(locked / ".github/workflows/ci.yml", "test", locked)
+def test_the_test_job_runs(locked: Path, environment: Path) -> None:
+    """In the environment of all tests, which is in sync with the lock: others make new ones."""
+    given = {"UV_PROJECT_ENVIRONMENT": str(environment)}
+    run_job(locked / ".github/workflows/ci.yml", "test", locked, **given)
     assert list(locked.glob("outputs/ci/**/*.png")), "no figures to upload"
 
 

@@ -80,11 +80,12 @@ def alike(answers: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> bool
     """Whether a server's answers are the recorded ones, numbers as near as another machine may calculate them."""
     if len(answers) != len(recorded):
         return False
-    pairs = [(one.get(name), other.get(name)) for one, other in zip(answers, recorded, strict=True) for name in other]
-    numbers = [all(isinstance(each, int | float) for each in pair) for pair in pairs]
+    pairs = [(one.get(name), other[name]) for one, other in zip(answers, recorded, strict=True) for name in other]
     return all(
-        math.isclose(*pair, rel_tol=NEAR, abs_tol=NEAR) if number else pair[0] == pair[1]
-        for pair, number in zip(pairs, numbers, strict=True)
+        math.isclose(here, there, rel_tol=NEAR, abs_tol=NEAR)
+        if isinstance(here, int | float) and isinstance(there, int | float)
+        else here == there
+        for here, there in pairs
     )
 
 
