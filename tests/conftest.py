@@ -162,10 +162,14 @@ class served:
             port = str(free.getsockname()[1])
         self.address = f"http://127.0.0.1:{port}"
         self.words = [word.replace("{port}", port) for word in words]
+        if {"server", "ui"} & set(words[:2]) and "--workers" not in words:
+            self.words += ["--workers", "1"]
         self.project, self.path, self.more = project, path, more
 
     def __enter__(self) -> str:
-        known = settings(**self.more)
+        known = settings(
+            **{"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.more
+        )  # more processes, of no use here
         known["PATH"] = f"{self.project.environment / 'bin'}{os.pathsep}{known['PATH']}"
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
         self.process = subprocess.Popen(self.words, cwd=self.project.path, env=known, **options)

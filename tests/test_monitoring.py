@@ -127,7 +127,7 @@ def test_a_year_of_a_model(fresh, tmp_path, receiver):
         )
         assert score > before
         commit(fresh, "better settings")
-        better = fresh.mlflow("-P", "experiment=forest_penguins", *[w for word in QUICK for w in ("-P", word)], **where)
+        better = fresh.python("experiment=forest_penguins", *QUICK, **where)
         assert f"{MODEL} version 3 is champion" in better.lines, better.printed
         assert re.search(r"against the champion's \S+ on the same rows: \+", better.printed), better.printed
 
