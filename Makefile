@@ -13,7 +13,7 @@ demo: .venv/ready ## generate a project with default answers into demo/ and run 
 	$(RUN) cookiecutter --no-input . --output-dir demo
 	cd demo/penguin-classifier && env -u VIRTUAL_ENV $(RUN) uv run mlflow run . --env-manager local
 
-test: .venv/ready ## all tests, in generated projects that are really run (some 25 minutes)
+test: .venv/ready ## all tests, in generated projects that are really run (some half an hour)
 	$(RUN) pytest -n auto --dist worksteal $(ARGS)
 
 quick: .venv/ready ## the tests that need no environment of a generated project
