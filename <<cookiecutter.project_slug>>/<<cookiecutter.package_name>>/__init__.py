@@ -1,1 +1,0 @@
-"""A table of data to a validated, evaluated, registered model."""

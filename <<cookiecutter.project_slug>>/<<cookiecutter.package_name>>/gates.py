@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Gate
+    from .machinery.config.compose import Gate
 
 
 @dataclass(frozen=True)

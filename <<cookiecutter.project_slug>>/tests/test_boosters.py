@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from test_models import FRAME, KINDS, LABELS, fitted
 
-from << cookiecutter.package_name >> import curves, models, predictions, registry
-from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.machinery.evaluation import curves, estimators
+from << cookiecutter.package_name >>.machinery.mlflow import loader, registry
+from << cookiecutter.package_name >>.machinery.errors import Refused
 
 TREES = {"n_estimators": 20, "random_state": 1, "n_jobs": 1}
 LEAVES = TREES | {"min_child_samples": 2, "verbose": -1}
@@ -21,12 +22,12 @@ def test_a_boosted_model_is_saved_without_pickle_and_answers_a_row_alone_as_amon
     estimator = getattr(pytest.importorskip(library), name)(**how)
     kind = "classification" if name.endswith("Classifier") else "regression"
     model = fitted(estimator, kind=kind, target=LABELS if kind == "classification" else np.arange(40.0))
-    assert type(models.inner(model[-1])).__name__ == name
+    assert type(estimators.inner(model[-1])).__name__ == name
     registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
     loaded, _ = registry.load(tmp_path / "model")
-    told = predictions.answers(model, FRAME, positive=None)
-    pd.testing.assert_frame_equal(predictions.answers(loaded, FRAME, positive=None), told, check_exact=True)
-    alone = pd.concat([predictions.answers(loaded, FRAME.iloc[[at]], positive=None) for at in range(40)])
+    told = loader.answers(model, FRAME, positive=None)
+    pd.testing.assert_frame_equal(loader.answers(loaded, FRAME, positive=None), told, check_exact=True)
+    alone = pd.concat([loader.answers(loaded, FRAME.iloc[[at]], positive=None) for at in range(40)])
     pd.testing.assert_frame_equal(alone.reset_index(drop=True), told, check_exact=True)
     assert kind == "regression" or set(told["prediction"]) == {"no", "yes"}
     assert f"\n{library}==" in (tmp_path / "model/requirements.txt").read_text()
@@ -39,8 +40,8 @@ def test_a_boosted_model_is_saved_without_pickle_and_answers_a_row_alone_as_amon
 
 def test_a_threshold_is_found_for_probabilities_of_single_precision():
     model = fitted(pytest.importorskip("xgboost").XGBClassifier(**TREES))
-    best = models.decided(model, FRAME, LABELS, threshold="f1", positive="yes")
-    told = predictions.answers(best, FRAME, positive="yes")
+    best = estimators.decided(model, FRAME, LABELS, threshold="f1", positive="yes")
+    told = loader.answers(best, FRAME, positive="yes")
     assert type(best[-1].threshold) is float and set(told.dtypes[1:]) == {np.dtype("float64")}
     assert ((told["probability"] >= told["threshold"]) == (told["prediction"] == "yes")).all()
 
@@ -50,7 +51,7 @@ def test_a_boosted_model_is_told_tree_by_tree(library, name, how):
     estimator = getattr(pytest.importorskip(library), name)(**how)
     kind = "classification" if name.endswith("Classifier") else "regression"
     model = fitted(estimator, kind=kind, target=LABELS if kind == "classification" else np.arange(40.0))
-    found = dict(curves.stages(model, models.inner(model[-1]), FRAME))
+    found = dict(curves.stages(model, estimators.inner(model[-1]), FRAME))
     assert list(found) == list(range(1, 21))
     assert (found[20]["predict"]() == model.predict(FRAME)).all()
 

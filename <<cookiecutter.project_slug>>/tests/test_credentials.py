@@ -1,8 +1,8 @@
 import pytest
 
-from << cookiecutter.package_name >> import credentials
-from << cookiecutter.package_name >>.config import resolve
-from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.machinery.config import credentials
+from << cookiecutter.package_name >>.machinery.config.compose import resolve
+from << cookiecutter.package_name >>.machinery.errors import Refused
 
 NUMBERS = "0123456789" * 8
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -74,7 +74,7 @@ def test_what_does_not_is_left_alone(text):
 def test_a_literal_credential_is_refused_with_the_way_out(word, key):
     from pathlib import Path
 
-    from << cookiecutter.package_name >>.__main__ import overrides
+    from << cookiecutter.package_name >>.machinery.cli import overrides
 
     with pytest.raises(Refused, match=r"\$\{oc\.env:[A-Z_0-9]+\}$") as refused:
         credentials.refuse_literal(resolve(overrides(["data=penguins", word], Path(".")))[1])

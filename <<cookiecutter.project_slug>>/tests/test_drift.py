@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from << cookiecutter.package_name >> import drift
+from << cookiecutter.package_name >>.machinery.jobs.monitor import drift
 
 KINDS = {"n": "number", "c": "category", "l": "level", "b": "boolean", "d": "date", "t": "text"}
 WORDS = np.array(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])

@@ -3,8 +3,8 @@ import re
 import pandas as pd
 import pytest
 
-from << cookiecutter.package_name >> import expectations
-from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.machinery.data import expectations
+from << cookiecutter.package_name >>.machinery.errors import Refused
 
 FRAME = pd.DataFrame({"size": [1.0, 2.0, 99.0], "kind": ["a", "b", "c"]})
 SUITE = [

@@ -1,8 +1,9 @@
 import pytest
 
-from << cookiecutter.package_name >> import config, gates
+from << cookiecutter.package_name >> import gates
+from << cookiecutter.package_name >>.machinery.config import compose
 
-DEFAULTS = config.resolve([])[0].gate
+DEFAULTS = compose.resolve([])[0].gate
 NONE = {"min_scores": {}, "min_slice_scores": {}}
 
 
@@ -17,7 +18,7 @@ def verdicts(accuracy=0.9, *, against=None, hindrance=None, slices=(), error=Non
     if against:
         champion, low, high = against
         told |= {"champion": {"accuracy": champion}, "gain": {"value": accuracy - champion, "low": low, "high": high}}
-    gate = config.Gate(**{**vars(DEFAULTS), **NONE, **asked})
+    gate = compose.Gate(**{**vars(DEFAULTS), **NONE, **asked})
     limits = {"metric": "accuracy", "confidence": 0.95, "min_rows": 30, "expectations": 0}
     found = gates.verdicts(told, gate=gate, dirty=dirty, rolled_back=back, **limits)
     return {verdict.name: verdict for verdict in found}

@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from << cookiecutter.package_name >> import leakage
+from << cookiecutter.package_name >>.machinery.data import leakage
 
 ROWS = 400
 DRAWN = np.random.default_rng(1)

@@ -170,9 +170,9 @@ def test_a_version_declared_hides_no_change_of_a_file(do, outputs):
 
 
 def test_every_pin_of_the_lock_counts(do, outputs, monkeypatch):
-    from << cookiecutter.package_name >> import plans
+    from << cookiecutter.package_name >>.machinery.pipeline import plan
 
-    monkeypatch.setattr(plans, "ROOT", outputs)
+    monkeypatch.setattr(plan, "ROOT", outputs)
     lock = outputs / "requirements.txt"
     pins = "a==1 ; python_full_version < '3.12' \\\n    --hash=sha256:0\na==2 ; python_full_version >= '3.12' \\\n"
     lock.write_text(pins)
@@ -196,12 +196,12 @@ def test_an_interrupt_ends_the_runs_as_killed(do, monkeypatch):
 
 
 def test_a_clean_tree_can_be_asked_for(do, monkeypatch):
-    from << cookiecutter.package_name >> import machines
+    from << cookiecutter.package_name >>.machinery.pipeline import provenance
 
-    monkeypatch.setattr(machines, "tree", lambda root: {"git.dirty": "true"})
+    monkeypatch.setattr(provenance, "tree", lambda root: {"git.dirty": "true"})
     _, printed = do("data=penguins", *SMALL, "gate.clean_tree=true")
     assert "the work tree has changes that are in no commit" in printed and "version 1 is challenger" in printed
-    monkeypatch.setattr(machines, "tree", lambda root: {"git.dirty": "false"})
+    monkeypatch.setattr(provenance, "tree", lambda root: {"git.dirty": "false"})
     _, printed = do("data=penguins", *SMALL, "gate.clean_tree=true")
     assert "dirty changed true -> false" in printed and "version 1 is champion" in printed
 

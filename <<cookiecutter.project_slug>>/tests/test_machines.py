@@ -3,7 +3,8 @@ import subprocess
 
 import pytest
 
-from << cookiecutter.package_name >> import machines, worktrees
+from << cookiecutter.package_name >>.machinery.jobs.reproduce import worktrees
+from << cookiecutter.package_name >>.machinery.pipeline import provenance
 
 
 @pytest.fixture
@@ -27,20 +28,20 @@ def status(root) -> str:
 def test_a_clean_tree_has_no_changes(repository):
     (repository / "ignored").write_text("x")
     (repository.parent / "beside.txt").write_text("changed")
-    tags = machines.tree(repository)
+    tags = provenance.tree(repository)
     assert tags["git.dirty"] == "false" and len(tags["git.commit"]) == 40
-    assert machines.changes(repository, secret=lambda _: None) == {}
+    assert provenance.changes(repository, secret=lambda _: None) == {}
 
 
 def test_changes_make_the_same_tree_again(repository, tmp_path):
-    commit = machines.tree(repository)["git.commit"]
+    commit = provenance.tree(repository)["git.commit"]
     (repository / "kept.py").write_text("x = 2  # größer\r\n")
     (repository / "conf").mkdir()
     (repository / "conf/new.yaml").write_text("a: 1\n")
     (repository / "picture.png").write_bytes(bytes(range(256)))
     (repository / "large.csv").write_text("1\n" * 60_000)
     before = status(repository)
-    found = machines.changes(repository, secret=lambda _: None)
+    found = provenance.changes(repository, secret=lambda _: None)
     assert status(repository) == before, "the index was touched"
     assert found["uncommitted.txt"] == "not recorded, too large: large.csv\n"
     with worktrees.worktree(repository, commit, found["uncommitted.diff"], tmp_path / "tree") as tree:
@@ -52,21 +53,21 @@ def test_changes_make_the_same_tree_again(repository, tmp_path):
 
 def test_changes_that_must_not_be_told_are_not(repository):
     (repository / "kept.py").write_text("x = 'hunter2'\n")
-    found = machines.changes(repository, secret=lambda text: "a password" if "hunter2" in text else None)
+    found = provenance.changes(repository, secret=lambda text: "a password" if "hunter2" in text else None)
     assert found == {"uncommitted.txt": "not recorded: a password stands in the changes\n"}
     (repository / "kept.py").write_bytes("x = 'größer'\n".encode("latin-1"))
-    assert "no UTF-8" in machines.changes(repository, secret=lambda _: None)["uncommitted.txt"]
+    assert "no UTF-8" in provenance.changes(repository, secret=lambda _: None)["uncommitted.txt"]
 
 
 def test_outside_of_git_there_is_nothing_to_tell(tmp_path):
-    assert machines.tree(tmp_path) == {} and machines.changes(tmp_path, secret=lambda _: None) == {}
+    assert provenance.tree(tmp_path) == {} and provenance.changes(tmp_path, secret=lambda _: None) == {}
 
 
 def test_a_process_is_told_from_another_of_its_number():
-    mine = machines.process()
-    assert not machines.dead(mine) and not machines.dead(f"elsewhere {os.getpid()} 1")
+    mine = provenance.process()
+    assert not provenance.dead(mine) and not provenance.dead(f"elsewhere {os.getpid()} 1")
     host, number, _ = mine.split()
-    assert machines.dead(f"{host} {number} 1")
+    assert provenance.dead(f"{host} {number} 1")
     child = subprocess.Popen(["true"])
     child.wait()
-    assert machines.dead(f"{host} {child.pid} 1")
+    assert provenance.dead(f"{host} {child.pid} 1")

@@ -5,8 +5,11 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomFore
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import LocalOutlierFactor
 
-from << cookiecutter.package_name >> import metrics, models, plots, registry, seeds
-from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.machinery.evaluation import estimators, scoring
+from << cookiecutter.package_name >>.machinery.mlflow import registry
+from << cookiecutter.package_name >>.machinery.pipeline import seeds
+from << cookiecutter.package_name >>.machinery.report import plots
+from << cookiecutter.package_name >>.machinery.errors import Refused
 
 KINDS = {"n": "number", "b": "boolean", "t": "category", "l": "level", "d": "date", "w": "text"}
 FRAME = pd.DataFrame(
@@ -24,15 +27,15 @@ LABELS = np.array(["no", "yes"] * 20)
 
 
 def fitted(estimator, kind="classification", target=LABELS, transform=None):
-    model = models.pipeline(estimator, transform=transform, **SETTINGS)
-    return models.fit(model, FRAME, target, kind=kind)
+    model = estimators.pipeline(estimator, transform=transform, **SETTINGS)
+    return estimators.fit(model, FRAME, target, kind=kind)
 
 
 def test_a_row_of_nulls_and_an_unseen_level_are_answered():
     model = fitted(LogisticRegression())
     odd = pd.DataFrame({name: [None] for name in KINDS})
-    assert models.answers(model, odd).shape == (1, 2)
-    assert models.answers(model, odd.assign(t="never seen")).shape == (1, 2)
+    assert estimators.answers(model, odd).shape == (1, 2)
+    assert estimators.answers(model, odd.assign(t="never seen")).shape == (1, 2)
 
 
 def test_the_wrong_kind_one_class_and_a_bad_value_are_refused():
@@ -46,9 +49,9 @@ def test_the_wrong_kind_one_class_and_a_bad_value_are_refused():
 
 def test_the_digest_tells_models_apart():
     one, same, other = (fitted(RandomForestClassifier(5, random_state=seed)) for seed in (1, 1, 2))
-    digests = [models.digest(model, FRAME, data="") for model in (one, same, other)]
+    digests = [estimators.digest(model, FRAME, data="") for model in (one, same, other)]
     assert digests[0] == digests[1] != digests[2]
-    assert models.digest(one, FRAME, data="other rows") != digests[0]
+    assert estimators.digest(one, FRAME, data="other rows") != digests[0]
 
 
 def test_a_saved_model_answers_the_same_and_holds_no_pickle(tmp_path):
@@ -56,35 +59,35 @@ def test_a_saved_model_answers_the_same_and_holds_no_pickle(tmp_path):
     registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
     loaded, kinds = registry.load(tmp_path / "model")
     assert kinds == KINDS | dict.fromkeys(["t", "l"], "text")  # as a frame, all text is one
-    assert (models.answers(loaded, FRAME) == models.answers(model, FRAME)).all()
+    assert (estimators.answers(loaded, FRAME) == estimators.answers(model, FRAME)).all()
     assert not [file for file in (tmp_path / "model").iterdir() if file.suffix in (".pkl", ".joblib")]
 
 
 def test_scores_go_by_scikit_learns_names():
     model = fitted(RandomForestClassifier(5, random_state=1))
     names = ["accuracy", "roc_auc", "average_precision", "f1"]
-    asked, target = models.asked(model, LABELS, positive="no")
-    found = metrics.scores(asked, FRAME, target, names=names)
+    asked, target = estimators.asked(model, LABELS, positive="no")
+    found = scoring.scores(asked, FRAME, target, names=names)
     assert list(found) == names and 0 <= found["accuracy"] <= 1
     with pytest.raises(Refused, match=r"task.positive=maybe is no class of the target: no, yes"):
-        models.asked(model, LABELS, positive="maybe")
+        estimators.asked(model, LABELS, positive="maybe")
     with pytest.raises(Refused, match=r"has no scorer acuracy"):
-        metrics.scores(model, FRAME, LABELS, names=["acuracy"])
+        scoring.scores(model, FRAME, LABELS, names=["acuracy"])
     with pytest.raises(Refused, match=r"r2 cannot be had .*: name others in task.metrics"):
-        metrics.scores(model, FRAME, LABELS, names=["r2"])
+        scoring.scores(model, FRAME, LABELS, names=["r2"])
 
 
 def test_a_threshold_is_a_number_or_the_best_for_a_scorer():
     rare = np.where(np.arange(40) % 8 == 0, "yes", "no")
     model = fitted(LogisticRegression(), target=rare)
-    low = models.decided(model, FRAME, rare, threshold=1e-9, positive="yes")
+    low = estimators.decided(model, FRAME, rare, threshold=1e-9, positive="yes")
     assert low[-1].threshold == 1e-9 and set(low.predict(FRAME)) == {"yes"}
-    assert (models.answers(low, FRAME) == models.answers(model, FRAME)).all()
-    best = models.decided(model, FRAME, rare, threshold="balanced_accuracy", positive="yes")
+    assert (estimators.answers(low, FRAME) == estimators.answers(model, FRAME)).all()
+    best = estimators.decided(model, FRAME, rare, threshold="balanced_accuracy", positive="yes")
     names = ["balanced_accuracy"]
     scores = [
-        metrics.scores(*(a, FRAME, t), names=names)
-        for a, t in (models.asked(m, rare, positive="yes") for m in (model, best))
+        scoring.scores(*(a, FRAME, t), names=names)
+        for a, t in (estimators.asked(m, rare, positive="yes") for m in (model, best))
     ]
     assert scores[1]["balanced_accuracy"] >= scores[0]["balanced_accuracy"]
 
@@ -103,20 +106,20 @@ def test_a_transformed_target_is_predicted_in_its_own_unit(transform, tmp_path):
 @pytest.mark.parametrize("detector", [IsolationForest(random_state=1), LocalOutlierFactor(novelty=True)])
 def test_an_outlier_detector_is_asked_for_anomalies(detector):
     frame = FRAME.assign(n=[1.0, 2.0, 3.0] * 13 + [1e3])
-    model = models.fit(models.pipeline(detector, **SETTINGS), frame, None, kind="anomaly")
+    model = estimators.fit(estimators.pipeline(detector, **SETTINGS), frame, None, kind="anomaly")
     truth = np.array([0] * 39 + [1])
-    asked, target = models.asked(model, truth, positive=None)
-    found = metrics.scores(asked, frame, target, names=["average_precision", "roc_auc"])
+    asked, target = estimators.asked(model, truth, positive=None)
+    found = scoring.scores(asked, frame, target, names=["average_precision", "roc_auc"])
     assert found["roc_auc"] > 0.8
-    rates = metrics.rates(models.answers(model, frame), model.predict(frame) == -1)
+    rates = scoring.rates(estimators.answers(model, frame), model.predict(frame) == -1)
     assert 0 <= rates["anomaly_rate"] <= 1 and rates["anomaly_score_p5"] <= rates["anomaly_score_p99"]
 
 
 def test_importance_finds_the_column_that_matters():
     frame = FRAME.assign(n=np.where(LABELS == "yes", 1.0, 0.0))
     kinds = {"n": "number", "t": "category"}
-    model = models.pipeline(LogisticRegression(), **SETTINGS | {"kinds": kinds}).fit(frame[list(kinds)], LABELS)
-    falls = metrics.importances(model, frame[list(kinds)], LABELS, name="accuracy", repeats=3, rows=100, seed=1)
+    model = estimators.pipeline(LogisticRegression(), **SETTINGS | {"kinds": kinds}).fit(frame[list(kinds)], LABELS)
+    falls = scoring.importances(model, frame[list(kinds)], LABELS, name="accuracy", repeats=3, rows=100, seed=1)
     assert next(iter(falls)) == "n" and falls["n"] > 0.2
 
 

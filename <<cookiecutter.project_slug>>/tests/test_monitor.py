@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from << cookiecutter.package_name >> import alerts, registry
+from << cookiecutter.package_name >>.machinery.jobs.monitor import alerts
+from << cookiecutter.package_name >>.machinery.mlflow import registry
 
 SMALL = ("data=penguins", "model=logistic", "evaluation.importance_repeats=0", "evaluation.resamples=50")
 NAME = "<< cookiecutter.project_slug >>-penguins"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from << cookiecutter.package_name >> import pages, plots
+from << cookiecutter.package_name >>.machinery.report import pages, plots
 
 NAME = '<b>"x"|`$a$_b_*c*\n# 🐧' + "w" * 200
 ROW = {"metric": "f1", "candidate": 0.9, "low": 0.8, "high": 0.95, "baseline": 0.0, "champion": 0.88}

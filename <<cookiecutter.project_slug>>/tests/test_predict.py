@@ -15,9 +15,12 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from << cookiecutter.package_name >> import databases, formats, models, predictions, registry
-from << cookiecutter.package_name >>.errors import Refused
-from << cookiecutter.package_name >>.store import Store
+from << cookiecutter.package_name >>.machinery.data import formats
+from << cookiecutter.package_name >>.machinery.evaluation import estimators
+from << cookiecutter.package_name >>.machinery.jobs.predict import databases
+from << cookiecutter.package_name >>.machinery.mlflow import loader, registry
+from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
 NAME = "<< cookiecutter.project_slug >>-penguins"
@@ -40,7 +43,7 @@ TWO, THREE = np.array(["no", "yes"])[DRAW.integers(0, 2, 97)], DRAW.integers(0, 
 
 def fitted(estimator, target, kind="classification"):
     settings = {"max_categories": 10, "min_frequency": 0.01, "text_components": 3, "seed": 1}
-    return models.fit(models.pipeline(estimator, kinds=KINDS, **settings), FRAME, target, kind=kind)
+    return estimators.fit(estimators.pipeline(estimator, kinds=KINDS, **settings), FRAME, target, kind=kind)
 
 
 CASES = [
@@ -56,7 +59,7 @@ CASES = [
 @pytest.mark.parametrize(("estimator", "target", "kind", "columns"), CASES)
 def test_a_row_is_answered_the_same_alone_and_among_others(estimator, target, kind, columns):
     model = fitted(estimator, target, kind)
-    whole = predictions.answers(model, FRAME, positive=None)
+    whole = loader.answers(model, FRAME, positive=None)
     assert list(whole.columns) == columns
     said = model.predict(FRAME)
     assert (
@@ -66,17 +69,17 @@ def test_a_row_is_answered_the_same_alone_and_among_others(estimator, target, ki
     )
     for some in (1, 7, 64):
         parts = [FRAME.iloc[at : at + some] for at in range(0, 97, some)]
-        assert pd.concat([predictions.answers(model, each, positive=None) for each in parts], ignore_index=True).equals(
+        assert pd.concat([loader.answers(model, each, positive=None) for each in parts], ignore_index=True).equals(
             whole
         )
 
 
 def test_the_probability_is_that_of_the_class_that_is_looked_for():
     model = fitted(LogisticRegression(), TWO)
-    no, yes = (predictions.answers(model, FRAME, positive=label)["probability"] for label in ("no", "yes"))
-    assert np.allclose(no + yes, 1) and yes.equals(predictions.answers(model, FRAME, positive=None)["probability"])
-    rare = models.decided(model, FRAME, TWO, threshold=0.8, positive="no")
-    found = predictions.answers(rare, FRAME, positive="no")
+    no, yes = (loader.answers(model, FRAME, positive=label)["probability"] for label in ("no", "yes"))
+    assert np.allclose(no + yes, 1) and yes.equals(loader.answers(model, FRAME, positive=None)["probability"])
+    rare = estimators.decided(model, FRAME, TWO, threshold=0.8, positive="no")
+    found = loader.answers(rare, FRAME, positive="no")
     assert set(found["threshold"]) == {0.8}
     assert (found["prediction"] == np.where(found["probability"] >= 0.8, "no", "yes")).all()
 
@@ -85,9 +88,9 @@ def test_a_served_model_holds_rows_to_its_signature(tmp_path):
     model = fitted(LogisticRegression(), TWO)
     registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive="no")
     served = mlflow.pyfunc.load_model(tmp_path / "model")
-    here = predictions.answers(model, FRAME, positive="no")
+    here = loader.answers(model, FRAME, positive="no")
     assert served.predict(FRAME).equals(here)
-    assert predictions.positive(str(tmp_path / "model")) == "no"
+    assert loader.positive(str(tmp_path / "model")) == "no"
     assert registry.load(tmp_path / "model")[1]["b"] == "boolean"
     assert (mlflow.sklearn.load_model(str(tmp_path / "model")).predict(FRAME) == model.predict(FRAME)).all()
     infinite = served.predict(FRAME.assign(n=float("inf")))
@@ -133,7 +136,7 @@ def test_the_champion_answers_for_a_file(do, outputs):
     assert run.data.metrics["rows"] == 344 and run.data.tags["model.version"] == "1"
 
     model, kinds = registry.load(f"models:/{NAME}/1")
-    here = predictions.answers(model, pd.read_csv(RAW)[list(kinds)].astype({"body_mass_g": float}), positive=None)
+    here = loader.answers(model, pd.read_csv(RAW)[list(kinds)].astype({"body_mass_g": float}), positive=None)
     assert here["probability"].tolist() == found["probability"].to_list()
     assert sorted(path.name for path in outputs.iterdir() if path.name.startswith((".a", "a"))) == [
         "a.csv",

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import yaml
 
-from << cookiecutter.package_name >> import config, registry
-from << cookiecutter.package_name >>.jobs import profile
+from << cookiecutter.package_name >>.machinery.config import compose
+from << cookiecutter.package_name >>.machinery.mlflow import registry
+from << cookiecutter.package_name >>.machinery.jobs.profile import job as profile
 
 ROWS = 600
 WORDS = [
@@ -33,8 +34,8 @@ WORDS = [
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ to write to."""
-    shutil.copytree(config.CONF, tmp_path / "conf")
-    for module in (config, profile):
+    shutil.copytree(compose.CONF, tmp_path / "conf")
+    for module in (compose, profile):
         monkeypatch.setattr(module, "CONF", tmp_path / "conf")
     return tmp_path / "conf/data"
 

@@ -4,9 +4,9 @@ import threading
 import pytest
 from mlflow import MlflowClient
 
-from << cookiecutter.package_name >> import promotions
-from << cookiecutter.package_name >>.__main__ import main
-from << cookiecutter.package_name >>.errors import Refused
+from << cookiecutter.package_name >>.machinery.mlflow import aliases
+from << cookiecutter.package_name >>.machinery.cli import main
+from << cookiecutter.package_name >>.machinery.errors import Refused
 
 NAME = "<< cookiecutter.project_slug >>-penguins"
 QUICK = ("data=penguins", "evaluation.importance_repeats=0", "evaluation.resamples=50", "evaluation.slices=[]")
@@ -14,7 +14,7 @@ WEAK = ("model=forest", "model.n_estimators=3", "model.max_depth=1", "gate.min_s
 
 
 def held():
-    return promotions.holders(NAME)
+    return aliases.holders(NAME)
 
 
 def version(number):
@@ -69,7 +69,7 @@ def test_the_story_of_a_champion(do):
     _, printed = do(*QUICK, *WEAK, "model.random_state=9", "gate.max_loss=1")
     assert "this model was taken back on" in printed and "by bo: wrong prices" in printed
     assert held()["champion"] == "2", "a version that was taken back came again by itself"
-    told = [(each.alias, each.old, each.new, each.who, each.why) for each in promotions.history(NAME)]
+    told = [(each.alias, each.old, each.new, each.who, each.why) for each in aliases.history(NAME)]
     assert ("champion", "3", "2", "bo", "wrong prices") in told and ("champion", "2", "3", "ana", "a trial") in told
 
     assert do("rollback", "data=penguins")[0] == 0 and held()["champion"] == "1"
@@ -110,8 +110,8 @@ def test_what_cannot_be_is_one_sentence_and_moves_nothing(two):
 def test_what_was_taken_back_is_never_previous_again(two):
     MlflowClient().create_model_version(NAME, version(2).source)
     for number in ("2", "3"):
-        promotions.promote(NAME, number, over="1", who="ana", why="approved")
-        assert promotions.roll_back(NAME, over=number, who="bo", why="wrong") == (number, "1")
+        aliases.promote(NAME, number, over="1", who="ana", why="approved")
+        assert aliases.roll_back(NAME, over=number, who="bo", why="wrong") == (number, "1")
         assert "previous" not in held() and held()["champion"] == "1"
 
 
@@ -123,7 +123,7 @@ def test_of_two_at_the_same_time_one_wins(two):
     def promote(number):
         begin.wait()
         try:
-            promotions.promote(NAME, number, over="1", who="ana", why="approved")
+            aliases.promote(NAME, number, over="1", who="ana", why="approved")
             done.append(number)
         except Refused as error:
             assert "became champion meanwhile" in str(error)
@@ -139,7 +139,7 @@ def test_of_two_at_the_same_time_one_wins(two):
 
 def test_a_lock_whose_holder_died_is_taken_over(two, monkeypatch):
     MlflowClient().create_registered_model(f"{NAME}.promotion")
-    monkeypatch.setattr(promotions, "PATIENCE", 0.3)
+    monkeypatch.setattr(aliases, "PATIENCE", 0.3)
     assert two("promote", "data=penguins", "version=2", "approver=ana")[0] == 0 and held()["champion"] == "2"
 
 

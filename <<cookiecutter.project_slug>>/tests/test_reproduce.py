@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from << cookiecutter.package_name >>.errors import Refused
-from << cookiecutter.package_name >>.jobs import reproduce
-from << cookiecutter.package_name >>.outcomes import Outcome
-from << cookiecutter.package_name >>.store import Store
+from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.jobs.reproduce import job as reproduce
+from << cookiecutter.package_name >>.machinery.result import Outcome
+from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from << cookiecutter.package_name >> import curves, probabilities, resamples, slices
+from << cookiecutter.package_name >>.machinery.evaluation import bootstrap, calibration, curves, slices
 
 RANDOM = np.random.default_rng(1)
 FRAME = RANDOM.normal(size=(300, 3))
@@ -18,17 +18,17 @@ LABELS = np.where(FRAME[:, 0] + RANDOM.normal(size=300) > 0, "yes", "no")
 def test_kept_answers_are_scored_as_the_model_is(name):
     model = LogisticRegression().fit(FRAME, LABELS)
     rows, scorer = np.array([5, 1, 1, 200, 7, 8, 9, 250]), get_scorer(name)
-    kept = resamples.answers(model, FRAME)
+    kept = bootstrap.answers(model, FRAME)
     assert scorer(kept, rows, LABELS[rows]) == pytest.approx(scorer(model, FRAME[rows], LABELS[rows]), abs=1e-12)
-    assert scorer(resamples.chosen(kept, rows), np.arange(8), LABELS[rows]) == scorer(kept, rows, LABELS[rows])
+    assert scorer(bootstrap.chosen(kept, rows), np.arange(8), LABELS[rows]) == scorer(kept, rows, LABELS[rows])
 
 
 def means(values, **how):
     """The interval of the mean of `values`."""
     settings = {"rows": len(values), "most": len(values), "count": 1000, "seed": 3} | how
-    drawn = np.array([values[at].mean() for at in resamples.draws(**settings)])
+    drawn = np.array([values[at].mean() for at in bootstrap.draws(**settings)])
     size = {name: settings[name] for name in ("rows", "most")}
-    return resamples.interval(values.mean(), drawn, confidence=0.95, **size)
+    return bootstrap.interval(values.mean(), drawn, confidence=0.95, **size)
 
 
 def test_an_interval_is_as_wide_as_theory_says():
@@ -48,29 +48,29 @@ def test_rows_that_belong_together_are_drawn_together():
 
 def test_every_class_is_in_every_draw():
     classes = np.array(["a"] * 97 + ["b"] * 3)
-    for at in resamples.draws(100, count=50, most=20, seed=1, classes=classes):
+    for at in bootstrap.draws(100, count=50, most=20, seed=1, classes=classes):
         assert set(classes[at]) == {"a", "b"}
 
 
 def test_what_is_undefined_for_most_draws_has_no_interval():
     size = {"confidence": 0.95, "rows": 10, "most": 10}
-    assert resamples.interval(0.5, np.array([np.nan] * 6 + [0.5] * 4), **size) == (None, None)
-    assert resamples.interval(0.5, np.array([]), **size) == (None, None)
+    assert bootstrap.interval(0.5, np.array([np.nan] * 6 + [0.5] * 4), **size) == (None, None)
+    assert bootstrap.interval(0.5, np.array([]), **size) == (None, None)
 
 
 def test_probabilities_that_are_right_have_no_error_and_others_theirs():
     told = RANDOM.uniform(size=20_000)
     right = (RANDOM.uniform(size=20_000) < told).astype(int)
     both = np.column_stack([1 - told, told])
-    assert probabilities.calibration_error(right, both, classes=np.array([0, 1])) < 0.02
+    assert calibration.calibration_error(right, both, classes=np.array([0, 1])) < 0.02
     sure = np.column_stack([np.zeros(20_000), np.ones(20_000)])
-    assert probabilities.calibration_error(right, sure, classes=np.array([0, 1])) == pytest.approx(0.5, abs=0.02)
+    assert calibration.calibration_error(right, sure, classes=np.array([0, 1])) == pytest.approx(0.5, abs=0.02)
 
 
 def test_each_threshold_is_told_as_scikit_learn_scores_it():
     told = RANDOM.uniform(size=50)
     right = (RANDOM.uniform(size=50) < told).astype(int)
-    row = probabilities.thresholds(right, told).filter(pl.col("threshold").round(2) == 0.4).row(0, named=True)
+    row = calibration.thresholds(right, told).filter(pl.col("threshold").round(2) == 0.4).row(0, named=True)
     flagged = told >= 0.4
     assert row["precision"] == pytest.approx(right[flagged].mean()) and row["flagged"] == pytest.approx(flagged.mean())
     assert row["recall"] == pytest.approx(flagged[right == 1].mean())

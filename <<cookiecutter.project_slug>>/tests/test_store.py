@@ -5,8 +5,8 @@ import time
 import polars as pl
 import pytest
 
-from << cookiecutter.package_name >>.outcomes import Outcome
-from << cookiecutter.package_name >>.store import Store
+from << cookiecutter.package_name >>.machinery.result import Outcome
+from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 
 def make(root, summary: str = "made", began=None, done=None) -> None:

@@ -3,10 +3,10 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from << cookiecutter.package_name >> import features, sources, splits, texts
-from << cookiecutter.package_name >>.config import Columns, Type
-from << cookiecutter.package_name >>.errors import Refused
-from << cookiecutter.package_name >>.store import Store
+from << cookiecutter.package_name >>.machinery.data import frames, parsing, sources, splits
+from << cookiecutter.package_name >>.machinery.config.compose import Columns, Type
+from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 SHARES = {"test": 0.2, "validation": 0.1, "train": 0.7}
 TABLE = pl.DataFrame({"id": range(1000), "x": [i / 7 for i in range(1000)], "y": ["a", "b", "b", "b"] * 250})
@@ -91,7 +91,7 @@ def test_time_puts_the_latest_rows_to_the_test():
 
 
 def kinds(table, out=(), sensitive=()):
-    return features.kinds(table, target="y", out=list(out), sensitive=list(sensitive), max_categories=50)
+    return frames.kinds(table, target="y", out=list(out), sensitive=list(sensitive), max_categories=50)
 
 
 def test_features_are_all_columns_but_the_named():
@@ -116,12 +116,12 @@ def test_the_frame_holds_what_a_model_takes():
     table = pl.DataFrame(
         {"n": [1.5, float("inf")], "i": [2**40, None], "d": [date(2020, 1, 1), None], "t": ["a", None]}
     )
-    frame = features.frame(table, {"n": "number", "i": "number", "d": "date", "t": "category"})
+    frame = frames.frame(table, {"n": "number", "i": "number", "d": "date", "t": "category"})
     assert [frame[name].dtype.kind for name in ("n", "i", "d")] == ["f", "f", "M"] and frame["n"].isna().tolist() == [
         False,
         True,
     ]
-    masked = features.masked(frame, ["n", "d", "t"])
+    masked = frames.masked(frame, ["n", "d", "t"])
     assert masked["n"].tolist() == [0.0, 0.0] and set(masked["t"]) == {"..."} and masked["i"].equals(frame["i"])
 
 
@@ -142,7 +142,7 @@ TYPES = {
 
 
 def test_texts_are_read_as_what_they_say():
-    found = texts.read(TEXTS.lazy(), TYPES, missing=["", "n/a"]).collect()
+    found = parsing.read(TEXTS.lazy(), TYPES, missing=["", "n/a"]).collect()
     assert found["dollars"].to_list() == [1234.5, -3, None, 1000]
     assert found["euros"].to_list() == [1234.5, -3.2, None, 7]
     assert found["day"].to_list() == [date(2021, 12, 31), None, date(2020, 2, 1), None]
@@ -151,20 +151,20 @@ def test_texts_are_read_as_what_they_say():
 
 def test_a_value_that_cannot_be_read_is_counted_and_never_guessed():
     types = TYPES | {"euros": Type("number"), "yes": Type("integer")}
-    assert texts.unreadable(TEXTS.lazy(), types, missing=["", "n/a"]) == {"euros": (2, 1), "yes": (4, 1)}
+    assert parsing.unreadable(TEXTS.lazy(), types, missing=["", "n/a"]) == {"euros": (2, 1), "yes": (4, 1)}
     with pytest.raises(pl.exceptions.InvalidOperationError):
-        texts.read(TEXTS.lazy(), types, missing=["", "n/a"]).collect()
+        parsing.read(TEXTS.lazy(), types, missing=["", "n/a"]).collect()
     with pytest.raises(Refused, match=r"types.wings: the table has no such column"):
-        texts.read(TEXTS.lazy(), {"wings": Type("text")}, missing=[])
+        parsing.read(TEXTS.lazy(), {"wings": Type("text")}, missing=[])
     with pytest.raises(Refused, match=r"types.day: kind is one of text, number"):
-        texts.read(TEXTS.lazy(), {"day": Type("days")}, missing=[])
+        parsing.read(TEXTS.lazy(), {"day": Type("days")}, missing=[])
 
 
 def test_a_target_that_does_not_fit_the_task_is_refused():
     with pytest.raises(Refused, match=r"columns.target=y holds String"):
-        features.target(TABLE, "y", kind="regression")
+        frames.target(TABLE, "y", kind="regression")
     with pytest.raises(Refused, match=r"columns.target=x holds fractions"):
-        features.target(TABLE, "x", kind="classification")
+        frames.target(TABLE, "x", kind="classification")
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path):

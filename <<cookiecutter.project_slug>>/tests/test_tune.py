@@ -7,11 +7,13 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from << cookiecutter.package_name >> import config, searches, splits
-from << cookiecutter.package_name >>.config import Columns
-from << cookiecutter.package_name >>.errors import Refused
-from << cookiecutter.package_name >>.jobs import tune
-from << cookiecutter.package_name >>.store import Store
+from << cookiecutter.package_name >>.machinery.config import compose
+from << cookiecutter.package_name >>.machinery.data import splits
+from << cookiecutter.package_name >>.machinery.jobs.tune import optuna_study
+from << cookiecutter.package_name >>.machinery.config.compose import Columns
+from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.jobs.tune import job as tune
+from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 DAYS = [date(2024, 1, 1) + timedelta(days=i // 3) for i in range(300)]
 TABLE = pl.DataFrame(
@@ -60,11 +62,11 @@ def test_by_time_each_fold_comes_after_what_it_was_trained_on():
 
 def test_a_space_becomes_what_optuna_draws_from():
     model = {"C": {"low": 1e-3, "high": 10, "log": True}, "steps": [[1, 2], None]}
-    space = searches.flat({"model": model, "features": {"n": {"low": 1, "high": 9}}})
-    drawn = searches.distributions(space)
+    space = optuna_study.flat({"model": model, "features": {"n": {"low": 1, "high": 9}}})
+    drawn = optuna_study.distributions(space)
     assert list(drawn) == ["model.C", "model.steps", "features.n"]
     assert isinstance(drawn["features.n"], optuna.distributions.IntDistribution)
-    assert searches.values(space, {"model.C": 0.5, "model.steps": "[1, 2]"}) == {"model.C": 0.5, "model.steps": [1, 2]}
+    assert optuna_study.values(space, {"model.C": 0.5, "model.steps": "[1, 2]"}) == {"model.C": 0.5, "model.steps": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -82,35 +84,35 @@ def test_a_space_becomes_what_optuna_draws_from():
 )
 def test_a_space_that_is_none_is_one_sentence(space, sentence):
     with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
-        searches.distributions(searches.flat(space))
+        optuna_study.distributions(optuna_study.flat(space))
     assert sentence in str(refused.value)
 
 
 def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path):
     file = tmp_path / "journal.jsonl"
-    among = searches.distributions({"model.x": {"low": 0.0, "high": 1.0}})
-    study = searches.opened(file, pruning=True)
+    among = optuna_study.distributions({"model.x": {"low": 0.0, "high": 1.0}})
+    study = optuna_study.opened(file, pruning=True)
     for number in range(2):
-        trial = searches.ask(study, among, first={"model.x": 0.5}, number=number, seed=1)
-        trial.set_user_attr(searches.NUMBER, number)
-        trial.set_user_attr(searches.SCORES, [1.0])
+        trial = optuna_study.ask(study, among, first={"model.x": 0.5}, number=number, seed=1)
+        trial.set_user_attr(optuna_study.NUMBER, number)
+        trial.set_user_attr(optuna_study.SCORES, [1.0])
         if number == 0:
             study.tell(trial, 1.0)
     with file.open("ab") as stream:
         stream.write(b'{"op_code": 5, "wor')
     file.with_name("journal.jsonl.lock").symlink_to(file)
-    again = searches.opened(Store(tmp_path).mended(file), pruning=True)
-    assert [each.params for each in searches.ended(again)] == [{"model.x": 0.5}]
+    again = optuna_study.opened(Store(tmp_path).mended(file), pruning=True)
+    assert [each.params for each in optuna_study.ended(again)] == [{"model.x": 0.5}]
     assert not again.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    once_more = searches.ask(again, among, first={}, number=1, seed=1)
+    once_more = optuna_study.ask(again, among, first={}, number=1, seed=1)
     assert once_more.params == trial.params, "drawn by the seed and the number"
 
 
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ to write to."""
-    shutil.copytree(config.CONF, tmp_path / "conf")
-    for module in (config, tune):
+    shutil.copytree(compose.CONF, tmp_path / "conf")
+    for module in (compose, tune):
         monkeypatch.setattr(module, "CONF", tmp_path / "conf")
     return tmp_path / "conf"
 
@@ -131,7 +133,7 @@ def test_the_best_of_some_trials_is_an_experiment(do, conf):
     best = max(trials, key=lambda each: each.data.metrics["cv_roc_auc"])
     assert run.data.metrics["cv_roc_auc"] == best.data.metrics["cv_roc_auc"] >= trials[-1].data.metrics["cv_roc_auc"]
 
-    resolved, _ = config.resolve(["experiment=mine"])
+    resolved, _ = compose.resolve(["experiment=mine"])
     assert (resolved.choices["model"], resolved.choices["split"]) == ("logistic", "stratified")
     assert resolved.gate.min_scores == {} and resolved.columns.drop == ["year", "island"]
     assert str(resolved.model["C"]) == best.data.params["model.C"]

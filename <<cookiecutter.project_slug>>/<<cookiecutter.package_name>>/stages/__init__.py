@@ -1,1 +1,10 @@
-"""The line, in order: ingest, validate, split, train, evaluate, register."""
+"""The stages, in the order in which they run. A stage is a function called like its module.
+
+A stage's arguments are its cache key: it gets the sections of the configuration that its keyword arguments name, as
+pytest hands out fixtures, and it runs again when one of their values, the code that it reaches, or the stage before it
+has changed. An argument annotated with a parent class of its section gets the fields of that class alone, so that a
+value which the stage does not read cannot make it run. Also to be had by name, and no part of the key: `progress`,
+`workspace`, `model_id`; and part of it: `champion`, `dirty`.
+"""
+
+STAGES = ("ingest", "validate", "split", "train", "evaluate", "register")

@@ -8,29 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from .. import (
-    curves,
-    features,
-    machines,
-    members,
-    metrics,
-    models,
-    pages,
-    plots,
-    probabilities,
-    registry,
-    reports,
-    resamples,
-    slices,
-    splits,
-)
-from ..errors import Refused
-from ..intervals import Chance, Judged, judged
-from ..outcomes import Outcome
+from ..machinery.data import frames, splits
+from ..machinery.errors import Refused
+from ..machinery.evaluation import bootstrap, calibration, curves, ensembles, estimators, scoring, slices
+from ..machinery.evaluation.scored_model import Chance, Judged, judged
+from ..machinery.mlflow import registry
+from ..machinery.pipeline import provenance
+from ..machinery.report import model_report, pages, plots
+from ..machinery.result import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Evaluation, Split, Task
-    from ..store import Store
+    from ..machinery.config.compose import Columns, Evaluation, Split, Task
+    from ..machinery.pipeline.store import Store
 
 TABLED = ("importance", "slices")  # figures that the report has as bars in its tables
 
@@ -93,8 +82,8 @@ def _case(store: Store, columns: Columns, task: Task) -> Case:
     table, target = store.table("split").collect(), columns.target
     known = table if target is None else table.filter(pl.col(target).is_not_null())
     sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
-    frames = {side: features.frame(rows, kinds) for side, rows in sides.items()}
-    targets = {side: features.target(rows, target, kind=task.kind) for side, rows in sides.items() if target}
+    frames = {side: frames.frame(rows, kinds) for side, rows in sides.items()}
+    targets = {side: frames.target(rows, target, kind=task.kind) for side, rows in sides.items() if target}
     return Case(model, kinds, table, sides, frames, targets)
 
 
@@ -109,7 +98,7 @@ def _unscored(champion: registry.Registered | None) -> dict[str, Any]:
 def _scored(case: Case, ours: Judged, champion: registry.Registered | None, chance: Chance) -> dict[str, Any]:
     """The scores of all who are compared, with the interval of the deciding one, of the gain, and of slices."""
     task, rows, beside, kept = chance.task, case.sides["test"], ours, case.sides["test"]
-    dummy = metrics.baseline(case.frames["train"], case.targets["train"], kind=task.kind)
+    dummy = scoring.baseline(case.frames["train"], case.targets["train"], kind=task.kind)
     sides = {"test": ours, "baseline": judged(dummy, case.frames["test"], case.targets["test"], task)}
     if "validation" in case.frames:
         sides["validation"] = judged(case.model, case.frames["validation"], case.targets["validation"], task)
@@ -122,7 +111,7 @@ def _scored(case: Case, ours: Judged, champion: registry.Registered | None, chan
     if beside is not ours:
         sides["candidate"] = beside
     facts |= {who: each.scores(task.metrics) for who, each in sides.items()}
-    first, drawn = metrics.short(task.metrics[0]), chance.scores(ours, rows)
+    first, drawn = scoring.short(task.metrics[0]), chance.scores(ours, rows)
     facts["interval"] = chance.interval(facts["test"][first], drawn, rows)
     if "champion" in sides:
         apart = (drawn if beside is ours else chance.scores(beside, kept)) - chance.scores(sides["champion"], kept)
@@ -174,9 +163,9 @@ def _contest(
             f"evaluation.min_rows={min_rows}: take its split={record['by']} and seed={record['seed']}"
         )
     try:
-        target = features.target(rows, columns.target or "", kind=task.kind)
-        theirs = judged(model, features.frame(rows, wanted), target, task)
-        beside = ours if rows.equals(test) else judged(case.model, features.frame(rows, case.kinds), target, task)
+        target = frames.target(rows, columns.target or "", kind=task.kind)
+        theirs = judged(model, frames.frame(rows, wanted), target, task)
+        beside = ours if rows.equals(test) else judged(case.model, frames.frame(rows, case.kinds), target, task)
         for each in (theirs, beside):
             each.scores(task.metrics)
     except Refused as error:
@@ -191,12 +180,12 @@ def _slices(judged: Judged, rows: pl.DataFrame, chance: Chance) -> list[dict[str
         labels = slices.labels(rows[column])
         for value in labels.gather(rows[column].arg_sort(nulls_last=True)).unique(maintain_order=True):
             at = (labels == value).arg_true().to_numpy()
-            part = Judged(resamples.chosen(judged.answers, at), judged.target[at])
+            part = Judged(bootstrap.chosen(judged.answers, at), judged.target[at])
             told: dict[str, Any] = {"column": column, "value": value, "rows": len(at), "score": None}
             told |= {"low": None, "high": None, "note": ""}
             try:
                 scores = part.scores(chance.task.metrics)
-                told["score"] = scores[metrics.short(chance.task.metrics[0])]
+                told["score"] = scores[scoring.short(chance.task.metrics[0])]
                 drawn = chance.scores(part, rows[at], part=4)
                 told["low"], told["high"] = chance.interval(told["score"], drawn, rows[at])
                 found.append(told | scores)
@@ -209,15 +198,15 @@ def _importances(case: Case, task: Task, evaluation: Evaluation, seed: int) -> l
     """How much the deciding score falls when a column is shuffled, by column; nothing where that is not asked for."""
     if not evaluation.importance_repeats:
         return []
-    asked, wanted = models.asked(case.model, case.targets["test"], positive=task.positive)
+    asked, wanted = estimators.asked(case.model, case.targets["test"], positive=task.positive)
     how = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
-    return list(metrics.importances(asked, case.frames["test"], wanted, name=task.metrics[0], **how).items())
+    return list(scoring.importances(asked, case.frames["test"], wanted, name=task.metrics[0], **how).items())
 
 
 def _members(case: Case, task: Task) -> list[dict[str, Any]]:
     """What each member of an ensemble is, and what it scores alone on the test rows."""
     found = []
-    for name, member in members.members(case.model).items():
+    for name, member in ensembles.members(case.model).items():
         scores = judged(member.model, case.frames["test"], case.targets["test"], task).scores(task.metrics)
         found.append({"name": name, "weight": member.weight, "params": member.params, "scores": scores})
     return found
@@ -225,14 +214,14 @@ def _members(case: Case, task: Task) -> list[dict[str, Any]]:
 
 def _curves(case: Case, task: Task, evaluation: Evaluation) -> dict[str, list[tuple[int, float]]]:
     """The deciding score on training and on other rows after some of the iterations, where there are any."""
-    first, estimator = metrics.short(task.metrics[0]), models.inner(case.model[-1])
+    first, estimator = scoring.short(task.metrics[0]), estimators.inner(case.model[-1])
     found = curves.losses(estimator)
     for side in ("train", "validation" if "validation" in case.frames else "test"):
         target = case.targets[side]
         at = np.unique(np.linspace(0, len(target) - 1, max(1, evaluation.resampled_rows)).astype(int))
         for step, asked in curves.stages(case.model, estimator, case.frames[side].iloc[at]):
-            answers = resamples.Answers(case.model, asked)
-            judged = Judged(*models.asked(answers, target[at], positive=task.positive))
+            answers = bootstrap.Answers(case.model, asked)
+            judged = Judged(*estimators.asked(answers, target[at], positive=task.positive))
             found.setdefault(f"{side}_{first}", []).append((step, judged.scores(task.metrics[:1])[first]))
     return found
 
@@ -242,10 +231,10 @@ def _figures(
 ) -> tuple[dict[str, Any], dict[str, pl.DataFrame], dict[str, float]]:
     """The figures and tables for the task, and what is told of the answers beside scores."""
     test, tables = case.frames["test"], {}
-    answers, predicted = models.answers(case.model, test), case.model.predict(test)
+    answers, predicted = estimators.answers(case.model, test), case.model.predict(test)
     if judged is None or task.kind == "anomaly":
         flagged = predicted == -1
-        return {"anomaly_scores": plots.anomalies(answers, flagged)}, {}, metrics.rates(answers, flagged)
+        return {"anomaly_scores": plots.anomalies(answers, flagged)}, {}, scoring.rates(answers, flagged)
     if task.kind == "regression":
         return plots.regression(case.targets["test"], answers), {}, {}
     classes = case.model.classes_
@@ -253,11 +242,11 @@ def _figures(
     if answers.ndim == 1:  # no probabilities
         return figures, {}, {}
     told = judged.answers.predict_proba(np.arange(len(test)))
-    error = probabilities.calibration_error(judged.target, told, classes=judged.answers.classes_)
+    error = calibration.calibration_error(judged.target, told, classes=judged.answers.classes_)
     if len(classes) == 2:
         chosen = getattr(case.model[-1], "threshold", 0.5)
         figures["thresholds"] = plots.thresholds(judged.target, told[:, 1], chosen=chosen)
-        tables["thresholds"] = probabilities.thresholds(judged.target, told[:, 1])
+        tables["thresholds"] = calibration.thresholds(judged.target, told[:, 1])
     return figures, tables, {"calibration_error": error}
 
 
@@ -281,7 +270,7 @@ def _costs(store: Store, case: Case) -> dict[str, float]:
     """What the candidate takes to keep, and to ask about one row."""
     files = [file for file in (store.path("train") / "model").rglob("*") if file.is_file()]
     row = case.frames["test"].head(1)
-    latency = machines.seconds(lambda: models.answers(case.model, row), times=10)
+    latency = provenance.seconds(lambda: estimators.answers(case.model, row), times=10)
     return {"megabytes": sum(file.stat().st_size for file in files) / 1e6, "latency_ms": 1000 * latency}
 
 
@@ -309,7 +298,7 @@ def _texts(store: Store, facts: dict, figures: dict[str, Any], sections: dict[st
     """The figures for the report, the report and the model card, of a candidate that is not registered yet."""
     drawn = {name: plots.svg(figures[name]) for name in facts["figures"]}
     told = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train")} | {"evaluate": facts}
-    content = reports.content(title="Candidate", facts=told, figures=drawn, **sections)
+    content = model_report.content(title="Candidate", facts=told, figures=drawn, **sections)
     texts = {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
     return texts | {f"{name}.svg": svg for name, svg in drawn.items()}
 

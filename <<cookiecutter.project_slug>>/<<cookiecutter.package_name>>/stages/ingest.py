@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .. import sources, texts
-from ..errors import Refused
-from ..outcomes import Outcome
+from ..machinery.data import parsing, sources
+from ..machinery.errors import Refused
+from ..machinery.result import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Type
-    from ..store import Store
+    from ..machinery.config.compose import Type
+    from ..machinery.pipeline.store import Store
 
 
 def ingest(
@@ -31,7 +31,7 @@ def ingest(
     try:
         with sources.reading():
             table = source().lazy()
-            typed = texts.read(table, types, missing=missing)
+            typed = parsing.read(table, types, missing=missing)
             schema = typed.collect_schema()
             digest = store.save_table("ingest", typed)
     except sources.Unreadable as error:
@@ -45,7 +45,7 @@ def ingest(
 
 def _wrong(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> str:
     """A sentence for each column whose values are not of its type; rows are named, and not their values."""
-    found = texts.unreadable(table, types, missing=missing)
+    found = parsing.unreadable(table, types, missing=missing)
     return "; ".join(
         f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, list their "
         f"spelling in missing, or change types.{name}"

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .. import gates, machines, pages, promotions, registry, reports, splits
-from ..errors import Refused
-from ..outcomes import Outcome
+from .. import gates
+from ..machinery.data import splits
+from ..machinery.errors import Refused
+from ..machinery.mlflow import aliases, registry
+from ..machinery.pipeline import provenance
+from ..machinery.report import model_report, pages
+from ..machinery.result import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Evaluation, Gate, Split, Task
-    from ..store import Store
+    from ..machinery.config.compose import Columns, Evaluation, Gate, Split, Task
+    from ..machinery.pipeline.store import Store
 
 PROMOTE = (
     "uv run mlflow run . --env-manager local -e promote -P registered_model={0.name} -P version={0.version} "
@@ -108,7 +112,7 @@ def _texts(store: Store, sections: dict[str, Any], **told: Any) -> dict[str, str
     """The report and the model card of a candidate that is registered."""
     facts = {stage: store.outcome(stage).facts for stage in ("ingest", "split", "train", "evaluate")}
     drawn = {name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in facts["evaluate"]["figures"]}
-    content = reports.content(facts=facts, figures=drawn, **sections, **told)
+    content = model_report.content(facts=facts, figures=drawn, **sections, **told)
     return {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
 
 
@@ -120,34 +124,36 @@ def _moved(
     One more where another model became champion while this one was compared with its predecessor.
     """
     registry.note(version, {"against": json.dumps(against)})
-    name, number, who = version.name, version.version, machines.user()
-    champion = promotions.holders(name).get("champion")
+    name, number, who = version.name, version.version, provenance.user()
+    champion = aliases.holders(name).get("champion")
     if champion == number:
         return "champion", found
     failed = [verdict.sentence for verdict in found if not verdict.passed]
     if not failed and promotion == "auto":
         try:
             over = against["version"] if against else None
-            promotions.promote(name, number, over=over, who=who, why="it passed the gate")
+            aliases.promote(name, number, over=over, who=who, why="it passed the gate")
             return "champion", found
         except Refused as error:
             failed = [str(error)]
             found = [*found, gates.Verdict("champion", False, str(error))]
     why = "it did not pass the gate" if failed else "it passed the gate, promotion=manual"
-    promotions.challenge(name, number, who=who, why=why)
+    aliases.challenge(name, number, who=who, why=why)
     return "challenger", found
 
 
 def _served(store: Store, task: Task, *, private: bool) -> gates.Verdict:
     """Whether the candidate, served in an environment of its own, answers over HTTP what it answers here."""
-    from .. import features, predictions, servings  # scikit-learn with them: where nothing is served, it is not needed
+    from ..machinery.data import frames  # scikit-learn with them: where nothing is served, it is not needed
+    from ..machinery.mlflow import loader
+    from ..machinery.serving import server_check
 
     folder = store.path("train") / "model"
     model, kinds = registry.load(folder)
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
-    frame = features.frame(rows, kinds)
-    here = predictions.answers(model, frame, positive=task.positive)
-    wrong = servings.difference(folder, frame, here, private=private)
+    frame = frames.frame(rows, kinds)
+    here = loader.answers(model, frame, positive=task.positive)
+    wrong = server_check.difference(folder, frame, here, private=private)
     return gates.Verdict("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .. import leakage as leaks
-from .. import splits
-from ..errors import Refused
-from ..outcomes import Outcome
+from ..machinery.data import leakage as leaks
+from ..machinery.data import splits
+from ..machinery.errors import Refused
+from ..machinery.result import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Leakage, Split, Task
-    from ..store import Store
+    from ..machinery.config.compose import Columns, Leakage, Split, Task
+    from ..machinery.pipeline.store import Store
 
 
 def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> Outcome:

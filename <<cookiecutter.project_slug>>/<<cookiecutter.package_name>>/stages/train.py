@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .. import features as columns_of
-from .. import metrics, models, references, registry
-from ..errors import Refused
-from ..outcomes import Outcome
+from ..machinery.data import frames as columns_of
+from ..machinery.errors import Refused
+from ..machinery.evaluation import estimators, scoring
+from ..machinery.jobs.monitor import reference
+from ..machinery.mlflow import registry
+from ..machinery.result import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns, Features, Task
-    from ..store import Store
+    from ..machinery.config.compose import Columns, Features, Task
+    from ..machinery.pipeline.store import Store
 
 
 def train(
@@ -33,9 +35,9 @@ def train(
     )
     frame = columns_of.frame(rows, kinds)
     target = columns_of.target(rows, target_name, kind=task.kind) if target_name and task.kind != "anomaly" else None
-    candidate = models.pipeline(model(), kinds=kinds, seed=seed, transform=task.transform, **vars(features))
-    models.fit(candidate, frame, target, kind=task.kind)
-    estimator = type(models.inner(candidate[-1])).__name__
+    candidate = estimators.pipeline(model(), kinds=kinds, seed=seed, transform=task.transform, **vars(features))
+    estimators.fit(candidate, frame, target, kind=task.kind)
+    estimator = type(estimators.inner(candidate[-1])).__name__
     scores: dict[str, float] = {"features": len(kinds)}
     tables = {}
     if task.kind == "classification" and target is not None and target_name:
@@ -45,13 +47,13 @@ def train(
             candidate = _decided(candidate, sides, kinds, target_name, task)
             scores["threshold"] = candidate[-1].threshold
     if target is not None:
-        asked, wanted = models.asked(candidate, target, positive=task.positive)
+        asked, wanted = estimators.asked(candidate, target, positive=task.positive)
         scores |= {
-            f"train_{name}": value for name, value in metrics.scores(asked, frame, wanted, names=task.metrics).items()
+            f"train_{name}": value for name, value in scoring.scores(asked, frame, wanted, names=task.metrics).items()
         }
     example = columns_of.masked(frame.head(3), columns.sensitive)
     registry.save(candidate, store.path("train") / "model", kinds=kinds, example=example, positive=task.positive)
-    known = references.known(candidate, sides, kinds=kinds, columns=columns, task=task, example=example)
+    known = reference.known(candidate, sides, kinds=kinds, columns=columns, task=task, example=example)
     store.replace(store.path("train") / "model" / registry.REFERENCE, known)
     first = columns_of.frame(store.table("split").head(10_000).collect(), kinds)
     return Outcome(
@@ -63,7 +65,7 @@ def train(
             "model": repr(candidate[-1]),
             "scores": scores,
             "kinds": kinds,
-            "digest": models.digest(candidate, first, data=store.outcome("split").facts["digest"]),
+            "digest": estimators.digest(candidate, first, data=store.outcome("split").facts["digest"]),
         },
     )
 
@@ -78,6 +80,6 @@ def _decided(candidate: Any, sides: dict[Any, pl.DataFrame], kinds: dict[str, st
         raise Refused(f"task.threshold={task.threshold} is chosen on validation rows: give them split.validation=0.15")
     rows = sides[("train",) if number else ("validation",)]
     frame, wanted = columns_of.frame(rows, kinds), columns_of.target(rows, target, kind=task.kind)
-    positive = models.label(candidate.classes_, task.positive)
-    threshold = float(task.threshold) if number else metrics.scorer(task.threshold, key="task.threshold")
-    return models.decided(candidate, frame, wanted, threshold=threshold, positive=positive)
+    positive = estimators.label(candidate.classes_, task.positive)
+    threshold = float(task.threshold) if number else scoring.scorer(task.threshold, key="task.threshold")
+    return estimators.decided(candidate, frame, wanted, threshold=threshold, positive=positive)

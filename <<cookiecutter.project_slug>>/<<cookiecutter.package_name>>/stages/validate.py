@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import expectations as expected
-from ..errors import Refused
-from ..outcomes import Outcome
+from ..machinery.data import expectations as expected
+from ..machinery.errors import Refused
+from ..machinery.result import Outcome
 
 if TYPE_CHECKING:
-    from ..config import Columns
-    from ..store import Store
+    from ..machinery.config.compose import Columns
+    from ..machinery.pipeline.store import Store
 
 
 def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Columns) -> Outcome:

@@ -1,1 +1,0 @@
-"""Jobs off the line, each an entry point of its own."""

@@ -1,0 +1,117 @@
+"""One `Config` out of conf/ and the overrides of a command line; callables out of its open sections."""
+
+import difflib
+import functools
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from ..errors import Refused
+from . import validation
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
+
+
+def groups() -> dict[str, list[str]]:
+    """The options of every group: {"model": ["boosting", ...], ...}."""
+    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "job")
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def composed(overrides: list[str], job: str | None = None) -> DictConfig:
+    """conf/ with Hydra's `overrides`, checked against `Config` or the `job`'s own, interpolations kept as written."""
+    own = [f"+job={job}"] if job else []
+    if job in groups():  # a file for each model, in a folder that is called after the job
+        own.append(f"+{job}=${{model}}")
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            raw = compose("config", [*own, *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(raw)  # what ${hydra:runtime.choices...} reads
+        choices = {
+            group: name
+            for group, name in raw.hydra.runtime.choices.items()
+            if name and "/" not in group and group != "job"
+        }
+        stated = OmegaConf.masked_copy(raw, [str(key) for key in raw if key != "hydra"])
+        typed = OmegaConf.merge(OmegaConf.structured(JOBS[job] if job else Config), stated, {"choices": choices})
+        return cast(DictConfig, typed)
+    except MissingConfigException as error:
+        raise Refused(_missing(error)) from error
+    except HydraException as error:
+        raise Refused(" ".join(str(error.__cause__ or error).split())) from error
+    except OmegaConfBaseException as error:
+        raise Refused(sentence(error)) from error
+    except YAMLError as error:
+        raise Refused(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
+
+
+def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[str, Any]]:
+    """The `Config` of conf/ with `overrides`, and the same as plain data, interpolations as written: no secrets."""
+    typed = composed(overrides, job)
+    try:
+        config = cast(Config, OmegaConf.to_object(typed))
+    except OmegaConfBaseException as error:
+        raise Refused(sentence(error)) from error
+    validation.refuse(config)
+    if job in (None, "tune"):  # the others take no model but those that there are
+        validation.refuse_absent([call["_target_"] for _, call in _calls(config.model, "model")], config, root=ROOT)
+    return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
+
+
+def wants(typed: DictConfig, key: str) -> str:
+    """What `key` takes: "text", "text or null", "texts" (a list of text), "list", "mapping", or "other"."""
+    node: Any = typed
+    for part in key.split("."):
+        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+    if node is None:
+        return "text or null" if key.startswith("tags.") else "other"
+    if isinstance(node, ListConfig):
+        return "texts" if node._metadata.element_type is str else "list"
+    if isinstance(node, DictConfig):
+        return "mapping"
+    if node._metadata.ref_type is str:
+        return "text or null" if node._is_optional() else "text"
+    return "text or null" if isinstance(node._value(), str) and not node._is_interpolation() else "other"
+
+
+def close(word: str, known: list[str]) -> str:
+    """The end of a sentence about an unknown `word`: what was meant, or else what is `known`."""
+    known = [name for name in known if not name.startswith("_")]
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
+
+
+def _missing(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if group not in groups():
+        return " ".join(str(error).split())
+    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group == "tune" else ""
+    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}{write}"
+
+
+def sentence(error: OmegaConfBaseException) -> str:
+    """One line out of OmegaConf's several, with the key's full name."""
+    key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
+    if isinstance(error, ConfigKeyError):
+        if error.key in groups():
+            return f"conf/{error.key}/: the chosen file is empty, or its first line is not `# @package _global_`"
+        known = list(error.parent_node) if isinstance(error.parent_node, DictConfig) else list(Config.__annotations__)
+        return f"{key}: there is no such key{close(str(error.key), known)}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} has no value: give it one in conf/ or as {key}=..."
+    if "is not a ListConfig" in reason:
+        return f"{key} is a list: write it in brackets, as in [a, b]"
+    return f"{key}: {reason[:1].lower()}{reason[1:]}"

@@ -1,0 +1,140 @@
+"""A table held to Great Expectations, and what came of it in words and as a page."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Collection
+from typing import Any
+
+import great_expectations as gx
+import pandas as pd
+import polars as pl
+from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from great_expectations.render.renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaPageView
+
+from ..errors import Refused
+
+WITHHELD = "withheld: columns.sensitive"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 1rem auto; padding: 0 1rem; color: #222 }
+nav.sticky-top, footer, .collapse:not(:target), .card:has(.btn-group) { display: none }
+a[href^=".."] { pointer-events: none; color: inherit; text-decoration: none }
+.row:has(> .col-lg-2) { display: flex; gap: 2rem } .col-lg-2 { flex: 0 0 14rem } .col-lg-10 { flex: 1; min-width: 0 }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
+th, td { border: 1px solid #8884; padding: .35rem .6rem; text-align: left; vertical-align: top }
+th { background: #8882 }
+.badge { background: #8883; border-radius: .3rem; padding: 0 .35rem; font-family: ui-monospace, monospace }
+h4, h5, .card-header { font-size: 1.15rem; font-weight: 600; margin: 1.2rem 0 .4rem } ul { padding-left: 1.2rem }
+.fa-check-circle::before { content: "\\2713"; color: #1a7f37; font: bold 1.1rem sans-serif }
+.fa-times::before, .fa-exclamation-triangle::before { content: "\\2717"; color: #d1242f; font: bold 1.1rem sans-serif }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } a { color: #8ab4f8 } }
+"""
+
+
+def suite(expectations: list[dict[str, Any]]) -> ExpectationSuite:
+    """The suite of `expectations`, each {type, kwargs}. Raises Refused for an unknown type and for a wrong argument."""
+    whole = ExpectationSuite("expectations")
+    for expectation in expectations:
+        try:
+            whole.add_expectation_configuration(ExpectationConfiguration(**expectation))
+        except Exception as error:  # its own, pydantic's and TypeError, by what is wrong
+            reason = "; ".join(line.strip() for line in str(error).splitlines()[-4:])
+            raise Refused(f"expectations: {expectation.get('type', expectation)}: {reason}") from error
+    return whole
+
+
+def frame(table: pl.LazyFrame, expectations: list[dict[str, Any]]) -> pd.DataFrame:
+    """`table` as a frame, column after column to keep memory low; columns that no expectation reads hold a filler."""
+    names = table.collect_schema().names()
+    read: set[str] = set()
+    for each in expectations:
+        kwargs = each.get("kwargs") or {}
+        read |= set(names) if "row_condition" in kwargs else named(kwargs, type_=each.get("type", ""))
+    rows = table.select(pl.len()).collect().item()
+    filler = pd.Series(False, index=range(rows))
+    columns = {name: table.select(name).collect().to_series().to_pandas() if name in read else filler for name in names}
+    return pd.DataFrame(columns, copy=False)
+
+
+def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteValidationResult:
+    """The result of holding `frame` to `suite`."""
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp each time
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores))
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("table").add_dataframe_asset("table")
+    batch = asset.add_batch_definition_whole_dataframe("table").get_batch({"dataframe": frame})
+    return batch.validate(suite)
+
+
+def failures(result: ExpectationSuiteValidationResult) -> list[str]:
+    """A line for each failed expectation: its column, type and arguments, how many values failed, and examples."""
+    return [_failure(each) for each in result.results if not each.success]
+
+
+def met(expectations: list[dict[str, Any]], table: pl.LazyFrame) -> list[dict[str, Any]]:
+    """Those of `expectations` that `table` meets; those of the table as a whole are taken to be met."""
+    columns = {at: named(each["kwargs"], type_=each["type"]) for at, each in enumerate(expectations)}
+    numbered = [{**expectations[at], "meta": {"at": at}} for at, names in columns.items() if names]
+    result = validate(frame(table.select(set().union(*columns.values())), numbered), suite(numbered))
+    failed = {(each.expectation_config.meta or {})["at"] for each in result.results if not each.success}  # type: ignore
+    return [each for at, each in enumerate(expectations) if at not in failed]
+
+
+def masked(result: ExpectationSuiteValidationResult, sensitive: Collection[str]) -> ExpectationSuiteValidationResult:
+    """`result` without a value of the columns `sensitive`: counts and shares stay, what was observed goes."""
+    result = copy.deepcopy(result)
+    for each in result.results:
+        config: Any = each.expectation_config
+        kwargs = config.kwargs
+        if named(kwargs, type_=config.type) & set(sensitive):
+            each.result = {name: value for name, value in each.result.items() if name.endswith(("count", "percent"))}
+            each.exception_info = {"exception_message": WITHHELD} if _raised(each) else each.exception_info
+            for name in kwargs.keys() - {"batch_id", "mostly"} - {name for name in kwargs if name.startswith("column")}:
+                kwargs[name] = WITHHELD
+    return result
+
+
+def named(kwargs: dict[str, Any], *, type_: str) -> set[str]:
+    """The columns whose values an expectation of this type looks at."""
+    if type_.startswith("expect_table_"):
+        return set()
+    given = [value for name, value in kwargs.items() if name.startswith("column")]
+    return {name for value in given for name in (value if isinstance(value, list | set | tuple) else [value])}
+
+
+def page(result: ExpectationSuiteValidationResult) -> str:
+    """Great Expectations' own HTML page of `result`, without what it would load from elsewhere."""
+    html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
+    html = re.sub(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<!--.*?-->", "", html, flags=re.DOTALL)
+    return html.replace("</head>", f"<style>{STYLE}</style></head>", 1)
+
+
+def _failure(each: Any) -> str:
+    config, found = each.expectation_config, each.result or {}
+    kwargs = {name: value for name, value in config.kwargs.items() if name not in ("batch_id", "column")}
+    what = f"{config.kwargs.get('column', 'table')}: {config.type} {kwargs}"
+    if raised := _raised(each):
+        return f"{what}: {raised[0].strip().splitlines()[-1]}"
+    if "unexpected_count" in found:
+        different = list(dict.fromkeys(map(repr, found.get("partial_unexpected_list", []))))[:5]
+        examples = f", such as {', '.join(different)}" if different else ""
+        return f"{what}: {found['unexpected_count']} of {found['element_count']} values{examples}"
+    return f"{what}: found {found.get('observed_value')}"
+
+
+def _raised(each: Any) -> list[str]:
+    return [cause["exception_message"] for cause in _causes(each.exception_info) if cause.get("exception_message")]
+
+
+def _causes(info: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Great Expectations gives one cause flat and several by metric."""
+    info = info or {}
+    return [info] if "exception_message" in info else [cause for cause in info.values() if isinstance(cause, dict)]

@@ -1,0 +1,100 @@
+"""Text columns, read as what they say: numbers, dates, truth values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ..errors import Refused
+
+if TYPE_CHECKING:
+    from ..config.compose import Type
+
+KINDS: dict[str, Any] = {
+    "text": pl.String,
+    "number": pl.Float64,
+    "integer": pl.Int64,
+    "boolean": pl.Boolean,
+    "date": pl.Date,
+    "datetime": pl.Datetime("us"),
+}
+SIGNS = r"[\s$€£¥₹%'’]|(?i:^(EUR|USD|GBP|CHF)|(EUR|USD|GBP|CHF)$)"  # left out of a number
+NUMBERS = {  # by the decimal sign; thousands are grouped by the other one, or not at all
+    ".": r"^[+-]?(\d{1,3}(,\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?$",
+    ",": r"^[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?$",
+}
+TRUTH = {"true": True, "t": True, "yes": True, "y": True, "1": True}
+TRUTH |= {"false": False, "f": False, "no": False, "n": False, "0": False}
+
+
+def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> pl.LazyFrame:
+    """`table` with its text columns stripped, without the spellings of `missing`, and read as `types` say.
+
+    A value that cannot be read raises when the table is collected; see unreadable. Raises Refused for a type of a
+    column that is not there, and for an unknown kind or decimal sign.
+    """
+    schema = table.collect_schema()
+    for name, type_ in types.items():
+        if name not in schema:
+            raise Refused(f"types.{name}: the table has no such column; it has {', '.join(schema.names())}")
+        if type_.kind not in KINDS or type_.decimal not in NUMBERS:
+            raise Refused(f"types.{name}: kind is one of {', '.join(KINDS)}, decimal one of {' '.join(NUMBERS)}")
+    plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
+    return table.with_columns(plain).with_columns(
+        _read(pl.col(name), schema[name], type_, strict=True) for name, type_ in types.items()
+    )
+
+
+def fits(values: pl.Series, type_: Type) -> bool:
+    """Whether a type can read each of the texts `values`."""
+    frame = pl.DataFrame({"text": values})
+    for rows in (frame.head(50), frame):  # most types are ruled out by the first few
+        try:
+            read = rows.select(_read(pl.col("text"), values.dtype, type_, strict=False)).to_series()
+        except pl.exceptions.PolarsError:  # a format that does not suit
+            return False
+        if read.null_count():
+            return False
+    return True
+
+
+def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> dict[str, tuple[int, int]]:
+    """For each column of `table` with values that its type does not allow: how many, and the row of the first."""
+    schema = table.collect_schema()
+    plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
+    wrong = {
+        name: pl.col(name).is_not_null() & _read(pl.col(name), schema[name], type_, strict=False).is_null()
+        for name, type_ in types.items()
+    }
+    flags = table.with_columns(plain).select(each.alias(name) for name, each in wrong.items())
+    counts = flags.select(
+        *(pl.col(name).sum().alias(f"{at} sum") for at, name in enumerate(wrong)),
+        *(pl.col(name).arg_true().first().alias(f"{at} row") for at, name in enumerate(wrong)),
+    )
+    found = counts.collect(engine="streaming").row(0, named=True)
+    each = {name: (found[f"{at} sum"], (found[f"{at} row"] or 0) + 1) for at, name in enumerate(wrong)}
+    return {name: counted for name, counted in each.items() if counted[0]}
+
+
+def _stripped(name: str, missing: list[str]) -> pl.Expr:
+    text = pl.col(name).str.strip_chars()
+    return pl.when(~text.is_in([*missing, ""])).then(text).alias(name)  # as CSV readers have it
+
+
+def _read(text: pl.Expr, dtype: pl.DataType, type_: Type, *, strict: bool) -> pl.Expr:
+    wanted = KINDS[type_.kind]
+    if dtype != pl.String:
+        return text.cast(wanted, strict=strict)
+    if type_.kind in ("number", "integer"):
+        bare = text.str.replace_all(SIGNS, "").str.replace(r"^\((.*)\)$", "-$1")  # (5) is what accountants write for -5
+        group = "." if type_.decimal == "," else ","
+        digits = bare.str.replace_all(group, "", literal=True).str.replace(type_.decimal, ".", literal=True)
+        number = pl.when(bare.str.contains(NUMBERS[type_.decimal])).then(digits).otherwise(text)
+        return number.cast(wanted, strict=strict)
+    if type_.kind == "boolean":
+        known = text.str.to_lowercase()
+        return known.replace_strict(TRUTH, return_dtype=pl.Boolean, **({} if strict else {"default": None}))
+    if type_.kind in ("date", "datetime"):
+        return text.str.strptime(wanted, type_.format, strict=strict)
+    return text

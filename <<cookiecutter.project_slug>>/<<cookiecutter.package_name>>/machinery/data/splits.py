@@ -1,0 +1,227 @@
+"""Which rows are for training and which are kept from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..errors import Refused
+
+if TYPE_CHECKING:
+    from ..config.compose import Columns
+
+RULES = ("hash", "stratified", "group", "time")
+
+
+def shares(*, test: float, validation: float, train: float | None) -> dict[str, float]:
+    """The share of each side; `train` defaults to the rest. Raises Refused unless they sum to 1."""
+    given = {"test": test, "validation": validation, "train": 1 - test - validation if train is None else train}
+    stated = ", ".join(
+        f"split.{side}={share:g}" for side, share in given.items() if side != "train" or train is not None
+    )
+    total = round(test + validation + (train or 0), 9)
+    if total != 1 and (train is not None or total > 1):
+        raise Refused(f"{stated}: shares sum to {total:g}, not 1")
+    if min(given.values()) < 0 or test <= 0 or given["train"] <= 0:
+        raise Refused(
+            f"{stated}: split.test and what is left for training are more than 0, split.validation at least 0"
+        )
+    return given
+
+
+def assign(
+    table: pl.LazyFrame,
+    *,
+    by: str,
+    shares: dict[str, float],
+    columns: Columns,
+    seed: int,
+    gap: str | None = None,
+    cuts: list[float] | None = None,
+) -> pl.LazyFrame:
+    """`table` with the column `split`: "test", "validation" or "train"; by `time` with a `gap` also "gap".
+
+    By `hash`, a row's side follows from its identity and the seed alone: it stays as the table grows; by `group`, from
+    the group's. By `stratified`, the rows of each class are put in the order of that hash and
+    cut by the shares. By `time`, the rows are cut at `cuts`, see times. Raises Refused for columns that are not as the
+    rule needs them.
+    """
+    if by not in RULES:
+        raise Refused(f"split.by={by}: it is one of {', '.join(RULES)}")
+    if by == "time":
+        return _timed(table, columns, cuts or list(times(table, shares=shares, columns=columns)), gap)
+    if by == "group" and not columns.group:
+        raise Refused("split=group needs columns.group: the columns that say which rows belong together")
+    place = position(table, key=columns.group if by == "group" else identity(table, columns), seed=seed)
+    if by == "stratified":
+        _refuse_numbers(table, columns.target)
+        place = place.with_columns(
+            (pl.col("split").rank("ordinal").over(columns.target) - 0.5) / pl.len().over(columns.target)
+        )
+    return place.with_columns(split=_side(shares["test"], shares["test"] + shares["validation"]))
+
+
+def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) -> tuple[float, float]:
+    """The times at which the test rows and the validation rows of `table` begin, as polars' physical numbers."""
+    name = columns.time
+    if not name:
+        raise Refused("split=time needs columns.time: the column that orders the rows")
+    dtype = table.collect_schema()[name]
+    if not (dtype.is_temporal() or dtype.is_numeric()):
+        raise Refused(f"columns.time={name} holds {dtype}, not dates or numbers: types.{name} can say how it is read")
+    if missing := table.select(pl.col(name).is_null().sum()).collect().item():
+        raise Refused(f"columns.time={name} is missing in {missing:,} rows: split=time needs it in each")
+    when = table.select(pl.col(name).to_physical().sort()).collect().to_series()
+    first, second = 1 - shares["test"], 1 - shares["test"] - shares["validation"]
+    return when[min(int(len(when) * first), len(when) - 1)], when[int(len(when) * second)]
+
+
+def folds(
+    table: pl.DataFrame, *, by: str, count: int, columns: Columns, seed: int, gap: str | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The row numbers of `table` to train on and those to test on, for each of `count` folds, by the rule of `assign`.
+
+    Every row is tested on once; by `time` but for the earliest, each fold being trained on what comes before it (and
+    before a `gap`). Twins, and the rows of a group, stay together. Raises Refused for a fold without rows.
+    """
+    if by == "time":
+        found = _windows(table.with_row_index("split row"), count, columns, gap)
+    else:
+        key = columns.group if by == "group" else identity(table.lazy(), columns)
+        rank = pl.col("split").rank("dense")  # evenly, which positions that are cut by shares are not any more
+        if by == "stratified":
+            rank = rank.over(columns.target)
+        fold = position(table.lazy(), key=key, seed=seed).select((rank - 1) % count).collect().to_series().to_numpy()
+        found = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
+    if not all(len(side) for pair in found for side in pair):
+        raise Refused(f"{count} folds of {len(table):,} rows by split={by}: one has no rows, take fewer folds")
+    return found
+
+
+def identity(table: pl.LazyFrame, columns: Columns) -> list[str]:
+    """The columns that tell a row from others: the key, or else all that are not dropped."""
+    return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
+
+
+def record(
+    columns: list[str],
+    *,
+    by: str,
+    shares: dict[str, float],
+    roles: Columns,
+    seed: int,
+    gap: str | None,
+    cuts: list[float],
+) -> dict:
+    """What a later run needs to tell which rows of a table with these `columns` a model was trained on."""
+    known: dict[str, Any] = {"by": by, "shares": shares, "target": roles.target, "seed": seed, "gap": gap, "cuts": cuts}
+    known |= {"key": roles.key, "group": roles.group, "time": roles.time, "drop": roles.drop}
+    whole = not roles.key and by in ("hash", "stratified")
+    return known | {"columns": _mark(columns, roles.drop) if whole else ""}
+
+
+def knows(record: dict, columns: list[str]) -> bool:
+    """Whether `record` tells the sides of the rows of a table with these `columns`."""
+    return not record["columns"] or record["columns"] == _mark(columns, record["drop"])
+
+
+def sides(whole: pl.LazyFrame, record: dict, columns: Columns) -> pl.Series:
+    """The side (n,) of each row of the table `whole` for the model that has this `record`."""
+    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
+    how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
+    return assign(whole, columns=roles, **how).select("split").collect().to_series()
+
+
+def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
+    """`table` with the column `split`: a number in [0, 1) out of BLAKE2b over the seed and the row's key columns.
+
+    polars' own hash changes between versions; this one must not, or rows would change side.
+    """
+    schema = table.collect_schema()
+    columns = key or schema.names()
+    salt = str(seed).encode()
+
+    def hashed(keys: pl.Series) -> pl.Series:
+        frame = keys.struct.unnest()
+        texts = frame.select(pl.concat_str([_canonical(frame[name]) for name in columns], separator="\x1f"))
+        digests = b"".join(blake2b(text.encode(), digest_size=8, key=salt).digest() for text in texts.to_series())
+        return pl.Series(np.frombuffer(digests, "<u8") / 2.0**64, dtype=pl.Float64)
+
+    place = pl.struct(columns).map_batches(hashed, return_dtype=pl.Float64, is_elementwise=True)
+    return table.with_columns(split=place)
+
+
+def _mark(columns: list[str], drop: list[str]) -> str:
+    kept = [name for name in columns if name not in drop]
+    return blake2b("\x1f".join(kept).encode(), digest_size=16).hexdigest()
+
+
+def _canonical(values: pl.Series) -> pl.Series:
+    """One text per value, the same for 180 and 180.0, missing values marked; it does not rest on polars' formatting."""
+    if values.dtype.is_float():
+        bits = pl.Series(values.fill_null(0).to_numpy().astype("<f8").view("<i8")).cast(pl.String)
+        whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2.0**53)
+        whole_text = values.set(~whole.fill_null(False), 0).cast(pl.Int64).cast(pl.String)
+        texts = whole_text.zip_with(whole.fill_null(True), "f" + bits)
+        texts = texts.set(values.is_null() | values.is_nan(), None)
+    elif values.dtype.is_temporal():
+        texts = values.to_physical().cast(pl.String)
+    elif values.dtype.is_nested() or values.dtype == pl.Binary:
+        texts = pl.Series([None if value is None else repr(value) for value in values.to_list()], dtype=pl.String)
+    else:
+        texts = values.cast(pl.String)
+    return texts.fill_null("\x00")
+
+
+def _side(first: float, second: float) -> pl.Expr:
+    """The side by the number `split` in [0, 1)."""
+    place = pl.col("split")
+    side = pl.when(place < first).then(pl.lit("test")).when(place < second).then(pl.lit("validation"))
+    return side.otherwise(pl.lit("train"))
+
+
+def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | None) -> pl.LazyFrame:
+    """Sides by time: test from the first of `cuts` on, validation from the second on, "gap" close before them."""
+    dtype, when = table.collect_schema()[columns.time or ""], pl.col(columns.time or "")
+    test, validation = (pl.lit(cut).cast(dtype) for cut in cuts)
+    side = pl.when(when >= test).then(pl.lit("test")).when(when >= validation).then(pl.lit("validation"))
+    sided = table.with_columns(split=side.otherwise(pl.lit("train")))
+    if not gap:
+        return sided
+    try:
+        early = [cut - float(gap) if dtype.is_numeric() else cut.dt.offset_by(f"-{gap}") for cut in (test, validation)]
+        close = ((when >= early[0]) & (when < test)) | ((when >= early[1]) & (when < validation))
+        gapped = sided.with_columns(split=pl.when(close).then(pl.lit("gap")).otherwise(pl.col("split")))
+        gapped.head(1).collect()
+    except (ValueError, pl.exceptions.PolarsError) as error:
+        raise Refused(
+            f"split.gap={gap}: give a duration such as 30d, 12h or 1mo where {columns.time} holds dates, else a number"
+        ) from error
+    return gapped
+
+
+def _windows(table: pl.DataFrame, count: int, columns: Columns, gap: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The row numbers of the folds by time: each of `count` stretches tested by what was trained on all before it."""
+    name = columns.time or ""
+    when = table[name].to_physical().sort()
+    cuts = [when[len(when) * (number + 1) // (count + 1)] for number in range(count)]
+    found = []
+    for number, cut in enumerate(cuts):
+        rows = table.filter(pl.col(name).to_physical() < cuts[number + 1]) if number + 1 < count else table
+        sided = _timed(rows.lazy(), columns, [cut, cut], gap).select("split row", "split").collect()
+        found.append(tuple(sided.filter(split=side)["split row"].to_numpy() for side in ("train", "test")))
+    return found  # type: ignore[return-value]
+
+
+def _refuse_numbers(table: pl.LazyFrame, target: str | None) -> None:
+    if target is None:
+        raise Refused("split=stratified needs columns.target: use split=hash")
+    different = table.select(pl.col(target).n_unique()).collect().item()
+    if table.collect_schema()[target].is_numeric() and different > 100:
+        raise Refused(
+            f"split=stratified needs classes, and {target} holds {different} different numbers: use split=hash"
+        )

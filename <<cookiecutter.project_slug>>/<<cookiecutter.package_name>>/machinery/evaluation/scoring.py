@@ -1,0 +1,96 @@
+"""How well a model does on rows that it is shown."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
+from threadpoolctl import threadpool_limits
+
+from ..errors import Refused
+from ..mlflow import loader
+
+
+def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
+    """What each scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
+
+    Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
+    """
+    scorers = {short(name): scorer(name) for name in names}
+    try:
+        with loader.steadily(), warnings.catch_warnings(action="ignore"):
+            found = check_scoring(model, scoring=scorers)(model, frame, target)
+    except (ValueError, AttributeError) as error:
+        raise Refused(
+            f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, see that "
+            "each class has rows on every side (split=stratified), or take another task: task=multiclass"
+        ) from error
+    for name, value in found.items():
+        if not np.isfinite(value):
+            raise Refused(
+                f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows"
+            )
+    return {name: float(value) for name, value in found.items()}
+
+
+def short(name: str) -> str:
+    """What the scorer `name` is called in tables: of `package.module.function` the function."""
+    return name.rpartition(".")[2]
+
+
+def scorer(name: str, *, key: str = "task.metrics") -> Any:
+    """scikit-learn's scorer `name`, or one out of a function `package.module.function` of (target, predictions).
+
+    Raises Refused, naming the config's `key`, where there is none.
+    Source: https://scikit-learn.org/stable/modules/model_evaluation.html#callable-scorers
+    """
+    known = get_scorer_names()
+    if name in known:
+        return get_scorer(name)
+    if "." not in name:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        raise Refused(f"{key}: scikit-learn has no scorer {name}; it has {', '.join(close)}")
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refused(f"{key}: {name} cannot be imported: {_line(error)}") from None  # which tells no values
+    return found if hasattr(found, "_score_func") else make_scorer(found)
+
+
+def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:
+    """A model that says the same for every row: the class shares or the mean of `target`."""
+    dummy = DummyRegressor(strategy="mean") if kind == "regression" else DummyClassifier(strategy="prior")
+    return dummy.fit(frame, target)
+
+
+def rates(answers: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
+    """The share of rows `flagged` (n,) as anomalies, and how their scores `answers` (n,) are distributed."""
+    quantiles = {f"anomaly_score_p{share}": float(np.percentile(answers, share)) for share in (5, 50, 95, 99)}
+    return {"anomaly_rate": float(flagged.mean()), **quantiles}
+
+
+def importances(
+    model: Any, frame: pd.DataFrame, target: np.ndarray, *, name: str, repeats: int, rows: int, seed: int
+) -> dict[str, float]:
+    """How much the score `name` falls, on average, when a column of `frame` is shuffled, the greatest fall first.
+
+    Source: https://scikit-learn.org/stable/modules/permutation_importance.html
+    """
+    chosen = np.random.default_rng(seed).permutation(len(frame))[:rows]
+    with threadpool_limits(1):  # many small predictions: threads would wait for one another
+        found = permutation_importance(
+            model, frame.iloc[chosen], target[chosen], scoring=scorer(name), n_repeats=repeats, random_state=seed
+        )
+    falls = dict(zip(frame.columns, map(float, found.importances_mean), strict=True))
+    return dict(sorted(falls.items(), key=lambda fall: -fall[1]))
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]

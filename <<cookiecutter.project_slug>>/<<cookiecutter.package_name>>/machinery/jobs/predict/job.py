@@ -1,0 +1,152 @@
+"""What a registered model answers for the rows of another table."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from tqdm import tqdm
+
+from ...config.compose import Type
+from ...data import formats, frames, parsing
+from ...errors import Refused
+from ...mlflow import loader, registry, run_history
+from ...result import Outcome
+from ...serving import inputs
+from . import databases
+
+if TYPE_CHECKING:
+    from ...config.compose import Columns
+    from ...pipeline.store import Store
+
+CARRIED = "\0carried"  # the column that holds those which are written as they came
+
+
+def predict(
+    store: Store,
+    *,
+    input: str,
+    output: str,
+    version: str | None,
+    query: str | None,
+    table: str | None,
+    registered_model: str,
+    source: dict[str, Any],
+    columns: Columns,
+    missing: list[str],
+    types: dict[str, Type],
+    choices: dict[str, str],
+    stated: dict[str, Any],
+) -> Outcome:
+    """Writes what the champion, or `version`, answers for each row of `input` to `output`, in the rows' order.
+
+    Beside the answers stand columns.key, or else all columns of the input but sensitive ones, as they came. Raises
+    Refused for what the model cannot be asked about and what cannot be written; an output that was there stays then.
+    """
+    file, named = _file(output, table), inputs.name(stated["input"])
+    if file and Path(input).exists() and file.resolve() == Path(input).resolve():
+        raise Refused(f"output={file.name} is the input, which it would replace: name another file")
+    chosen = inputs.version(registered_model, version, data=choices["data"])
+    model, kinds = registry.load(chosen.uri)
+    positive = loader.positive(chosen.uri)
+    read_by = formats.like(formats.guess(input, query=query, target=None), source)
+    with inputs.reading(read_by, named):
+        raw, digest = inputs.opened(store, "predict", read_by)
+        beside = _beside(raw, kinds, columns, named)
+        if keys := {name: types[name] for name in columns.key if name in types}:  # a number joins with it again
+            raw = parsing.read(raw, keys, missing=missing)
+        asked, read = inputs.asked(raw, kinds, beside=[beside], types=types, missing=missing, named=named)
+        rows = asked.select(pl.len()).collect().item() if sys.stderr.isatty() else None
+        batches = inputs.batches(asked, raw, read, missing)
+        first = next(batches, None)
+    if first is None:
+        raise Refused(f"{named} has no rows")
+
+    def answered(rows: pl.DataFrame) -> pl.DataFrame:
+        return pl.from_pandas(loader.answers(model, frames.frame(rows, kinds), positive=positive))
+
+    example = answered(first.head(1))
+    if clash := set(example.columns) & set(first.select(CARRIED).unnest(CARRIED).columns):
+        raise Refused(f"{named} has a column {min(clash)}, as the answers have: rename it, or name columns.key")
+    about = {
+        "model": chosen.name,
+        "model.version": chosen.version,
+        "model.digest": chosen.digest,
+        "model.run": run_history.run_of(chosen.uri),
+        "data": named,
+        "data.digest": digest,
+    }
+    if "threshold" in example.columns:
+        about |= {"positive": positive or str(model.classes_[-1]), "threshold": str(example["threshold"][0])}
+    tally: Counter[Any] = Counter()
+    kept = file or store.path("predict") / "scores.parquet"
+    with store.output(kept, about) as add, tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar:
+        while first is not None:
+            found = answered(first)
+            add(first.select(CARRIED).unnest(CARRIED).hstack(found))
+            tally.update(_tally(found))
+            bar.update(len(found))
+            first = next(batches, None)
+    if file is None:
+        databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
+    told, scores = _summed(tally, "anomalies" if "score" in example.columns else about.get("positive"))
+    where = file.name if file else f"table {table}"
+    return Outcome(
+        f"{tally['rows']:,} rows of {named} scored by {chosen.name} version {chosen.version} -> {where} ({told})",
+        scores={"rows": tally["rows"], **scores},
+        tags={name: value for name, value in about.items() if value},
+    )
+
+
+def _file(output: str, table: str | None) -> Path | None:
+    """The file that `output` names; None where it is the address of a database."""
+    if re.match(r"\w[\w+]*://", output):
+        if output.partition(":")[0] in formats.STORES:
+            raise Refused("output is a file of this machine, .parquet or .csv, or the address of a database")
+        if not table:
+            raise Refused("output is a database: say which table by table=...")
+        databases.reach(output, table)
+        return None
+    path = Path(output)
+    if path.suffix not in (".parquet", ".csv"):
+        raise Refused(f"output={path.name}: its ending says what is written, .parquet or .csv")
+    if table:
+        raise Refused(f"table={table} is for an output that is a database, not for {path.name}: table=null")
+    if path.is_dir() or not path.parent.is_dir():
+        raise Refused(f"output={output} {'is a folder' if path.is_dir() else 'stands in no folder that is there'}")
+    return path
+
+
+def _beside(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: str) -> pl.Expr:
+    """The columns of `raw` that are written as they came, as one column."""
+    schema = raw.collect_schema()
+    if absent := [name for name in (*kinds, *columns.key) if name not in schema]:
+        way = ": columns.key=[] carries all columns along" if set(absent) <= set(columns.key) else ""
+        raise Refused(f"{named} has no column {', '.join(absent)}; it has {', '.join(schema)}{way}")
+    carried = columns.key or [name for name in schema if name not in columns.sensitive]
+    if not carried:
+        raise Refused(f"all columns of {named} are sensitive, and none would tell a row: name columns.key")
+    return pl.struct(carried).alias(CARRIED)
+
+
+def _tally(answers: pl.DataFrame) -> dict[Any, float]:
+    """How many rows, how many of each answer, or, of numbers, their sum."""
+    predicted = answers["prediction"]
+    if predicted.dtype.is_float() and answers.columns == ["prediction"]:
+        return {"rows": len(answers), "sum": float(predicted.cast(pl.Float64).sum())}
+    return {"rows": len(answers)} | {("is", str(label)): count for label, count in predicted.value_counts().iter_rows()}
+
+
+def _summed(tally: Counter[Any], asked: str | None) -> tuple[str, dict[str, float]]:
+    """What there is to say of all answers: the mean of numbers, or the share of what is `asked`, else the commonest."""
+    if "sum" in tally:
+        mean = tally["sum"] / tally["rows"]
+        return f"mean {mean:,.6g}", {"mean_prediction": mean}
+    counts = Counter({key[1]: count for key, count in tally.items() if key != "rows"})
+    label = "True" if asked == "anomalies" else asked or counts.most_common(1)[0][0]
+    share = counts[label] / tally["rows"]
+    return f"{100 * share:.1f} % {asked or label}", {"share": share}

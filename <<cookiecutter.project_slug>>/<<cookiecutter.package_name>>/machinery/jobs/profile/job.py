@@ -1,0 +1,188 @@
+"""A table that nobody has described, described: a file in conf/data/, and a page that shows why."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...config.compose import CONF, ROOT, Type, bound
+from ...data import expectations, formats, parsing, sources
+from ...data import leakage as leaks
+from ...errors import Refused
+from ...report import pages
+from ...result import Outcome
+from . import dataset_file, profiles
+
+if TYPE_CHECKING:
+    from ...config.compose import Leakage
+    from ...pipeline.store import Store
+
+SAMPLE = 50_000  # rows, evenly spread, that are looked at more closely than by counting
+SHOWN = 50  # columns in the terminal; the page has all
+
+
+def profile(
+    store: Store,
+    *,
+    path: str,
+    target: str | None,
+    name: str | None,
+    query: str | None,
+    force: bool,
+    leakage: Leakage,
+    stated: dict[str, Any],
+) -> Outcome:
+    """Reads the table at `path` and writes conf/data/`name`.yaml; the page and the table say what was decided.
+
+    Raises Refused for what holds no table, a target that cannot be predicted, and a file that is there already.
+    """
+    last = "" if "${" in stated["path"] else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
+    name = name or re.sub(r"\W+", "_", last).strip("_") or "table"
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        raise Refused(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
+    file = CONF / "data" / f"{name}.yaml"
+    if file.exists() and not force:
+        raise Refused(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
+    source = formats.guess(path, query=query, target=target)
+    try:
+        with sources.reading():
+            table = bound(source, name="source")().lazy()
+            rows = table.select(pl.len()).collect(engine="streaming").item()
+            raw = leaks.sample(table, rows=rows, most=SAMPLE)
+    except Refused as error:
+        where = formats.ragged(source)
+        raise (Refused(f"{stated['path']}: {where}") if where else error) from error.__cause__
+    if not rows:
+        raise Refused(f"{stated['path']} has no rows")
+    if target is not None and target not in raw.columns:
+        raise Refused(_no_target(target, raw.columns, source))
+    if "split" in raw.columns:
+        raise Refused(
+            f"{stated['path']} has a column split, which is the name of the one that this project adds: rename it"
+        )
+    missing, types, personal = profiles.read(
+        raw,
+        target=target,
+        comma=source.get("separator") == ";",
+        fits=lambda values, type_: parsing.fits(values, Type(**type_)),
+    )
+    read_as = {each: Type(**type_) for each, type_ in types.items()}
+    with sources.reading():
+        if len(raw) < rows:  # what the sample does not show
+            missing = sorted({*missing, *profiles.SPELLINGS})
+            for each in parsing.unreadable(table, read_as, missing=missing):
+                types[each], read_as[each] = {"kind": "text"}, Type("text")
+        typed = parsing.read(table, read_as, missing=missing)
+        counts = profiles.counts(typed)
+        sample = parsing.read(raw.lazy(), read_as, missing=missing).collect()
+        answers = typed.select(target).collect(engine="streaming").to_series() if target else None
+
+    columns = profiles.columns(sample, counts, rows=rows, target=target, personal=personal)
+    kind = profiles.task(answers) if answers is not None else None
+    profiles.assign_roles(columns, sample, rows=rows)
+    if target is not None and kind is not None:
+        asked = [column.name for column in columns if column.role in ("feature", "time")]
+        told = leaks.tell_all(sample, target=target, kind=kind, names=asked)
+        profiles.associate(columns, sample, target=target)
+        profiles.drop_leaks(columns, told, threshold=leakage.threshold, target=target)
+    profiles.twins(columns, sample)
+    counting = [column.name for column in columns if column.role in ("feature", "time", "target")]
+    repeated = float(sample.select(counting).is_duplicated().to_numpy().mean())
+    profiles.settle_key(columns, repeated=repeated, by_chance=leaks.by_chance(sample.lazy(), names=counting))
+    if not [column for column in columns if column.role in ("feature", "time")]:
+        raise Refused(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
+    classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
+    defaults, task, split = profiles.settings(columns, kind, classes, rows=rows)
+    expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
+    expected = expectations.met(expected, sample.lazy())
+
+    title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, stated['path'])}"
+    written = dataset_file.text(
+        columns,
+        title=title,
+        source={key: _written(value, path, stated["path"]) for key, value in source.items()},
+        missing=missing,
+        types=types,
+        task=task,
+        defaults=defaults,
+        split=split,
+        expectations=expected,
+    )
+    store.replace(file, written)
+    page = pages.profile(
+        title=name,
+        summary=f"{rows:,} rows, {len(columns)} columns; task: {defaults['/task'][0]}",
+        target=target or "nothing",
+        sampled=len(sample) if len(sample) < rows else 0,
+        rows=[_shown(column, sample) for column in columns],
+    )
+    return Outcome(
+        f"{_terminal(columns)}\n\n{_chosen(defaults, task, split)}\n"
+        f"wrote conf/data/{file.name}: read it, change what you know better, then\n"
+        f"  uv run mlflow run . --env-manager local -P data={name}",
+        scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
+        texts={"profile.html": page, f"{name}.yaml.txt": written},
+        tags={"data": name},
+        notes=[
+            f"the header names a column twice: the second is {each}" for each in raw.columns if "_duplicated_" in each
+        ],
+    )
+
+
+def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
+    """Why `target` is not among `names`, and what to type instead."""
+    close = difflib.get_close_matches(target, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    if source["_target_"].endswith("_csv") and any(
+        re.fullmatch(r"[-+]?\d+([.,]\d+)?(_duplicated_\d+)?", each) for each in names
+    ):
+        hint = f"; its first line looks like data: name the target column_0 to column_{len(names) - 1}"
+        return f"target={target}: the table has no such column{hint}"
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return f"target={target}: the table has no such column; it has {shown}{hint}"
+
+
+def _chosen(*sections: dict[str, tuple[Any, str]]) -> str:
+    """The task, and what else suits the table, each with its reason."""
+    named = {key.rpartition("/")[2]: value for section in sections for key, value in section.items()}
+    return "\n".join(f"{key}: {value}" + (f" ({why})" if why else "") for key, (value, why) in named.items())
+
+
+def _reasons(columns: list[profiles.Column]) -> str:
+    return "; ".join(f"{each.name} is {each.reason or each.role}" for each in columns[:SHOWN] if each.role != "target")
+
+
+def _written(value: Any, path: str, stated: str) -> Any:
+    """An argument of the source as the file has it: a path in the project relative to it, an interpolation as typed."""
+    if isinstance(value, dict):
+        return {key: _written(each, path, stated) for key, each in value.items()}
+    if value == f"sqlite:///{path}":
+        return f"sqlite:///{_written(path, path, stated)}"
+    if value != path:
+        return value
+    inside = "://" not in path and Path(path).is_relative_to(ROOT)
+    return str(Path(path).relative_to(ROOT)) if inside else stated
+
+
+def _shown(column: profiles.Column, sample: pl.DataFrame) -> dict[str, Any]:
+    """What the page says of a column; of a sensitive one no values."""
+    drawn = [] if column.sensitive or column.role == "key" else profiles.bars(sample[column.name])
+    return {**vars(column), "holds": profiles.holds(column), "bars": drawn}
+
+
+def _terminal(columns: list[profiles.Column]) -> str:
+    """A line for each column: its name, what it becomes, what it holds and why."""
+    lines = []
+    for column in columns[:SHOWN]:
+        label = column.name if len(column.name) <= 28 else column.name[:27] + "…"
+        becomes = column.role + (", sensitive" if column.sensitive else "")
+        why = column.reason or (f"association {column.association:.2f}" if column.association else "")
+        held = f"{profiles.holds(column)}, {dataset_file.seen(column)}"
+        lines.append(f"  {label:<28}  {becomes:<15}  {held:<44}  {why}".rstrip())
+    if len(columns) > SHOWN:
+        lines.append(f"  and {len(columns) - SHOWN:,} more: profile.html of the run has all")
+    return "\n".join(lines)

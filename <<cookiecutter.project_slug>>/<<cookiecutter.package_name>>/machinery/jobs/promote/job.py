@@ -1,0 +1,39 @@
+"""A version made champion by hand, and who decided it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import Refused
+from ...mlflow import aliases, registry
+from ...result import Outcome
+
+if TYPE_CHECKING:
+    from ...pipeline.store import Store
+
+
+def promote(
+    store: Store, *, version: str, approver: str, reason: str | None, registered_model: str, began: float
+) -> Outcome:
+    """Moves the alias `champion`, and writes approver, date and reason on the version.
+
+    Raises Refused for a version that there is not, for one that has failed the gate and no reason, and where another
+    became champion after this command was given.
+    """
+    over = aliases.holders(registered_model).get("champion")
+    candidate = registry.version(registered_model, version)
+    if candidate is None:
+        known = ", ".join(registry.versions(registered_model))
+        raise Refused(f"version={version}: {registered_model} has no such version; it has {known}")
+    if not approver.strip():
+        raise Refused("approver is empty: name who decides this")
+    if candidate.tags.get("gate") == "failed" and not reason:
+        raise Refused(f"version {version} failed the gate ({candidate.tags.get('reasons')}): say why as reason=...")
+    why = reason or "approved"
+    aliases.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
+    registry.approve(candidate, who=approver, why=why)
+    return Outcome(
+        f"{registered_model} version {version} is champion, approved by {approver}"
+        + (f"; version {over} is previous" if over else ""),
+        tags={"registered": f"{registered_model}/{version}", "approver": approver, "reason": why},
+    )

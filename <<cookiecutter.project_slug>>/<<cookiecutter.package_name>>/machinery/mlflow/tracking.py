@@ -1,0 +1,367 @@
+"""MLflow runs: where they go, what they carry, how they end."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from ..errors import Refused
+from ..result import Outcome
+
+ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
+FRONT = ("report.html", "model_card.md")  # found at once: a later stage's replaces an earlier one's
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
+LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
+logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
+
+
+_hide: Callable[[str], str] = str  # what `connect` was given
+
+
+class _Named(MetaDataset):
+    """A dataset by name, source and digest: MLflow's own would profile the table in memory."""
+
+    @property
+    def profile(self) -> None:
+        return None
+
+
+def reach(*, server: bool) -> str:
+    """The address of the tracking store.
+
+    Raises Refused where `server` is wanted and MLFLOW_TRACKING_URI names none, and where the server does not answer.
+    """
+    address = mlflow.get_tracking_uri()
+    remote = address.startswith(("http://", "https://"))
+    if server and not remote and not address.startswith("databricks"):
+        raise Refused(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
+    if remote and (silence := _silence(address)):
+        raise Refused(silence)
+    return address
+
+
+def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[str]:
+    """Makes sure of the tracking store and of the experiment; gives sentences about what is not as it should be.
+
+    `hide`: takes what must not be told out of a text that is about to be written down.
+    Raises Refused as `reach` does, and for a store that another version of MLflow made.
+    """
+    global _hide
+    _hide = hide
+    address = reach(server=server)
+    embedded = address.startswith("sqlite:")
+    try:
+        with _alone(address) if embedded else nullcontext():
+            return _experiment(MlflowClient(), project, embedded=embedded)
+    except MlflowException as error:
+        if "schema" in str(error):
+            raise Refused(
+                f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
+                f"`uv run mlflow db upgrade {address}` brings an older one up to date"
+            ) from error
+        raise Refused(_denied(error) or f"{address}: {_line(error)}") from error
+    except OSError as error:
+        raise Refused(f"{address} cannot be opened: {_line(error)}") from error
+
+
+@contextmanager
+def run(
+    name: str,
+    *,
+    tags: dict[str, str],
+    description: str = "",
+    nested: bool = False,
+    system_metrics: bool = False,
+    private: bool = False,
+) -> Iterator[str]:
+    """The id of a new MLflow run, or of the one that `mlflow run` opened; one that fails carries its cause.
+
+    Where values are `private`, the cause and the traceback are without what a library says, which may name some.
+    """
+    told_tags = {key: _hide(value) for key, value in tags.items()}
+    with mlflow.start_run(
+        run_name=name,
+        nested=nested,
+        tags=told_tags,  # from the first moment on: a run whose process is killed is told by them, see bury
+        description=_hide(description) or None,
+        log_system_metrics=system_metrics,
+    ) as active:
+        try:
+            yield active.info.run_id
+        except KeyboardInterrupt:
+            mlflow.set_tag("cause", "interrupted")
+            mlflow.end_run("KILLED")
+            raise
+        except Exception as error:
+            if _silence(mlflow.get_tracking_uri()):  # nobody to tell: the next run does, see bury
+                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+                with suppress(Exception):
+                    mlflow.end_run("FAILED")
+                raise
+            mlflow.set_tag("cause", told(error, private)[:4000])
+            _log_traceback(active.info.run_id, error, private)
+            raise
+
+
+def begin(name: str, *, tags: dict[str, str]) -> str:
+    """The id of a new run nested in the active one, without being active itself: several may be under way at once."""
+    active = mlflow.active_run()
+    assert active is not None
+    hidden = {key: _hide(value) for key, value in tags.items()} | {"mlflow.parentRunId": active.info.run_id}
+    return MlflowClient().create_run(active.info.experiment_id, run_name=name, tags=hidden).info.run_id
+
+
+def end(
+    run_id: str,
+    status: str,
+    *,
+    params: dict[str, str],
+    scores: dict[str, float],
+    curves: dict[str, list[float]],
+    tags: dict[str, str],
+    error: Exception | None = None,
+    private: bool = False,
+) -> None:
+    """Ends a run that `begin` gave as FINISHED, FAILED or KILLED; `curves`: a value for each step from 0 on.
+
+    Of an `error`, the run carries the cause; where values are `private`, without what a library says.
+    """
+    client, now = MlflowClient(), int(time.time() * 1000)
+    if error:
+        tags = {**tags, "cause": told(error, private)}
+        _log_traceback(run_id, error, private)
+    metrics = [Metric(name, value, now, 0) for name, value in scores.items()]
+    metrics += [Metric(name, value, now, step) for name, values in curves.items() for step, value in enumerate(values)]
+    client.log_batch(
+        run_id,
+        metrics=metrics,
+        params=[Param(name, _hide(value)[:6000]) for name, value in params.items()],
+        tags=[RunTag(name, _hide(value)[:4000]) for name, value in tags.items()],
+    )
+    client.set_terminated(run_id, status)
+
+
+def told(error: Exception, private: bool) -> str:
+    """What there is to say of `error`: one sentence, without what must not be told."""
+    if isinstance(error, Refused):
+        return _hide(error.told(private))
+    if silence := _silence(mlflow.get_tracking_uri()):
+        return _hide(f"{silence}; what is done is kept, and the same command goes on from there")
+    if denied := _denied(error):
+        return _hide(denied)
+    reason = "its text is withheld (columns.sensitive)" if private else _line(error)
+    return _hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where")
+
+
+def bury(dead: Callable[[str], bool]) -> None:
+    """Ends the runs whose process is `dead`, which nobody else would: they would look as if they were under way."""
+    client, active = MlflowClient(), mlflow.active_run()
+    assert active is not None
+    for found in client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'"):
+        process = found.data.tags.get("process")
+        if process and found.info.run_id != active.info.run_id and dead(process):
+            client.set_tag(found.info.run_id, "cause", "its process was killed, or its machine stopped")
+            client.set_terminated(found.info.run_id, "KILLED")
+
+
+def log_params(params: dict[str, str]) -> None:
+    """Logs `params` to the active run; those that `mlflow run` logged as typed stay as they are."""
+    known = mlflow.get_run(_active()).data.params
+    mlflow.log_params({name: _hide(value)[:6000] for name, value in params.items() if name not in known})
+
+
+def log_texts(texts: dict[str, str]) -> None:
+    """Logs each text to the active run as a file of that name."""
+    for name, text in texts.items():
+        mlflow.log_text(_hide(text), name)
+
+
+def log_outcome(outcome: Outcome, folder: Path | None, *, at: str = "", model_id: str | None = None) -> None:
+    """Logs the scores and tags of `outcome` to the active run, and its files in `folder` under the artifact path `at`.
+
+    Scores are linked to the logged model `model_id`, so that its own page shows them.
+    """
+    mlflow.log_metrics(outcome.scores, model_id=model_id or None)
+    steps = [(f"curve_{name}", at, value) for name, curve in outcome.curves.items() for at, value in curve]
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(_active(), metrics=[Metric(name, value, now, at) for name, at, value in steps])
+    set_tags(outcome.tags)
+    for file in sorted(folder.iterdir()) if folder else ():
+        if file.suffix in ARTIFACTS:
+            mlflow.log_artifact(str(file), None if file.name in FRONT else at or None)
+
+
+def link(made: dict[str, str], about: str, run_id: str | None = None, **tags: str) -> None:
+    """Says on a run, else the active one, which runs `made` the stages that it used again: tags, and links to click."""
+    client = MlflowClient()
+    run_id = run_id or _active()
+    if made:
+        experiment = client.get_run(run_id).info.experiment_id
+        links = ", ".join(f"[{stage}](#/experiments/{experiment}/runs/{made[stage]})" for stage in made)
+        tags |= {f"reused.{stage}": each for stage, each in made.items()}
+        tags["mlflow.note.content"] = f"{about}\n\nReused: {links}"
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def has(run_id: str) -> bool:
+    """Whether the tracking store has the run `run_id`, and not in its bin."""
+    try:
+        return MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def chart(name: str, metrics: dict[str, float], *, experiment: str, tags: dict[str, str]) -> None:
+    """Adds `metrics` as the next points to the run `name` of `experiment`, which MLflow's UI draws as lines."""
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    where = found.experiment_id if found else client.create_experiment(experiment, tags=KIND)
+    runs = client.search_runs([where], f"attributes.run_name = '{name}'", order_by=["attributes.start_time ASC"])
+    line = runs[0] if runs else client.create_run(where, run_name=name)
+    step, now = int(line.data.tags.get("checks", "0")) + 1, int(time.time() * 1000)
+    points = [Metric(key, value, now, step) for key, value in metrics.items()]
+    told = [RunTag(key, _hide(value)) for key, value in {**tags, "checks": str(step)}.items()]
+    client.log_batch(line.info.run_id, metrics=points, tags=told)
+    client.set_terminated(line.info.run_id)
+
+
+def set_tags(tags: dict[str, str]) -> None:
+    """Puts `tags` on the active run."""
+    mlflow.set_tags({name: _hide(value) for name, value in tags.items()})
+
+
+def rename(name: str) -> None:
+    """Gives the active run a new name."""
+    mlflow.set_tag("mlflow.runName", name)
+
+
+def fail(run_id: str, cause: str) -> None:
+    """Notes the cause on the run that `mlflow run` opened and will end as FAILED, where nothing else can be done."""
+    with suppress(Exception):
+        MlflowClient().set_tag(run_id, "cause", _hide(cause)[:4000])
+
+
+def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
+    """Names the table that the active run used; `source` as conf/ states it."""
+    plain = {key: str(value) for key, value in source.items()}
+    dataset = _Named(CodeDatasetSource(plain), name=name, digest=digest[:32])
+    mlflow.log_input(dataset, context="training")
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that decide what a model is, as tags."""
+    return {f"version.{name}": version(name) for name in LIBRARIES}
+
+
+def autolog() -> None:
+    """Switches MLflow's autologging of scikit-learn on; the model itself is logged by this package."""
+    mlflow.sklearn.autolog(log_models=False, silent=True)
+
+
+def look() -> str:
+    """Where the active run is to be looked at: its address on a server, else the command that opens the UI."""
+    address = mlflow.get_tracking_uri()
+    if address.startswith("http"):
+        return f"{_hide(address)}/#/experiments/{mlflow.get_run(_active()).info.experiment_id}/runs/{_active()}"
+    here = address == f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return "uv run mlflow ui" + ("" if here else f" --backend-store-uri {address}")
+
+
+def _experiment(client: MlflowClient, project: str, *, embedded: bool) -> list[str]:
+    """Sees to it that runs land in the project's experiment, where that can still be decided."""
+    default = client.get_experiment("0") if embedded else None
+    if default and default.name == "Default" and not client.get_experiment_by_name(project):
+        client.rename_experiment("0", project)
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`, whose experiment cannot be changed any more
+        name = client.get_experiment(client.get_run(run_id).info.experiment_id).name
+        chosen = os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")
+        if name == project or (name != "Default" and chosen):
+            return []
+        return [f"this run is in the experiment {name}: MLFLOW_EXPERIMENT_NAME={project} puts the next in {project}"]
+    if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
+        mlflow.set_experiment(project)
+    return []
+
+
+def _silence(address: str) -> str | None:
+    """A sentence where a server does not answer: MLflow itself retries for minutes before it says so."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https"):
+        return None
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except (OSError, ValueError) as error:
+        where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        return f"the tracking server {where} does not answer ({error}): check MLFLOW_TRACKING_URI"
+    return None
+
+
+def _denied(error: Exception) -> str | None:
+    """A sentence where a server does not let this user in, or do this."""
+    if "error code 401" in str(error):
+        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return f"the tracking server does not let this user in: check {names}"
+    if getattr(error, "error_code", None) != "PERMISSION_DENIED":
+        return None
+    user, asked = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
+    what = f" ({asked[1]})" if asked else ""
+    return f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
+
+
+@contextmanager
+def _alone(address: str) -> Iterator[None]:
+    """Sees to it that the embedded store is made, by one process, and whole.
+
+    MLflow's migrations fail on one another where two processes make it, and leave half of it where one is killed.
+    """
+    file = Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH if file.exists() else fcntl.LOCK_EX)
+        if not file.exists():
+            draft = file.with_name(f"{file.name}.new")
+            draft.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{draft}").search_experiments()
+            os.rename(draft, file)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _active() -> str:
+    active = mlflow.active_run()
+    assert active is not None
+    return active.info.run_id
+
+
+def _log_traceback(run_id: str, error: Exception, private: bool) -> None:
+    """Logs where `error` came from, unless a sentence says all there is to say."""
+    if not isinstance(error, Refused):
+        lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
+        with suppress(Exception):  # artifacts may be what fails
+            MlflowClient().log_text(run_id, _hide("".join(lines)), "traceback.txt")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

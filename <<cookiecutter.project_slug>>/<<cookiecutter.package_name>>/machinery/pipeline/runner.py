@@ -1,0 +1,320 @@
+"""A plan carried out: each stage reused, or run in an MLflow run that is nested in the command's."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..config import credentials
+from ..config.compose import ROOT, Config, bound
+from ..errors import Refused
+from ..mlflow import registry, tracking
+from ..result import Outcome
+from . import code_fingerprint, provenance, seeds
+from .plan import CONTENTS, LINE, OPEN, Plan, Step, hashed
+from .store import write
+
+UNLOCKED = (
+    "{0} is not in the lock: where it is not installed, this model cannot be loaded; `uv add {0}` and `make lock` "
+    "put it there"
+)
+
+
+def run(word: str, plan: Plan) -> int:
+    """Brings the stage `word`, and all that stand before it, up to date; gives the exit code."""
+    config = plan.config
+    model, data = config.choices["model"], config.choices["data"]
+    about = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
+    with _tracked(word, f"{model}-{data}", about, config, plan.stated) as notes:
+        line = Line(plan)
+        tracking.log_params(line.params)
+        for stage in LINE[: LINE.index(word) + 1]:
+            line.bring_up_to_date(stage)
+        tracking.log_texts({"lineage.json": _json(line.lineage())})
+        line.link(about)
+        extras = plan.unlocked()
+        tracking.set_tags({f"version.{name}": number for name, number in extras.items()})
+        notes += [UNLOCKED.format(name) for name in extras]
+        _report(line.outcomes, notes)
+    plan.notice(word)
+    return 0
+
+
+def run_job(word: str, plan: Plan, began: float) -> int:
+    """The exit code of the job `word`: a function that takes sections of the config by its arguments, as a stage does.
+
+    It may take `stated`, the config as written, the `overrides` typed, when the command `began` (seconds since 1970),
+    and `bring_up_to_date`, which does that to the stages up to the one that it is given, too.
+    """
+    config, stated, name = plan.config, plan.stated, f"{word}-{plan.config.choices['data']}"
+
+    def bring_up_to_date(last: str) -> None:
+        line = Line(plan)
+        tracking.log_params(line.params)
+        for stage in LINE[: LINE.index(last) + 1]:
+            line.bring_up_to_date(stage)
+        line.link(config.description)
+        tracking.rename(name)  # not after what the stages gave
+
+    with _tracked(word, name, config.description, config, stated) as notes:
+        store = plan.store
+        seeds.plant(config.seed)
+        store.keys[word] = hashed([time.time_ns(), os.getpid()])
+        module = f"jobs.{word}"
+        known = {**vars(config), "stated": stated, "overrides": plan.overrides, "began": began}
+        known["bring_up_to_date"] = bring_up_to_date
+        sees = {name: known[name] for name in code_fingerprint.arguments(module)}
+        with store.draft(word) as folder:
+            try:
+                outcome = _function(module)(store, **sees)
+            except Refused as error:
+                _log_refused(error, folder)
+                raise
+            write(folder, outcome)
+            tracking.log_outcome(outcome, folder)
+            tracking.set_tags({"mlflow.note.content": outcome.summary})
+        print(outcome.summary)
+        _notes([*outcome.notes, *notes])
+    return outcome.code
+
+
+@contextmanager
+def _tracked(word: str, name: str, about: str, config: Config, stated: dict[str, Any]) -> Iterator[list[str]]:
+    """An MLflow run of a command; gives what is worth noting of where it is. Whatever is raised becomes Refused."""
+    gc.freeze()  # all that is imported by now stays
+    gc.enable()
+    server, private = config.platform.server, bool(config.columns.sensitive)
+    hide = functools.partial(credentials.hide, values=credentials.hidden(stated))
+    notes = tracking.connect(project=config.project, server=server, hide=hide)
+    if config.tracking.autolog:
+        tracking.autolog()
+    tags = {
+        "stage": word,
+        "seed": str(config.seed),
+        "lock": provenance.lock(ROOT),
+        **provenance.tree(ROOT),
+        **provenance.about(),
+        **tracking.versions(),
+    }
+    tags |= {name: value for name, value in config.tags.items() if value is not None}
+    metrics = config.tracking.system_metrics
+    try:
+        with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private):
+            tracking.bury(provenance.dead)
+            tracking.log_texts({"config.json": _json(stated)})
+            tracking.log_texts(provenance.changes(ROOT, secret=functools.partial(_secret, hide=hide)))
+            yield notes
+    except Exception as error:
+        raise Refused(tracking.told(error, private)) from error
+
+
+def _secret(text: str, *, hide: Callable[[str], str]) -> str | None:
+    """What must not be told of `text`."""
+    return credentials.found(text) or ("a value of the environment" if hide(text) != text else None)
+
+
+class Line:
+    """The stages brought up to date so far, and so what the next one starts from."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.config, self.stated, self.store = plan, plan.config, plan.stated, plan.store
+        self.params = {name: credentials.hide(value, plan.hidden) for name, value in _params(plan.config).items()}
+        self.outcomes: dict[str, Outcome] = {}
+        self.steps: list[dict[str, Any]] = []  # the lineage, a stage each
+        self.reused: dict[str, str] = {}  # the runs that made what is used again, by stage
+        self.model_id = ""
+
+    def bring_up_to_date(self, stage: str) -> None:
+        """Runs `stage`, or reuses what it gave under the same key, and logs that to the parent run."""
+        began = time.monotonic()
+        _show(f"{stage:<9} ...")
+        step = self.plan.step(stage)
+        reused = not step.reason or not self._run(step)
+        record, outcome = self.store.record(stage), self.store.outcome(stage)
+        if reused:
+            self.reused[stage] = record["run"]
+        self.outcomes[stage] = outcome
+        if stage == "validate":  # a delivery of other columns is best told by its expectations
+            self._refuse_absent(list(self.outcomes["ingest"].facts["columns"]))
+        told = {name: record[name] for name in ("stage", "key", "run", "files")}
+        self.steps.append({**told, "reused": reused, "facts": outcome.facts, "scores": outcome.scores})
+        self._log(stage, step.key, outcome)
+        how = f"reused from run {record['run'][:8]}" if reused else f"{time.monotonic() - began:.1f} s, {step.reason}"
+        _show(f"{stage:<9} {outcome.summary} ({how})\n")
+
+    def link(self, about: str) -> None:
+        """Says on the parent run which outputs it rests on, and which runs made those that it used again."""
+        tracking.link(self.reused, about, **{f"key.{step['stage']}": step["key"] for step in self.steps})
+
+    def lineage(self) -> dict[str, Any]:
+        """Input, transformations and outputs, each with its digest."""
+        contents = self.plan.steps["ingest"].ingredients.get(CONTENTS)
+        digest = self.outcomes["ingest"].facts["digest"]
+        return {
+            "command": {"overrides": self.plan.overrides},
+            "input": {"source": self.stated["source"], "contents": contents, "digest": digest},
+            "transformations": self.steps,
+            "model_id": self.model_id,
+            "output": self.outcomes[self.steps[-1]["stage"]].facts,
+        }
+
+    def _refuse_absent(self, known: list[str]) -> None:
+        """Raises Refused for a slice by a column that is not there: before a model is trained that cannot be judged."""
+        for name in self.config.evaluation.slices:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+                raise Refused(f"evaluation.slices={name}: the table has no such column{hint}")
+
+    def _run(self, step: Step) -> bool:
+        """Runs a stage in an MLflow run of its own and keeps what it gives in the store.
+
+        False where another process has just done that, for which this one has waited.
+        """
+        stage, sees = step.stage, self._sees(step)
+        bound(self.config.model, name="model")  # a typo there is worth knowing before the table is read
+        named = [self.config.source.get("_target_", ""), self.config.model.get("_target_", "")]
+        seeds.plant(
+            self.config.seed, libraries=code_fingerprint.libraries(code_fingerprint.reached(f"stages.{stage}", named))
+        )
+        with self.store.draft(stage) as folder:
+            if not self.plan.reason(step):
+                return False
+            _show(f"{stage:<9} ... ({step.reason})")
+            tags = {"stage": stage, "stage.key": step.key, "reason": step.reason or ""}
+            private = bool(self.config.columns.sensitive)
+            tags["process"] = provenance.process()
+            with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
+                try:
+                    outcome = _function(f"stages.{stage}")(self.store, **sees)
+                except Refused as error:
+                    _log_refused(error, folder)
+                    raise
+                if not step.settled:  # such a source is told apart by what was read from it
+                    step.key = self.store.keys[stage] = hashed([step.key, outcome.facts["digest"]])
+                self.store.keep(stage, outcome, run=run_id, ingredients=self.plan.told(step.ingredients))
+                tracking.log_outcome(outcome, None)
+                tracking.set_tags(provenance.threads())
+                _log_members(outcome, tags["process"])
+        return True
+
+    def _sees(self, step: Step) -> dict[str, Any]:
+        """The arguments of a stage, now that it runs: open sections as the calls that they describe."""
+        hide, sees = functools.partial(credentials.hide, values=self.plan.hidden), dict(step.sees)
+        sees |= {name: bound(value, name=name) for name, value in sees.items() if name in OPEN}
+        if champion := sees.get("champion"):
+            sees["champion"] = registry.version(self.config.registered_model, champion["version"])
+        if "tags" in sees:
+            sees["tags"] = {name: value and hide(value) for name, value in sees["tags"].items()}
+        return sees | ({"model_id": self.model_id} if "model_id" in sees else {})
+
+    def _log(self, stage: str, key: str, outcome: Outcome) -> None:
+        """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
+        config = self.config
+        name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
+        if stage in LINE[: LINE.index("train") + 1]:  # the stages after it make no other model
+            tracking.rename(name)
+        if stage == "ingest":
+            tracking.log_dataset(
+                name=config.choices["data"], digest=outcome.facts["digest"], source=self.stated["source"]
+            )
+            if config.tracking.sample_rows:
+                shown = self.store.table(stage).drop(config.columns.sensitive, strict=False)
+                sample = shown.head(config.tracking.sample_rows).collect()
+                tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
+        if stage == "train":
+            self.model_id = registry.logged(
+                self.store.path("train") / "model", key=key, name=name, kind=config.task.kind, params=self.params
+            )
+        tracking.log_outcome(outcome, self.store.path(stage), at=stage, model_id=self.model_id)
+
+
+def _log_members(outcome: Outcome, process: str) -> None:
+    """Logs what each member of an ensemble is worth alone, in a run of its own within that of the stage."""
+    for member in outcome.facts.get("members", ()):
+        with tracking.run(member["name"], tags={"member": member["name"], "process": process}, nested=True):
+            tracking.log_params(member["params"])
+            scores = {f"test_{name}": value for name, value in member["scores"].items()}
+            tracking.log_outcome(Outcome(member["name"], scores=scores), None)
+
+
+def _log_refused(error: Refused, folder: Path) -> None:
+    """Logs what there is to look at all the same."""
+    if error.outcome:
+        write(folder, error.outcome)
+        tracking.log_outcome(error.outcome, folder)
+
+
+def _function(module: str) -> Callable[..., Outcome]:
+    """The function of a stage's or job's module. What it imports is imported here, with the collector off: looking for
+    garbage among what stays anyway cost a third of the start-up (measured)."""
+    gc.disable()
+    try:
+        return getattr(import_module(f".{module}", __package__), module.rpartition(".")[2])
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _report(outcomes: dict[str, Outcome], notes: list[str]) -> None:
+    """The end of what people read: scores, verdicts, the registered version, where to look."""
+    evaluated = outcomes["evaluate"].facts if "evaluate" in outcomes else {}
+    shown = {"test": "candidate", "champion": "champion", "baseline": "baseline"}
+    if evaluated.get("compared_rows") != evaluated.get("rows"):
+        del shown["champion"]  # its scores are of other rows; the gate's sentence and a note say which
+    columns = [name for name in shown if name in evaluated]
+    if evaluated.get("test"):
+        print("\n" + " " * 32 + "".join(f"{shown[name]:>12}" for name in columns))
+        for metric in evaluated["test"]:
+            print(f"  {metric:<30}" + "".join(f"{_figure(evaluated[name][metric]):>12}" for name in columns))
+    if "register" in outcomes:
+        registered = outcomes["register"].facts
+        gate = f"gate {registered['verdict']}: "
+        print("\n" + gate + f"\n{' ' * len(gate)}".join(registered["reasons"]))
+        stays = registered["verdict"] == "failed" and registered["alias"] == "champion"
+        holds = "stays champion until another takes its place" if stays else f"is {registered['alias']}"
+        print(f"{registered['name']} version {registered['version']} {holds}")
+    _notes([*(note for outcome in outcomes.values() for note in outcome.notes), *notes])
+
+
+def _figure(score: float) -> str:
+    return f"{score:.4f}" if abs(score) < 10_000 else f"{score:.4g}"
+
+
+def _notes(notes: list[str]) -> None:
+    for note in notes:
+        print(f"note: {note}")
+    print(f"look: {tracking.look()}")
+
+
+def _params(config: Config) -> dict[str, str]:
+    """What tells runs apart: the chosen options, and the values of the sections that decide a model."""
+    params: dict[str, str] = {name: option for name, option in config.choices.items() if name != "experiment"}
+    for name, section in {
+        "model": config.model,
+        "features": vars(config.features),
+        "split": vars(config.split),
+    }.items():
+        params |= {f"{name}.{key}": str(value) for key, value in section.items() if value is not None}
+    return params | {"seed": str(config.seed), "target": str(config.columns.target), "metric": config.task.metrics[0]}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _show(text: str) -> None:
+    """Prints a stage's line; on a terminal its beginning stands there while the stage runs."""
+    terminal = sys.stdout.isatty()
+    if terminal or text.endswith("\n"):
+        print(f"\r\033[K{text}" if terminal else text, end="", flush=True)

@@ -1,0 +1,110 @@
+"""Rows that a registered model is asked about: which model, and its columns out of whatever holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..config.compose import Type, bound
+from ..data import formats, parsing, sources
+from ..errors import Refused
+from ..mlflow import registry, run_history
+from ..pipeline.store import Store
+
+ROWS = 20_000  # asked about at a time
+READ_AS = {"number": "number", "boolean": "boolean", "date": "datetime"}  # texts, where `types` says nothing
+SUITS: dict[str, Any] = {  # what a column may hold
+    "number": lambda dtype: dtype.is_numeric() or dtype in (pl.Duration, pl.Time),
+    "boolean": lambda dtype: dtype == pl.Boolean,
+    "date": lambda dtype: dtype in (pl.Date, pl.Datetime),
+    "text": lambda dtype: dtype in (pl.String, pl.Categorical, pl.Enum),
+}
+
+
+def version(name: str, wanted: str | None, *, data: str) -> registry.Registered:
+    """The version of the model `name` that is `wanted`, by its number or an alias; None: the champion."""
+    held = registry.aliases(name)
+    number = held.get(wanted or "champion", {}).get("version", wanted or "")
+    if number.isdigit() and (found := registry.version(name, number)):
+        return found
+    groups = [group for is_held in (True, False) for group in run_history.versions(held=is_held).values()]
+    numbers = sorted(int(each.version) for group in groups for each in group if each.name == name)
+    there = f"it has {', '.join(map(str, numbers))}, taken as version=..." if numbers else "it has no version yet"
+    if wanted is not None:
+        raise Refused(f"version={wanted} of {name} is not there: {there}")
+    raise Refused(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
+
+
+def name(stated: str) -> str:
+    """An input as it is called in a sentence: its last part, or the variable that holds its address."""
+    return stated if "${" in stated else Path(stated.partition("?")[0]).name
+
+
+@contextmanager
+def reading(read_by: dict[str, Any], named: str) -> Iterator[None]:
+    """Turns what reading raises into Refused, which says where a text has too many fields."""
+    try:
+        with sources.reading():
+            yield
+    except Refused as error:
+        where = formats.ragged(read_by)
+        raise (Refused(f"{named}: {where}") if where else error) from error.__cause__
+
+
+def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[pl.LazyFrame, str]:
+    """The table that `read_by` describes as a source, and its digest; what cannot be read again as it was is kept."""
+    raw = bound(read_by, name="input")().lazy()
+    if digest := sources.fingerprint(read_by, digest=store.digest):
+        return raw, digest
+    digest = store.save_table(stage, raw)
+    return store.table(stage), digest
+
+
+def asked(
+    raw: pl.LazyFrame,
+    kinds: dict[str, str],
+    *,
+    beside: list[pl.Expr],
+    types: dict[str, Type],
+    missing: list[str],
+    named: str,
+) -> tuple[pl.LazyFrame, dict[str, Type]]:
+    """The columns of `raw` of the `kinds` that a model takes, and those `beside` them, texts read; and how they are.
+
+    Raises Refused for a column that holds what the model does not take.
+    """
+    schema = raw.collect_schema()
+    guessed = {name: Type(READ_AS[kind]) for name, kind in kinds.items() if kind in READ_AS}
+    table = raw.select(*kinds, *beside)
+    names = table.collect_schema().names()
+    read = {name: type_ for name, type_ in guessed.items() if schema[name] == pl.String}
+    read |= {name: type_ for name, type_ in types.items() if name in names}
+    typed = parsing.read(table, read, missing=missing)
+    for name, dtype in typed.collect_schema().items():
+        if name in kinds and dtype != pl.Null and not SUITS[kinds[name]](dtype):
+            raise Refused(
+                f"column {name} of {named} holds {dtype}, and the model takes a {kinds[name]}: "
+                f"types.{name} can say how it is read"
+            )
+    return typed, read
+
+
+def batches(
+    asked: pl.LazyFrame, raw: pl.LazyFrame, types: dict[str, Type], missing: list[str]
+) -> Iterator[pl.DataFrame]:
+    """The rows of `asked`, some at a time. Raises Refused for a value that cannot be read, naming column and row."""
+    try:
+        with sources.reading():
+            yield from (rows for rows in asked.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
+    except sources.Unreadable as error:
+        found = parsing.unreadable(raw.select(list(types)), types, missing=missing)
+        told = "; ".join(
+            f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, or list "
+            "their spelling in missing"
+            for name, (count, row) in found.items()
+        )
+        raise Refused(told or str(error)) from error
