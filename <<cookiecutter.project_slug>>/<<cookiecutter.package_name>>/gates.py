@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .machinery.errors import ProjectError
+
 if TYPE_CHECKING:
-    from .machinery.config.compose import Gate
+    from .config import Config, Gate
+
+
+ON_FAIL = ("challenger", "error")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     name: str
     passed: bool
     sentence: str
@@ -26,7 +31,7 @@ def verdicts(
     expectations: int,
     dirty: str,
     rolled_back: str | None,
-) -> list[Verdict]:
+) -> list[GateResult]:
     """The verdict of every gate on a candidate that was `evaluated` as stages/evaluate tells; `metric` decides.
 
     Without a target there is no metric. `expectations`: how many the data met. `dirty`: "true", "false", or "unknown"
@@ -45,45 +50,47 @@ def verdicts(
             kept = value is not None and value <= limit
             told = "is not known: this model gives no probabilities" if value is None else f"{value:.3g}{unit} is"
             sentence = f"{what} {told}" + ("" if value is None else f" {'within' if kept else 'above'} {limit:g}{unit}")
-            found.append(Verdict(name, kept, sentence))
+            found.append(GateResult(name, kept, sentence))
     if gate.validated or expectations:
         sentence = f"the data met its {expectations} expectations"
         none = "no expectations hold the data: write some in conf/data/, or gate.validated=false"
-        found.append(Verdict("validated", bool(expectations), sentence if expectations else none))
+        found.append(GateResult("validated", bool(expectations), sentence if expectations else none))
     if gate.clean_tree:
         sentences = {
             "true": "the work tree has changes that are in no commit: commit them, or gate.clean_tree=false",
             "false": "the work tree is clean",
         }
         unknown = "the project is in no commit of git, without which a run cannot be repeated: gate.clean_tree=false"
-        found.append(Verdict("clean_tree", dirty == "false", sentences.get(dirty, unknown)))
+        found.append(GateResult("clean_tree", dirty == "false", sentences.get(dirty, unknown)))
     if rolled_back:
-        found.append(Verdict("rolled_back", False, f"this model was taken back {rolled_back}; promote brings it back"))
+        found.append(
+            GateResult("rolled_back", False, f"this model was taken back {rolled_back}; promote brings it back")
+        )
     return found
 
 
-def _scored(evaluated: dict[str, Any], gate: Gate, metric: str | None) -> list[Verdict]:
+def _scored(evaluated: dict[str, Any], gate: Gate, metric: str | None) -> list[GateResult]:
     """Against the dummy baseline, and against absolute floors."""
     scores, found = evaluated["test"], []
     if metric is not None:
         score, baseline, least = scores[metric], evaluated["baseline"][metric], gate.min_baseline_gain
         beats = score - baseline > least
         sentence = f"{metric} {score:.4f} {'beats' if beats else 'does not beat'} the dummy baseline's {baseline:.4f}"
-        found.append(Verdict("min_baseline_gain", beats, sentence + (f" by more than {least:g}" if least else "")))
+        found.append(GateResult("min_baseline_gain", beats, sentence + (f" by more than {least:g}" if least else "")))
     elif "hindrance" not in evaluated:
         sentence = "there is no target to score by, and no champion to contend with"
-        found.append(Verdict("min_baseline_gain", True, sentence))
+        found.append(GateResult("min_baseline_gain", True, sentence))
     for name, floor in gate.min_scores.items():
         reached = scores[name] >= floor
         sentence = f"{name} {scores[name]:.4f} {'reaches' if reached else 'is below'} {floor:g}"
-        found.append(Verdict(f"min_scores.{name}", reached, sentence))
+        found.append(GateResult(f"min_scores.{name}", reached, sentence))
     return found
 
 
-def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confidence: float) -> list[Verdict]:
+def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confidence: float) -> list[GateResult]:
     """Against the champion, on the same rows; chance in them speaks for the candidate unless a gain has to be shown."""
     if "hindrance" in evaluated:
-        return [Verdict("max_loss", False, evaluated["hindrance"])]
+        return [GateResult("max_loss", False, evaluated["hindrance"])]
     if "gain" not in evaluated:
         return []
     gain, low, high = (evaluated["gain"][name] for name in ("value", "low", "high"))
@@ -94,15 +101,15 @@ def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confide
     allowed = f"; {gate.max_loss:g} may be lost" if gate.max_loss else ""
     better = low is not None and low > 0
     means = "worse" if lost else "better" if better else "no worse beyond chance"
-    found = [Verdict("max_loss", not lost, f"{told}, {means}{allowed}")]
+    found = [GateResult("max_loss", not lost, f"{told}, {means}{allowed}")]
     if gate.min_gain is not None:
         shown = (gain if low is None else low) > gate.min_gain
         sentence = f"a gain of more than {gate.min_gain:g} over the champion is {'shown' if shown else 'not shown'}"
-        found.append(Verdict("min_gain", shown, f"{sentence}: {gain:+.4f}{sure}"))
+        found.append(GateResult("min_gain", shown, f"{sentence}: {gain:+.4f}{sure}"))
     return found
 
 
-def _sliced(slices: list[dict[str, Any]], gate: Gate, min_rows: int) -> list[Verdict]:
+def _sliced(slices: list[dict[str, Any]], gate: Gate, min_rows: int) -> list[GateResult]:
     """Each slice of enough rows against the floors."""
     found = []
     for name, floor in gate.min_slice_scores.items():
@@ -114,5 +121,34 @@ def _sliced(slices: list[dict[str, Any]], gate: Gate, min_rows: int) -> list[Ver
         sentence = (
             f"{name} is below {floor:g} for {where}" if below else f"{name} reaches {floor:g} in {len(told)} slices"
         )
-        found.append(Verdict(f"min_slice_scores.{name}", bool(told) and not below, where if not told else sentence))
+        found.append(GateResult(f"min_slice_scores.{name}", bool(told) and not below, where if not told else sentence))
     return found
+
+
+def refuse(config: Config) -> None:
+    """Raises ProjectError for a gate that no model could pass, or that would look at nothing."""
+    kind, gate = config.task.kind, config.gate
+    if gate.on_fail not in ON_FAIL:
+        raise ProjectError(f"gate.on_fail={gate.on_fail}: it is {' or '.join(ON_FAIL)}")
+    known = [name.rpartition(".")[2] for name in config.task.metrics]
+    for floors in ("min_scores", "min_slice_scores"):
+        for name in getattr(config.gate, floors):
+            if name not in known:
+                from .machinery.evaluation import scoring  # scikit-learn: only where there is something to say
+
+                for each in config.task.metrics:
+                    scoring.scorer(each)
+                raise ProjectError(
+                    f"gate.{floors}.{name}: task.metrics does not compute it; it has {', '.join(known)} "
+                    f"(gate.{floors}={{}} asks for no floor)"
+                )
+    if gate.max_calibration_error is not None and kind != "classification":
+        raise ProjectError(
+            f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null"
+        )
+    if kind == "anomaly" and config.columns.target is None and gate.min_scores:
+        raise ProjectError("columns.target=null: nothing can be scored then; gate.min_scores={} asks for no floor")
+    if gate.min_slice_scores and not config.evaluation.slices:
+        raise ProjectError(
+            "gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them"
+        )

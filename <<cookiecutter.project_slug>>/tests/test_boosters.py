@@ -7,7 +7,7 @@ from test_models import FRAME, KINDS, LABELS, fitted
 
 from << cookiecutter.package_name >>.machinery.evaluation import curves, estimators
 from << cookiecutter.package_name >>.machinery.mlflow import loader, registry
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 TREES = {"n_estimators": 20, "random_state": 1, "n_jobs": 1}
 LEAVES = TREES | {"min_child_samples": 2, "verbose": -1}
@@ -58,8 +58,8 @@ def test_a_boosted_model_is_told_tree_by_tree(library, name, how):
 
 def test_an_argument_that_a_library_does_not_heed_is_refused():
     xgboost = pytest.importorskip("xgboost")
-    with pytest.raises(Refused, match=r'XGBClassifier was not fitted as asked: .*"colsample"'):
+    with pytest.raises(ProjectError, match=r'XGBClassifier was not fitted as asked: .*"colsample"'):
         fitted(xgboost.XGBClassifier(n_estimators=2, colsample=4))
     lightgbm = pytest.importorskip("lightgbm")
-    with pytest.raises(Refused, match=r"LGBMClassifier cannot be fitted: "):
+    with pytest.raises(ProjectError, match=r"LGBMClassifier cannot be fitted: "):
         fitted(lightgbm.LGBMClassifier(num_leaves=1, verbose=-1))

@@ -5,7 +5,7 @@ import pytest
 
 from << cookiecutter.package_name >>.machinery.config import compose, validation
 from << cookiecutter.package_name >>.machinery.cli import overrides
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 TASKS = {"penguins": "classification", "penguins_mass": "regression"}
 EXTRAS = ("lightgbm", "xgboost")  # tested where they are installed
@@ -46,9 +46,9 @@ def test_one_model_file_serves_both_tasks(model, data):
 def test_a_model_of_a_library_that_is_not_there_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(validation.importlib.util, "find_spec", lambda name: None)
     get = "`uv sync --extra lightgbm` installs it here, `uv add lightgbm` and `make lock` for every environment"
-    with pytest.raises(Refused, match=f"^model=lightgbm needs lightgbm: {get}$"):
+    with pytest.raises(ProjectError, match=f"^model=lightgbm needs lightgbm: {get}$"):
         resolve("model=lightgbm")
-    with pytest.raises(Refused, match=r"^model=blend needs xgboost: "):
+    with pytest.raises(ProjectError, match=r"^model=blend needs xgboost: "):
         resolve("model=blend", "model.members.linear={_target_: xgboost.XGBClassifier}")
     resolve("model=forest")  # scikit-learn is no extra: what else is missing is said where it is imported
 
@@ -110,27 +110,27 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     ],
 )
 def test_a_wrong_word_is_one_sentence(word, sentence):
-    with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
+    with pytest.raises(ProjectError, match=r"^[^\n]+$") as refused:
         resolve("data=penguins", word)
     assert str(refused.value).startswith(sentence)
 
 
 def test_an_open_section_is_held_to_its_signature():
     assert compose.bound(resolve("model=forest", "model.max_depth=3").model, name="model")().max_depth == 3
-    with pytest.raises(Refused, match=r"model.n_estimator: .* did you mean n_estimators?"):
+    with pytest.raises(ProjectError, match=r"model.n_estimator: .* did you mean n_estimators?"):
         compose.bound(resolve("model=forest", "model.n_estimator=5").model, name="model")
-    with pytest.raises(Refused, match=r"model.members.forest.n_estimator: .* did you mean n_estimators?"):
+    with pytest.raises(ProjectError, match=r"model.members.forest.n_estimator: .* did you mean n_estimators?"):
         compose.bound(resolve("model=blend", "model.members.forest.n_estimator=5").model, name="model")
-    with pytest.raises(Refused, match=r"source.source is missing"):
+    with pytest.raises(ProjectError, match=r"source.source is missing"):
         compose.bound({"_target_": "polars.scan_csv"}, name="source")
-    with pytest.raises(Refused, match=r"model._target_=sklearn.Nothing cannot be imported"):
+    with pytest.raises(ProjectError, match=r"model._target_=sklearn.Nothing cannot be imported"):
         compose.bound({"_target_": "sklearn.Nothing"}, name="model")
 
 
 @pytest.mark.parametrize("library", EXTRAS)
 def test_what_a_library_takes_as_it_comes_is_held_to_what_it_names(library):
     pytest.importorskip(library)
-    with pytest.raises(Refused, match=r"model.n_estimator: .* did you mean n_estimators?"):
+    with pytest.raises(ProjectError, match=r"model.n_estimator: .* did you mean n_estimators?"):
         compose.bound(resolve(f"model={library}", "model.n_estimator=5").model, name="model")
     assert compose.bound(resolve(f"model={library}", "model.reg_lambda=5").model, name="model")().reg_lambda == 5
 
@@ -162,13 +162,13 @@ def test_a_broken_file_is_one_sentence(text, sentence, tmp_path, monkeypatch):
     shutil.copytree(compose.CONF, tmp_path / "conf")
     (tmp_path / "conf/data/mine.yaml").write_text(text)
     monkeypatch.setattr(compose, "CONF", tmp_path / "conf")
-    with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
+    with pytest.raises(ProjectError, match=r"^[^\n]+$") as refused:
         resolve("data=mine")
     assert str(refused.value).startswith(sentence)
 
 
 def test_a_secret_stays_an_interpolation_in_what_is_logged(monkeypatch):
     monkeypatch.setenv("PASSWORD", "hunter2")
-    resolved, stated = compose.resolve(["+source.storage_options={key: '${oc.env:PASSWORD}'}"])
+    resolved, raw_config = compose.resolve(["+source.storage_options={key: '${oc.env:PASSWORD}'}"])
     assert resolved.source["storage_options"] == {"key": "hunter2"}
-    assert "hunter2" not in str(stated)
+    assert "hunter2" not in str(raw_config)

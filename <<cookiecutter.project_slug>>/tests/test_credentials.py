@@ -2,7 +2,7 @@ import pytest
 
 from << cookiecutter.package_name >>.machinery.config import credentials
 from << cookiecutter.package_name >>.machinery.config.compose import resolve
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 NUMBERS = "0123456789" * 8
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -76,7 +76,7 @@ def test_a_literal_credential_is_refused_with_the_way_out(word, key):
 
     from << cookiecutter.package_name >>.machinery.cli import overrides
 
-    with pytest.raises(Refused, match=r"\$\{oc\.env:[A-Z_0-9]+\}$") as refused:
+    with pytest.raises(ProjectError, match=r"\$\{oc\.env:[A-Z_0-9]+\}$") as refused:
         credentials.refuse_literal(resolve(overrides(["data=penguins", word], Path(".")))[1])
     assert str(refused.value).startswith(f"{key} holds a") and "hunter2x" not in str(refused.value)
 

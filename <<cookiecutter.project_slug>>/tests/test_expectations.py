@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from << cookiecutter.package_name >>.machinery.data import expectations
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 FRAME = pd.DataFrame({"size": [1.0, 2.0, 99.0], "kind": ["a", "b", "c"]})
 SUITE = [
@@ -42,5 +42,5 @@ def test_the_page_loads_nothing_from_elsewhere():
     ],
 )
 def test_an_unknown_expectation_is_one_sentence(wrong):
-    with pytest.raises(Refused, match=r"^expectations: [^\n]+$"):
+    with pytest.raises(ProjectError, match=r"^expectations: [^\n]+$"):
         expectations.suite([wrong])

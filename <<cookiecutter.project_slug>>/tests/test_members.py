@@ -9,7 +9,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from << cookiecutter.package_name >>.machinery.evaluation import ensembles, estimators
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 FRAME = pd.DataFrame({"n": np.arange(60.0) % 7, "m": np.arange(60.0) % 5})
 LABELS = np.where(FRAME["n"] + FRAME["m"] > 5, "yes", "no")
@@ -41,7 +41,7 @@ def test_the_members_of_a_stack_answer_alone_and_have_no_weights():
     assert {each.weight for each in found.values()} == {None}
     again = fitted(estimators.stack(TWO, LogisticRegression(), folds=3, seed=1))
     assert (again.predict_proba(FRAME) == fitted(stack).predict_proba(FRAME)).all()
-    with pytest.raises(Refused, match=r"model.folds=1: it takes 2 at least"):
+    with pytest.raises(ProjectError, match=r"model.folds=1: it takes 2 at least"):
         estimators.stack(TWO, LogisticRegression(), folds=1, seed=1)
 
 

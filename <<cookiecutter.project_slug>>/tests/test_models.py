@@ -9,7 +9,7 @@ from << cookiecutter.package_name >>.machinery.evaluation import estimators, sco
 from << cookiecutter.package_name >>.machinery.mlflow import registry
 from << cookiecutter.package_name >>.machinery.pipeline import seeds
 from << cookiecutter.package_name >>.machinery.report import plots
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 KINDS = {"n": "number", "b": "boolean", "t": "category", "l": "level", "d": "date", "w": "text"}
 FRAME = pd.DataFrame(
@@ -39,11 +39,11 @@ def test_a_row_of_nulls_and_an_unseen_level_are_answered():
 
 
 def test_the_wrong_kind_one_class_and_a_bad_value_are_refused():
-    with pytest.raises(Refused, match=r"Ridge is no model for classification"):
+    with pytest.raises(ProjectError, match=r"Ridge is no model for classification"):
         fitted(Ridge())
-    with pytest.raises(Refused, match=r"one class only"):
+    with pytest.raises(ProjectError, match=r"one class only"):
         fitted(LogisticRegression(), target=np.array(["no"] * 40))
-    with pytest.raises(Refused, match=r"LogisticRegression cannot be fitted: .*'C'"):
+    with pytest.raises(ProjectError, match=r"LogisticRegression cannot be fitted: .*'C'"):
         fitted(LogisticRegression(C=-1))
 
 
@@ -66,14 +66,14 @@ def test_a_saved_model_answers_the_same_and_holds_no_pickle(tmp_path):
 def test_scores_go_by_scikit_learns_names():
     model = fitted(RandomForestClassifier(5, random_state=1))
     names = ["accuracy", "roc_auc", "average_precision", "f1"]
-    asked, target = estimators.asked(model, LABELS, positive="no")
+    asked, target = estimators.as_scorer_input(model, LABELS, positive="no")
     found = scoring.scores(asked, FRAME, target, names=names)
     assert list(found) == names and 0 <= found["accuracy"] <= 1
-    with pytest.raises(Refused, match=r"task.positive=maybe is no class of the target: no, yes"):
-        estimators.asked(model, LABELS, positive="maybe")
-    with pytest.raises(Refused, match=r"has no scorer acuracy"):
+    with pytest.raises(ProjectError, match=r"task.positive=maybe is no class of the target: no, yes"):
+        estimators.as_scorer_input(model, LABELS, positive="maybe")
+    with pytest.raises(ProjectError, match=r"has no scorer acuracy"):
         scoring.scores(model, FRAME, LABELS, names=["acuracy"])
-    with pytest.raises(Refused, match=r"r2 cannot be had .*: name others in task.metrics"):
+    with pytest.raises(ProjectError, match=r"r2 cannot be had .*: name others in task.metrics"):
         scoring.scores(model, FRAME, LABELS, names=["r2"])
 
 
@@ -87,7 +87,7 @@ def test_a_threshold_is_a_number_or_the_best_for_a_scorer():
     names = ["balanced_accuracy"]
     scores = [
         scoring.scores(*(a, FRAME, t), names=names)
-        for a, t in (estimators.asked(m, rare, positive="yes") for m in (model, best))
+        for a, t in (estimators.as_scorer_input(m, rare, positive="yes") for m in (model, best))
     ]
     assert scores[1]["balanced_accuracy"] >= scores[0]["balanced_accuracy"]
 
@@ -99,7 +99,7 @@ def test_a_transformed_target_is_predicted_in_its_own_unit(transform, tmp_path):
     assert model.predict(FRAME).min() >= 1 and model.predict(FRAME).max() <= prices.max() * 1.01
     registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
     assert (registry.load(tmp_path / "model")[0].predict(FRAME) == model.predict(FRAME)).all()
-    with pytest.raises(Refused, match=r"task.transform=root: it is null, log or quantile"):
+    with pytest.raises(ProjectError, match=r"task.transform=root: it is null, log or quantile"):
         fitted(Ridge(), kind="regression", target=prices, transform="root")
 
 
@@ -108,7 +108,7 @@ def test_an_outlier_detector_is_asked_for_anomalies(detector):
     frame = FRAME.assign(n=[1.0, 2.0, 3.0] * 13 + [1e3])
     model = estimators.fit(estimators.pipeline(detector, **SETTINGS), frame, None, kind="anomaly")
     truth = np.array([0] * 39 + [1])
-    asked, target = estimators.asked(model, truth, positive=None)
+    asked, target = estimators.as_scorer_input(model, truth, positive=None)
     found = scoring.scores(asked, frame, target, names=["average_precision", "roc_auc"])
     assert found["roc_auc"] > 0.8
     rates = scoring.rates(estimators.answers(model, frame), model.predict(frame) == -1)

@@ -19,7 +19,7 @@ from << cookiecutter.package_name >>.machinery.data import formats
 from << cookiecutter.package_name >>.machinery.evaluation import estimators
 from << cookiecutter.package_name >>.machinery.jobs.predict import databases
 from << cookiecutter.package_name >>.machinery.mlflow import loader, registry
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
@@ -254,5 +254,5 @@ def test_a_table_has_a_plain_name_and_an_address_that_answers(tmp_path):
         (f"sqlite:///{tmp_path}/nowhere/s.db", "a", "the table a cannot be written: .*unable to open"),
         ("nothing", "a", "output is no address of a database"),
     ):
-        with pytest.raises(Refused, match=sentence):
+        with pytest.raises(ProjectError, match=sentence):
             databases.reach(address, table)

@@ -58,12 +58,12 @@ def customers() -> pl.DataFrame:
                 "plan": draw.choice(["Basic", "Pro", "Pro ", "Enterprise"]),
                 "tenure": str(tenure),
                 "tenure_years": f"{tenure / 12:.6f}",
-                "paperless": draw.choice(["Yes", "No"]),
+                "paperless": draw.choice(["PositiveClassView", "No"]),
                 "comment": " ".join(draw.choices(WORDS, k=draw.randint(5, 12))),
                 "exit_reason": "moved" if left else "",
                 "region": "north",
                 "fax": "",
-                "churned": "Yes" if left else "No",
+                "churned": "PositiveClassView" if left else "No",
             }
         )
     return pl.DataFrame(rows)
@@ -89,7 +89,7 @@ def test_two_commands_make_a_model_of_a_table_that_nobody_has_described(do, conf
     }
     assert written["types"]["since"] == {"kind": "date", "format": "%d.%m.%Y"}
     assert written["types"]["revenue"]["kind"] == "number" and written["types"]["age"]["kind"] == "integer"
-    assert {"NA", "n/a", "-", "?"} <= set(written["missing"]) and written["task"]["positive"] == "Yes"
+    assert {"NA", "n/a", "-", "?"} <= set(written["missing"]) and written["task"]["positive"] == "PositiveClassView"
     assert "exit_reason # alone tells 1.000 of churned: leakage?" in (conf / "customers.yaml").read_text()
 
     code, printed = do("data=customers", "model=logistic", "evaluation.importance_repeats=0")

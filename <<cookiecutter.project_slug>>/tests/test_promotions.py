@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 
 from << cookiecutter.package_name >>.machinery.mlflow import aliases
 from << cookiecutter.package_name >>.machinery.cli import main
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 NAME = "<< cookiecutter.project_slug >>-penguins"
 QUICK = ("data=penguins", "evaluation.importance_repeats=0", "evaluation.resamples=50", "evaluation.slices=[]")
@@ -125,7 +125,7 @@ def test_of_two_at_the_same_time_one_wins(two):
         try:
             aliases.promote(NAME, number, over="1", who="ana", why="approved")
             done.append(number)
-        except Refused as error:
+        except ProjectError as error:
             assert "became champion meanwhile" in str(error)
 
     both = [threading.Thread(target=promote, args=[number]) for number in ("2", "3")]

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 from << cookiecutter.package_name >>.machinery.jobs.reproduce import job as reproduce
-from << cookiecutter.package_name >>.machinery.result import Outcome
+from << cookiecutter.package_name >>.machinery.result import StageResult
 from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 
@@ -13,14 +13,14 @@ def again(tmp_path):
     """The outputs of a run that was done again."""
     store = Store(tmp_path)
     made = {
-        "ingest": Outcome("", facts={"digest": "a"}),
-        "validate": Outcome("", scores={"expectations": 3}),
-        "evaluate": Outcome("", scores={"test_r2": 0.5, "champion_r2": 0.4}),
+        "ingest": StageResult("", facts={"digest": "a"}),
+        "validate": StageResult("", scores={"expectations": 3}),
+        "evaluate": StageResult("", scores={"test_r2": 0.5, "champion_r2": 0.4}),
     }
     for stage, outcome in made.items():
         store.keys[stage] = "key"
         with store.draft(stage):
-            store.keep(stage, outcome)
+            store.commit(stage, outcome)
     return Store(tmp_path)
 
 
@@ -60,8 +60,8 @@ def test_data_that_changed_is_said(tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("a\n1\n")
     recorded = {"source": {"source": str(table)}, "contents": "another"}
-    with pytest.raises(Refused, match=r"table.csv\) has changed since that run"):
+    with pytest.raises(ProjectError, match=r"table.csv\) has changed since that run"):
         reproduce._data(Store(tmp_path), recorded, tmp_path)
     table.unlink()
-    with pytest.raises(Refused, match=r"table.csv\) is gone"):
+    with pytest.raises(ProjectError, match=r"table.csv\) is gone"):
         reproduce._data(Store(tmp_path), recorded, tmp_path)

@@ -5,7 +5,7 @@ import time
 import polars as pl
 import pytest
 
-from << cookiecutter.package_name >>.machinery.result import Outcome
+from << cookiecutter.package_name >>.machinery.result import StageResult
 from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
 
@@ -17,11 +17,11 @@ def make(root, summary: str = "made", began=None, done=None) -> None:
         if began:
             began.set()
             time.sleep(0.3)
-        if store.flaw("split") is None:
+        if store.why_unusable("split") is None:
             return
         assert [file.name for file in folder.iterdir()] == [".lock"], "something was left here"
         store.save_table("split", pl.LazyFrame({"a": [1]}))
-        store.keep("split", Outcome(summary), run="r1")
+        store.commit("split", StageResult(summary), run="r1")
         if done is not None:
             done.append(summary)
 
@@ -32,9 +32,9 @@ def test_an_output_is_whole_or_not_there(tmp_path):
     with pytest.raises(KeyboardInterrupt), store.draft("split"):
         store.save_table("split", pl.LazyFrame({"a": [1]}))
         raise KeyboardInterrupt
-    assert not list((tmp_path / "split").iterdir()) and store.flaw("split") == "there is none"
+    assert not list((tmp_path / "split").iterdir()) and store.why_unusable("split") == "there is none"
     make(tmp_path)
-    assert store.flaw("split") is None and store.record("split")["run"] == "r1"
+    assert store.why_unusable("split") is None and store.record("split")["run"] == "r1"
     assert [path.name for path in (tmp_path / "split").iterdir()] == ["key"]
     assert not (tmp_path / "split/key/.lock").exists()
 
@@ -59,9 +59,9 @@ def test_what_a_killed_process_left_is_no_output_and_is_cleared(tmp_path):
     (draft / "outcome.json").write_text("{}")
     store = Store(tmp_path)
     store.keys["split"] = "key"
-    assert store.flaw("split") and store.records("split") == []
+    assert store.why_unusable("split") and store.records("split") == []
     make(tmp_path)
-    assert store.flaw("split") is None
+    assert store.why_unusable("split") is None
 
 
 def test_a_digest_is_kept_until_the_file_changes(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from << cookiecutter.package_name >>.machinery.config import compose
 from << cookiecutter.package_name >>.machinery.data import splits
 from << cookiecutter.package_name >>.machinery.jobs.tune import optuna_study
 from << cookiecutter.package_name >>.machinery.config.compose import Columns
-from << cookiecutter.package_name >>.machinery.errors import Refused
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 from << cookiecutter.package_name >>.machinery.jobs.tune import job as tune
 from << cookiecutter.package_name >>.machinery.pipeline.store import Store
 
@@ -54,9 +54,9 @@ def test_by_time_each_fold_comes_after_what_it_was_trained_on():
     assert [len(train) for train, _ in found] == sorted(len(train) for train, _ in found)
     for train, test in folds("time", gap="5d"):
         assert TABLE[test]["day"].min() - TABLE[train]["day"].max() > timedelta(days=5)
-    with pytest.raises(Refused, match=r"400 folds of 300 rows by split=time: one has no rows, take fewer folds"):
+    with pytest.raises(ProjectError, match=r"400 folds of 300 rows by split=time: one has no rows, take fewer folds"):
         folds("time", 400)
-    with pytest.raises(Refused, match=r"one has no rows"):
+    with pytest.raises(ProjectError, match=r"one has no rows"):
         folds("group", 32)
 
 
@@ -83,7 +83,7 @@ def test_a_space_becomes_what_optuna_draws_from():
     ],
 )
 def test_a_space_that_is_none_is_one_sentence(space, sentence):
-    with pytest.raises(Refused, match=r"^[^\n]+$") as refused:
+    with pytest.raises(ProjectError, match=r"^[^\n]+$") as refused:
         optuna_study.distributions(optuna_study.flat(space))
     assert sentence in str(refused.value)
 
@@ -101,7 +101,7 @@ def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path):
     with file.open("ab") as stream:
         stream.write(b'{"op_code": 5, "wor')
     file.with_name("journal.jsonl.lock").symlink_to(file)
-    again = optuna_study.opened(Store(tmp_path).mended(file), pruning=True)
+    again = optuna_study.opened(Store(tmp_path).repair_journal(file), pruning=True)
     assert [each.params for each in optuna_study.ended(again)] == [{"model.x": 0.5}]
     assert not again.get_trials(states=(optuna.trial.TrialState.RUNNING,))
     once_more = optuna_study.ask(again, among, first={}, number=1, seed=1)

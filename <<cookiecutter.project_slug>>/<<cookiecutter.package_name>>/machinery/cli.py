@@ -1,6 +1,7 @@
-"""`python -m <package> [stage] key=value ...`, or MLflow's `--key value`: what a command line says, done."""
+"""What a command line asks for, done: `[stage or job] key=value ...`, or MLflow's `--key value`."""
 
-import csv
+from __future__ import annotations
+
 import gc
 import os
 import re
@@ -8,9 +9,15 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[1]
+from .layout import Layout
+
+if TYPE_CHECKING:
+    from .pipeline.plan import Plan
+
 HYDRA_FLAGS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i"}
+EXPLAIN = "explain"  # the word that runs nothing
 DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody, and
     "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -21,59 +28,67 @@ DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines,
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute: a server that is started anew is waited for
     "GX_ANALYTICS_ENABLED": "false",
 }
-USAGE = f"python -m {__package__} [{{}}] [key=value ...]"
 
 
-def main(argv: list[str]) -> int:
-    """The exit code of what `argv` asks for; a refusal is one sentence on stderr."""
+def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
+    """The exit code of the words `argv` (None: those of this process) for the project in `root`; errors.py has the
+    codes.
+
+    An error that a person can act on is one sentence on stderr.
+    """
     began = time.time()
-    gc.disable()  # while importing: looking for garbage among what stays anyway cost a third of the start-up (measured)
+    if argv is None:
+        argv = sys.argv[1:]
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, _interrupt)
+    gc.disable()  # while importing, see layout.py
     try:
         from dotenv import load_dotenv
 
+        from .config.overrides import caller_folder
+
         caller = caller_folder()
-        os.chdir(ROOT)
-        load_dotenv(ROOT / ".env", override=False)
+        os.chdir(root)
+        load_dotenv(root / ".env", override=False)
         os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
-        return _do(argv, caller, began)
+        return _run(argv, Layout(root, package), caller, began)
     except ModuleNotFoundError as error:
-        if (error.name or __package__).partition(".")[0] == __package__:
+        if (error.name or package).partition(".")[0] in (package, __name__.partition(".")[0]):
             raise
-        return _say(f"{sys.executable} has no {error.name}: run through `uv run`, or `uv sync` first")
+        return _fail(package, f"{sys.executable} has no {error.name}: run through `uv run`, or `uv sync` first")
     except KeyboardInterrupt as interrupt:
-        _say(str(interrupt) or "interrupted")
-        return 130
+        return _fail(package, str(interrupt) or "interrupted", code=130)
     finally:
         gc.enable()
 
 
-def _do(argv: list[str], caller: Path, began: float) -> int:
-    from .config import compose, credentials
-    from .errors import Refused
-    from .pipeline import plan
+def _run(argv: list[str], layout: Layout, caller: Path, began: float) -> int:
+    from .errors import ProjectError
 
-    word, words = (argv[0], argv[1:]) if argv and re.fullmatch(r"\w+", argv[0]) else ("register", argv)
+    is_word = argv and re.fullmatch(r"\w+", argv[0])
+    word, words = (argv[0], argv[1:]) if is_word else (layout.stages[-1], argv)
     run_id = os.environ.get("MLFLOW_RUN_ID")
     try:
-        job = word if word in compose.JOBS else None
-        if word not in (*plan.LINE, "explain") and not job:
-            known = "|".join([*plan.LINE, "explain", *compose.JOBS])
-            raise Refused(f"{word} is no stage and no job: {USAGE.format(known)}")
+        job = word if word in layout.jobs else None
+        if word not in (*layout.stages, EXPLAIN) and not job:
+            words_there = "|".join([*layout.stages, EXPLAIN, *layout.jobs])
+            raise ProjectError(
+                f"{word} is no stage and no job: python -m {layout.package} [{words_there}] [key=value ...]"
+            )
         if not run_id and HYDRA_FLAGS & set(words):
-            return hydra_itself(words)
-        asked = overrides(words, caller, job)
-        resolved, stated = compose.resolve(asked, job)
-        credentials.refuse_literal(stated)
-        plan = plan.Plan(resolved, stated, asked)
-        if word == "explain":
+            return _hydra(layout, words)
+        plan = _plan(layout, words, caller, job)
+        if word == EXPLAIN:
             print(*plan.explained(), sep="\n")
             return 0
-    except Refused as error:  # before there is a run of ours: `mlflow run` has opened one, which it will end as FAILED
+    except (
+        ProjectError
+    ) as error:  # before there is a run of ours: `mlflow run` has opened one, which it will end as FAILED
         if run_id:
             from .mlflow import tracking
 
             tracking.fail(run_id, str(error))
-        return _say(str(error))
+        return _fail(layout.package, str(error))
     if not job and plan.up_to_date(word):
         plan.store.remember()
         summary, made = plan.done(word)
@@ -87,26 +102,38 @@ def _do(argv: list[str], caller: Path, began: float) -> int:
 
     try:
         code = runner.run_job(word, plan, began) if job else runner.run(word, plan)
-    except Refused as error:
-        return _say(str(error))
+    except ProjectError as error:
+        return _fail(layout.package, str(error))
     return 0 if run_id else code
 
 
-def _say(sentence: str) -> int:
+def _plan(layout: Layout, words: list[str], caller: Path, job: str | None) -> Plan:
+    from .config import compose, credentials
+    from .config.overrides import overrides
+    from .pipeline.plan import Plan
+
+    typed = overrides(layout, words, caller, job)
+    config, raw_config = compose.resolve(layout, typed, job)
+    credentials.refuse_literal(raw_config)
+    return Plan(layout, config, raw_config, typed)
+
+
+def _fail(package: str, sentence: str, code: int = 1) -> int:
+    """`code`, once the `sentence` is on stderr."""
     if sys.stdout.isatty():
         print("\r\033[K", end="", flush=True)  # the line of the stage that was under way
     from .config import credentials
 
-    print(f"{__package__}: {credentials.hide(sentence, credentials.hidden(''))}", file=sys.stderr)
-    return 1
+    print(f"{package}: {credentials.hide(sentence, credentials.hidden(''))}", file=sys.stderr)
+    return code
 
 
-def hydra_itself(words: list[str]) -> int:
+def _hydra(layout: Layout, words: list[str]) -> int:
     """Hydra's own answer to flags such as `--cfg job` and `--help`; nothing is run."""
     import hydra
 
-    sys.argv = [__package__, *words]
-    hydra.main(config_path=str(ROOT / "conf"), config_name="config", version_base="1.3")(lambda _: None)()
+    sys.argv = [layout.package, *words]
+    hydra.main(config_path=str(layout.conf), config_name="config", version_base="1.3")(lambda _: None)()
     return 0
 
 
@@ -115,9 +142,3 @@ def _interrupt(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, _interrupt)
-    sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Outcome:
+class StageResult:
     summary: str  # the one line that people read while it runs
     scores: dict[str, float] = field(default_factory=dict)  # numbers to compare runs by
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # (iteration, value)
@@ -21,4 +21,8 @@ class Outcome:
     figures: dict[str, Figure] = field(default_factory=dict)
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)  # file name -> content
+    dataset: str = ""  # of a stage that opens the dataset: the digest of its table
+    model: str = ""  # of a stage that leaves a model in its folder `model`: the digest of what it answers
+    aliases: dict[str, Any] | None = None  # of a stage that moves aliases: what holds each of them afterwards
+    closing: str = ""  # lines for the end of the command
     code: int = 0  # the exit code of `python -m`; under `mlflow run`, which knows failure only, tags tell

@@ -9,16 +9,16 @@ import numpy as np
 import polars as pl
 
 from ..machinery.data import frames, splits
-from ..machinery.errors import Refused
+from ..machinery.errors import ProjectError
 from ..machinery.evaluation import bootstrap, calibration, curves, ensembles, estimators, scoring, slices
-from ..machinery.evaluation.scored_model import Chance, Judged, judged
+from ..machinery.evaluation.scored_model import Bootstrap, ScoredModel, score_model
 from ..machinery.mlflow import registry
 from ..machinery.pipeline import provenance
 from ..machinery.report import model_report, pages, plots
-from ..machinery.result import Outcome
+from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..machinery.config.compose import Columns, Evaluation, Split, Task
+    from ..config import Columns, Evaluation, Split, Task
     from ..machinery.pipeline.store import Store
 
 TABLED = ("importance", "slices")  # figures that the report has as bars in its tables
@@ -32,12 +32,12 @@ def evaluate(
     split: Split,
     evaluation: Evaluation,
     seed: int,
-    champion: registry.Registered | None,
-) -> Outcome:
+    champion: registry.ModelVersion | None,
+) -> StageResult:
     """The candidate's scores on its test rows, beside the baseline's and the champion's; figures and report."""
     sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
     case = _case(store, columns, task)
-    chance = Chance(columns, task, evaluation, seed)
+    chance = Bootstrap(columns, task, evaluation, seed)
     facts: dict[str, Any] = {"rows": len(case.sides["test"]), "costs": _costs(store, case)}
     facts["against"] = {"version": champion.version, "digest": champion.digest} if champion else None
     if columns.target is None:
@@ -45,7 +45,7 @@ def evaluate(
         figures, tables, facts["numbers"] = _figures(case, None, task)
         learned: dict[str, Any] = {}
     else:
-        ours = judged(case.model, case.frames["test"], case.targets["test"], task)
+        ours = score_model(case.model, case.frames["test"], case.targets["test"], task)
         facts |= _scored(case, ours, champion, chance)
         figures, tables, facts["numbers"] = _figures(case, ours, task)
         learned = _curves(case, task, evaluation)
@@ -53,19 +53,20 @@ def evaluate(
         facts["importances"] = _importances(case, task, evaluation, seed)
         _explain(facts, learned, figures, tables)
     facts["figures"] = [name for name in figures if name not in TABLED]
-    return Outcome(
+    return StageResult(
         _summary(facts),
         scores=_scores(facts),
         curves=learned,
         facts=facts,
         notes=_notes(facts),
+        closing=_table(facts),
         figures=figures,
         tables=tables,
         texts=_texts(store, facts, figures, sections),
     )
 
 
-class Case(NamedTuple):
+class EvaluationData(NamedTuple):
     """The candidate, and the rows that it is judged by."""
 
     model: Any
@@ -76,18 +77,18 @@ class Case(NamedTuple):
     targets: dict[str, np.ndarray]  # what is right; empty where there is no target
 
 
-def _case(store: Store, columns: Columns, task: Task) -> Case:
+def _case(store: Store, columns: Columns, task: Task) -> EvaluationData:
     """What is judged, and by what."""
-    model, kinds = registry.load(store.path("train") / "model")
+    model, kinds = registry.load(store.model)
     table, target = store.table("split").collect(), columns.target
     known = table if target is None else table.filter(pl.col(target).is_not_null())
     sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
-    frames = {side: frames.frame(rows, kinds) for side, rows in sides.items()}
+    as_frames = {side: frames.frame(rows, kinds) for side, rows in sides.items()}
     targets = {side: frames.target(rows, target, kind=task.kind) for side, rows in sides.items() if target}
-    return Case(model, kinds, table, sides, frames, targets)
+    return EvaluationData(model, kinds, table, sides, as_frames, targets)
 
 
-def _unscored(champion: registry.Registered | None) -> dict[str, Any]:
+def _unscored(champion: registry.ModelVersion | None) -> dict[str, Any]:
     """What there is to say of an outlier detector where nobody knows the anomalies."""
     facts: dict[str, Any] = {"test": {}, "baseline": {}, "interval": [None, None], "slices": []}
     if champion:
@@ -95,13 +96,16 @@ def _unscored(champion: registry.Registered | None) -> dict[str, Any]:
     return facts
 
 
-def _scored(case: Case, ours: Judged, champion: registry.Registered | None, chance: Chance) -> dict[str, Any]:
+def _scored(
+    case: EvaluationData, ours: ScoredModel, champion: registry.ModelVersion | None, chance: Bootstrap
+) -> dict[str, Any]:
     """The scores of all who are compared, with the interval of the deciding one, of the gain, and of slices."""
     task, rows, beside, kept = chance.task, case.sides["test"], ours, case.sides["test"]
     dummy = scoring.baseline(case.frames["train"], case.targets["train"], kind=task.kind)
-    sides = {"test": ours, "baseline": judged(dummy, case.frames["test"], case.targets["test"], task)}
+    sides = {"test": ours, "baseline": score_model(dummy, case.frames["test"], case.targets["test"], task)}
+    sides["train"] = score_model(case.model, case.frames["train"], case.targets["train"], task)
     if "validation" in case.frames:
-        sides["validation"] = judged(case.model, case.frames["validation"], case.targets["validation"], task)
+        sides["validation"] = score_model(case.model, case.frames["validation"], case.targets["validation"], task)
     facts: dict[str, Any] = {}
     contest = _contest(case, ours, champion, chance) if champion else None
     if isinstance(contest, str):
@@ -125,8 +129,8 @@ def _scored(case: Case, ours: Judged, champion: registry.Registered | None, chan
 
 
 def _contest(
-    case: Case, ours: Judged, champion: registry.Registered, chance: Chance
-) -> tuple[pl.DataFrame, Judged, Judged] | str:
+    case: EvaluationData, ours: ScoredModel, champion: registry.ModelVersion, chance: Bootstrap
+) -> tuple[pl.DataFrame, ScoredModel, ScoredModel] | str:
     """The rows that were kept from candidate and champion, and what each answers to them: all test rows where both were
     split alike, to which the candidate's answers are `ours`.
 
@@ -141,7 +145,7 @@ def _contest(
     other = "give this model a name of its own by registered_model=..."
     try:
         model, wanted = registry.load(champion.uri)
-    except Refused as error:
+    except ProjectError as error:
         return f"{who} stays: {error}"
     if record["target"] != columns.target:
         return f"{who} predicts {record['target']}, not {columns.target}: {other}"
@@ -149,12 +153,12 @@ def _contest(
     if missing := [name for name in needed if name not in table.columns]:
         return f"{who} needs the column {missing[0]}, which is not there: {other}"
     whole = table.drop("split")
-    if not splits.knows(record, whole.columns):
+    if not splits.can_replay(record, whole.columns):
         return (
             f"{who} was split by all columns of a table with other columns: which rows it knows cannot be told without "
             "columns.key"
         )
-    sides = splits.sides(whole.lazy(), record, columns)
+    sides = splits.replay(whole.lazy(), record, columns)
     kept = (table["split"] == "test") & (sides == "test")
     rows = table.filter(kept & table[columns.target or ""].is_not_null())
     if len(rows) < min(min_rows, len(test)):
@@ -164,23 +168,23 @@ def _contest(
         )
     try:
         target = frames.target(rows, columns.target or "", kind=task.kind)
-        theirs = judged(model, frames.frame(rows, wanted), target, task)
-        beside = ours if rows.equals(test) else judged(case.model, frames.frame(rows, case.kinds), target, task)
+        theirs = score_model(model, frames.frame(rows, wanted), target, task)
+        beside = ours if rows.equals(test) else score_model(case.model, frames.frame(rows, case.kinds), target, task)
         for each in (theirs, beside):
             each.scores(task.metrics)
-    except Refused as error:
+    except ProjectError as error:
         return f"{who} cannot be compared on {len(rows)} rows: {error}"
     return rows, beside, theirs
 
 
-def _slices(judged: Judged, rows: pl.DataFrame, chance: Chance) -> list[dict[str, Any]]:
+def _slices(judged: ScoredModel, rows: pl.DataFrame, chance: Bootstrap) -> list[dict[str, Any]]:
     """The deciding score, and all others, on each slice of `rows` by each of the columns that were asked for."""
     found = []
     for column in chance.evaluation.slices:
         labels = slices.labels(rows[column])
         for value in labels.gather(rows[column].arg_sort(nulls_last=True)).unique(maintain_order=True):
             at = (labels == value).arg_true().to_numpy()
-            part = Judged(bootstrap.chosen(judged.answers, at), judged.target[at])
+            part = ScoredModel(bootstrap.chosen(judged.answers, at), judged.target[at])
             told: dict[str, Any] = {"column": column, "value": value, "rows": len(at), "score": None}
             told |= {"low": None, "high": None, "note": ""}
             try:
@@ -189,30 +193,30 @@ def _slices(judged: Judged, rows: pl.DataFrame, chance: Chance) -> list[dict[str
                 drawn = chance.scores(part, rows[at], part=4)
                 told["low"], told["high"] = chance.interval(told["score"], drawn, rows[at])
                 found.append(told | scores)
-            except Refused:
+            except ProjectError:
                 found.append(told | {"note": "not to be scored: too few rows, or one class only"})
     return found
 
 
-def _importances(case: Case, task: Task, evaluation: Evaluation, seed: int) -> list[tuple[str, float]]:
+def _importances(case: EvaluationData, task: Task, evaluation: Evaluation, seed: int) -> list[tuple[str, float]]:
     """How much the deciding score falls when a column is shuffled, by column; nothing where that is not asked for."""
     if not evaluation.importance_repeats:
         return []
-    asked, wanted = estimators.asked(case.model, case.targets["test"], positive=task.positive)
+    asked, wanted = estimators.as_scorer_input(case.model, case.targets["test"], positive=task.positive)
     how = {"repeats": evaluation.importance_repeats, "rows": evaluation.importance_rows, "seed": seed}
     return list(scoring.importances(asked, case.frames["test"], wanted, name=task.metrics[0], **how).items())
 
 
-def _members(case: Case, task: Task) -> list[dict[str, Any]]:
+def _members(case: EvaluationData, task: Task) -> list[dict[str, Any]]:
     """What each member of an ensemble is, and what it scores alone on the test rows."""
     found = []
     for name, member in ensembles.members(case.model).items():
-        scores = judged(member.model, case.frames["test"], case.targets["test"], task).scores(task.metrics)
+        scores = score_model(member.model, case.frames["test"], case.targets["test"], task).scores(task.metrics)
         found.append({"name": name, "weight": member.weight, "params": member.params, "scores": scores})
     return found
 
 
-def _curves(case: Case, task: Task, evaluation: Evaluation) -> dict[str, list[tuple[int, float]]]:
+def _curves(case: EvaluationData, task: Task, evaluation: Evaluation) -> dict[str, list[tuple[int, float]]]:
     """The deciding score on training and on other rows after some of the iterations, where there are any."""
     first, estimator = scoring.short(task.metrics[0]), estimators.inner(case.model[-1])
     found = curves.losses(estimator)
@@ -221,13 +225,13 @@ def _curves(case: Case, task: Task, evaluation: Evaluation) -> dict[str, list[tu
         at = np.unique(np.linspace(0, len(target) - 1, max(1, evaluation.resampled_rows)).astype(int))
         for step, asked in curves.stages(case.model, estimator, case.frames[side].iloc[at]):
             answers = bootstrap.Answers(case.model, asked)
-            judged = Judged(*estimators.asked(answers, target[at], positive=task.positive))
+            judged = ScoredModel(*estimators.as_scorer_input(answers, target[at], positive=task.positive))
             found.setdefault(f"{side}_{first}", []).append((step, judged.scores(task.metrics[:1])[first]))
     return found
 
 
 def _figures(
-    case: Case, judged: Judged | None, task: Task
+    case: EvaluationData, judged: ScoredModel | None, task: Task
 ) -> tuple[dict[str, Any], dict[str, pl.DataFrame], dict[str, float]]:
     """The figures and tables for the task, and what is told of the answers beside scores."""
     test, tables = case.frames["test"], {}
@@ -266,9 +270,9 @@ def _explain(facts: dict[str, Any], learned: dict[str, Any], figures: dict[str, 
         figures["curves"] = plots.curves(learned, metric=first)
 
 
-def _costs(store: Store, case: Case) -> dict[str, float]:
+def _costs(store: Store, case: EvaluationData) -> dict[str, float]:
     """What the candidate takes to keep, and to ask about one row."""
-    files = [file for file in (store.path("train") / "model").rglob("*") if file.is_file()]
+    files = [file for file in (store.model).rglob("*") if file.is_file()]
     row = case.frames["test"].head(1)
     latency = provenance.seconds(lambda: estimators.answers(case.model, row), times=10)
     return {"megabytes": sum(file.stat().st_size for file in files) / 1e6, "latency_ms": 1000 * latency}
@@ -286,7 +290,7 @@ def _summary(facts: dict[str, Any]) -> str:
 
 def _scores(facts: dict[str, Any]) -> dict[str, float]:
     """All that runs are compared by."""
-    sides = [who for who in ("test", "validation", "baseline", "candidate", "champion") if who in facts]
+    sides = [who for who in ("test", "train", "validation", "baseline", "candidate", "champion") if who in facts]
     found = {f"{who}_{name}": value for who in sides for name, value in facts[who].items()} | facts["numbers"]
     ends = {f"gain_{name}": value for name, value in facts.get("gain", {}).items()}
     for first in list(facts["test"])[:1]:
@@ -301,6 +305,23 @@ def _texts(store: Store, facts: dict, figures: dict[str, Any], sections: dict[st
     content = model_report.content(title="Candidate", facts=told, figures=drawn, **sections)
     texts = {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
     return texts | {f"{name}.svg": svg for name, svg in drawn.items()}
+
+
+def _table(facts: dict[str, Any]) -> str:
+    """The scores of all who were scored on the same rows, a line for each metric."""
+    shown = {"test": "candidate", "champion": "champion", "baseline": "baseline"}
+    if facts.get("compared_rows") != facts.get("rows"):
+        del shown["champion"]  # its scores are of other rows; the gate's sentence and a note say which
+    columns = [name for name in shown if name in facts]
+    lines = [" " * 32 + "".join(f"{shown[name]:>12}" for name in columns)]
+    for metric in facts["test"]:
+        scores = [facts[name][metric] for name in columns]
+        lines.append(f"  {metric:<30}" + "".join(f"{_figure(score):>12}" for score in scores))
+    return "\n".join(lines) if facts["test"] else ""
+
+
+def _figure(score: float) -> str:
+    return f"{score:.4f}" if abs(score) < 10_000 else f"{score:.4g}"
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:

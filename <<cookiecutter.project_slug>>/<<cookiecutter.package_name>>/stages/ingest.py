@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..machinery.data import parsing, sources
-from ..machinery.errors import Refused
-from ..machinery.result import Outcome
+from ..machinery.errors import ProjectError
+from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..machinery.config.compose import Type
+    from ..config import Type
     from ..machinery.pipeline.store import Store
 
 
@@ -22,10 +22,11 @@ def ingest(
     source: Callable[[], pl.LazyFrame | pl.DataFrame],
     types: dict[str, Type],
     missing: list[str],
-) -> Outcome:
+) -> StageResult:
     """Streams what `source` gives to Parquet.
 
-    Raises Refused for a source that cannot be read, for values that are not of their type, and where there are no rows.
+    Raises ProjectError for a source that cannot be read, for values that are not of their type, and where there are no
+    rows.
     """
     table = pl.LazyFrame()
     try:
@@ -35,12 +36,14 @@ def ingest(
             schema = typed.collect_schema()
             digest = store.save_table("ingest", typed)
     except sources.Unreadable as error:
-        raise Refused(_wrong(table, types, missing) or str(error)) from error
+        raise ProjectError(_wrong(table, types, missing) or str(error)) from error
     rows = store.table("ingest").select(pl.len()).collect().item()
     if not rows:
-        raise Refused("the source has no rows")
+        raise ProjectError("the source has no rows")
     facts = {"rows": rows, "columns": {name: str(dtype) for name, dtype in schema.items()}, "digest": digest}
-    return Outcome(f"{rows:,} rows x {len(schema)} columns", facts=facts, tags={"data.digest": digest})
+    return StageResult(
+        f"{rows:,} rows x {len(schema)} columns", facts=facts, dataset=digest, tags={"data.digest": digest}
+    )
 
 
 def _wrong(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> str:

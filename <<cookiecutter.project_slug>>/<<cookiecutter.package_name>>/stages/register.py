@@ -9,14 +9,14 @@ import polars as pl
 
 from .. import gates
 from ..machinery.data import splits
-from ..machinery.errors import Refused
+from ..machinery.errors import ProjectError
 from ..machinery.mlflow import aliases, registry
 from ..machinery.pipeline import provenance
 from ..machinery.report import model_report, pages
-from ..machinery.result import Outcome
+from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..machinery.config.compose import Columns, Evaluation, Gate, Split, Task
+    from ..config import Columns, Evaluation, Gate, Split, Task
     from ..machinery.pipeline.store import Store
 
 PROMOTE = (
@@ -40,10 +40,10 @@ def register(
     tags: dict[str, str | None],
     dirty: str,
     model_id: str,
-) -> Outcome:
+) -> StageResult:
     """Registers the candidate unless that very model is registered already, and moves the alias it has earned.
 
-    With gate.on_fail=error it raises Refused where the gate fails, when that is done.
+    With gate.on_fail=error it raises ProjectError where the gate fails, when that is done.
     """
     sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
     evaluated, digest = store.outcome("evaluate").facts, store.outcome("train").facts["digest"]
@@ -77,7 +77,7 @@ def register(
     if passed and alias == "challenger":
         told["sentence"] = f"it waits for approval (promotion=manual); {told['sentence']}"
         notes = [f"it waits for somebody to say: {PROMOTE.format(version)}"]
-    outcome = Outcome(
+    outcome = StageResult(
         f"{title}{', registered before as the same model' if known else ''}: {alias}",
         facts={
             "name": version.name,
@@ -85,8 +85,9 @@ def register(
             "alias": alias,
             "verdict": verdict,
             "reasons": reasons,
-            "aliases": registry.aliases(version.name),
         },
+        aliases=registry.aliases(version.name),
+        closing=_closing(version, verdict, alias, reasons),
         notes=notes,
         tags={"gate": verdict, "registered": f"{version.name}/{version.version}"}
         | {f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in found},
@@ -96,8 +97,16 @@ def register(
         ),
     )
     if gate.on_fail == "error" and not passed:
-        raise Refused(f"{title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
+        raise ProjectError(f"{title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
     return outcome
+
+
+def _closing(version: registry.ModelVersion, verdict: str, alias: str, reasons: list[str]) -> str:
+    """What the gate says and what the candidate is now, for the end of the command."""
+    gate = f"gate {verdict}: "
+    stays = verdict == "failed" and alias == "champion"
+    holds = "stays champion until another takes its place" if stays else f"is {alias}"
+    return gate + f"\n{' ' * len(gate)}".join(reasons) + f"\n{version.name} version {version.version} {holds}"
 
 
 def _record(store: Store, columns: Columns, split: Split, seed: int) -> dict[str, Any]:
@@ -117,8 +126,8 @@ def _texts(store: Store, sections: dict[str, Any], **told: Any) -> dict[str, str
 
 
 def _moved(
-    version: registry.Registered, found: list[gates.Verdict], against: dict[str, Any] | None, promotion: str
-) -> tuple[str, list[gates.Verdict]]:
+    version: registry.ModelVersion, found: list[gates.GateResult], against: dict[str, Any] | None, promotion: str
+) -> tuple[str, list[gates.GateResult]]:
     """The alias that `version` holds once the verdicts `found` are acted on, and the verdicts.
 
     One more where another model became champion while this one was compared with its predecessor.
@@ -134,27 +143,27 @@ def _moved(
             over = against["version"] if against else None
             aliases.promote(name, number, over=over, who=who, why="it passed the gate")
             return "champion", found
-        except Refused as error:
+        except ProjectError as error:
             failed = [str(error)]
-            found = [*found, gates.Verdict("champion", False, str(error))]
+            found = [*found, gates.GateResult("champion", False, str(error))]
     why = "it did not pass the gate" if failed else "it passed the gate, promotion=manual"
     aliases.challenge(name, number, who=who, why=why)
     return "challenger", found
 
 
-def _served(store: Store, task: Task, *, private: bool) -> gates.Verdict:
+def _served(store: Store, task: Task, *, private: bool) -> gates.GateResult:
     """Whether the candidate, served in an environment of its own, answers over HTTP what it answers here."""
     from ..machinery.data import frames  # scikit-learn with them: where nothing is served, it is not needed
     from ..machinery.mlflow import loader
     from ..machinery.serving import server_check
 
-    folder = store.path("train") / "model"
+    folder = store.model
     model, kinds = registry.load(folder)
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
     frame = frames.frame(rows, kinds)
     here = loader.answers(model, frame, positive=task.positive)
     wrong = server_check.difference(folder, frame, here, private=private)
-    return gates.Verdict("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
+    return gates.GateResult("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
 
 
 def _description(estimator: str, target: str | None, evaluated: dict[str, Any]) -> str:

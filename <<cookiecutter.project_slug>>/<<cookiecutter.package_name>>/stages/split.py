@@ -8,16 +8,16 @@ import polars as pl
 
 from ..machinery.data import leakage as leaks
 from ..machinery.data import splits
-from ..machinery.errors import Refused
-from ..machinery.result import Outcome
+from ..machinery.errors import ProjectError
+from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..machinery.config.compose import Columns, Leakage, Split, Task
+    from ..config import Columns, Leakage, Split, Task
     from ..machinery.pipeline.store import Store
 
 
-def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> Outcome:
-    """Raises Refused where a side is left without rows, and for leakage; rows without a target are left out."""
+def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> StageResult:
+    """Raises ProjectError where a side is left without rows, and for leakage; rows without a target are left out."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     table = store.table("ingest")
     labelled = table
@@ -28,19 +28,19 @@ def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: 
         labelled = table.filter(known)
     rows = labelled.select(pl.len()).collect().item()
     if not rows:
-        raise Refused(f"columns.target={columns.target} is missing in every row: name another column")
+        raise ProjectError(f"columns.target={columns.target} is missing in every row: name another column")
     cuts = list(splits.times(labelled, shares=shares, columns=columns)) if split.by == "time" else []
     assigned = splits.assign(labelled, by=split.by, shares=shares, columns=columns, seed=seed, gap=split.gap, cuts=cuts)
     digest = store.save_table("split", assigned)
     counts = dict(store.table("split").group_by("split").len().sort("split").collect().iter_rows())
     for side, share in shares.items():
         if share and not counts.get(side):
-            raise Refused(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
+            raise ProjectError(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
     if found := _leaks(store.table("split"), split, columns, task, leakage, counts):
-        raise Refused("; ".join(found))
+        raise ProjectError("; ".join(found))
     unlabelled = table.select(pl.len()).collect().item() - rows
     summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)
-    return Outcome(
+    return StageResult(
         summary + (f" rows; {unlabelled:,} without {columns.target} left out" if unlabelled else " rows"),
         scores={f"rows_{side}": count for side, count in counts.items()},
         facts={"digest": digest, "rows": counts, "unlabelled": unlabelled, "cuts": cuts},

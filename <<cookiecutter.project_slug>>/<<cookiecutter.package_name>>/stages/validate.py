@@ -5,38 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..machinery.data import expectations as expected
-from ..machinery.errors import Refused
-from ..machinery.result import Outcome
+from ..machinery.errors import ProjectError
+from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..machinery.config.compose import Columns
+    from ..config import Columns
     from ..machinery.pipeline.store import Store
 
 
-def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Columns) -> Outcome:
-    """Raises Refused where an expectation fails, listing each, and where a column that the line needs is missing."""
+def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Columns) -> StageResult:
+    """Raises ProjectError where an expectation fails, listing each, and where a column that the line needs is
+    missing."""
     table = store.table("ingest")
     names = table.collect_schema().names()
     if "split" in names:
-        raise Refused("the table has a column split, which is the name of the one that this project adds: rename it")
+        raise ProjectError(
+            "the table has a column split, which is the name of the one that this project adds: rename it"
+        )
     for role, wanted in _roles(columns).items():
         for column in wanted:
             if column not in names:
-                raise Refused(f"columns.{role}={column}: the table has no such column; it has {_some(names)}")
+                raise ProjectError(f"columns.{role}={column}: the table has no such column; it has {_some(names)}")
             if role != "target" and column == columns.target:
-                raise Refused(f"columns.{role} names {column}, which is columns.target: it can be one of them")
+                raise ProjectError(f"columns.{role} names {column}, which is columns.target: it can be one of them")
     suite = expected.suite(expectations)
     result = expected.masked(expected.validate(expected.frame(table, expectations), suite), columns.sensitive)
     failed = expected.failures(result)
     met = len(expectations) - len(failed)
-    outcome = Outcome(
+    outcome = StageResult(
         f"{met} of {len(expectations)} expectations met" if expectations else "no expectations to hold the table to",
         scores={"expectations": len(expectations), "expectations_failed": len(failed)},
         texts={"expectations.html": expected.page(result)},
     )
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)
-        raise Refused(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
+        raise ProjectError(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
     return outcome
 
 

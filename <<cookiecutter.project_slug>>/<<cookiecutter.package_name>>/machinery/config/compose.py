@@ -1,43 +1,36 @@
-"""One `Config` out of conf/ and the overrides of a command line; callables out of its open sections."""
+"""One configuration out of conf/ and the overrides of a command line."""
 
-import difflib
-import functools
-import inspect
-import pkgutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from hydra.utils import instantiate
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from ..errors import Refused
+from ..errors import ProjectError
+from ..layout import Layout
 from . import validation
-
-ROOT = Path(__file__).resolve().parents[1]
-CONF = ROOT / "conf"
-TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
+from .binding import calls, close
+from .schema import Settings
 
 
-def groups() -> dict[str, list[str]]:
+def groups(layout: Layout) -> dict[str, list[str]]:
     """The options of every group: {"model": ["boosting", ...], ...}."""
-    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "job")
+    folders = sorted(folder for folder in layout.conf.iterdir() if folder.is_dir() and folder.name != "job")
     return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 
-def composed(overrides: list[str], job: str | None = None) -> DictConfig:
-    """conf/ with Hydra's `overrides`, checked against `Config` or the `job`'s own, interpolations kept as written."""
+def composed(layout: Layout, overrides: list[str], job: str | None = None) -> DictConfig:
+    """conf/ with Hydra's `overrides`, checked against the user's `Config` and the `job`'s arguments, interpolations
+    kept as written."""
     own = [f"+job={job}"] if job else []
-    if job in groups():  # a file for each model, in a folder that is called after the job
+    if job in groups(layout):  # a file for each model, in a folder that is called after the job
         own.append(f"+{job}=${{model}}")
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(layout.conf), version_base="1.3"):
             raw = compose("config", [*own, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(raw)  # what ${hydra:runtime.choices...} reads
         choices = {
@@ -45,30 +38,40 @@ def composed(overrides: list[str], job: str | None = None) -> DictConfig:
             for group, name in raw.hydra.runtime.choices.items()
             if name and "/" not in group and group != "job"
         }
-        stated = OmegaConf.masked_copy(raw, [str(key) for key in raw if key != "hydra"])
-        typed = OmegaConf.merge(OmegaConf.structured(JOBS[job] if job else Config), stated, {"choices": choices})
+        raw_config = OmegaConf.masked_copy(raw, [str(key) for key in raw if key != "hydra"])
+        typed = OmegaConf.merge(OmegaConf.structured(_schema(layout, job)), raw_config, {"choices": choices})
         return cast(DictConfig, typed)
     except MissingConfigException as error:
-        raise Refused(_missing(error)) from error
+        raise ProjectError(_missing(layout, error)) from error
     except HydraException as error:
-        raise Refused(" ".join(str(error.__cause__ or error).split())) from error
+        raise ProjectError(" ".join(str(error.__cause__ or error).split())) from error
     except OmegaConfBaseException as error:
-        raise Refused(sentence(error)) from error
+        raise ProjectError(sentence(layout, error)) from error
     except YAMLError as error:
-        raise Refused(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
+        raise ProjectError(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
 
 
-def resolve(overrides: list[str], job: str | None = None) -> tuple[Config, dict[str, Any]]:
-    """The `Config` of conf/ with `overrides`, and the same as plain data, interpolations as written: no secrets."""
-    typed = composed(overrides, job)
+def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tuple[Settings, dict[str, Any]]:
+    """The configuration of conf/ with `overrides`, and the same as plain data, interpolations as written: no
+    secrets."""
+    typed = composed(layout, overrides, job)
     try:
-        config = cast(Config, OmegaConf.to_object(typed))
+        config = cast(Settings, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
-        raise Refused(sentence(error)) from error
+        raise ProjectError(sentence(layout, error)) from error
     validation.refuse(config)
+    layout.load("gates", "refuse")(config)
     if job in (None, "tune"):  # the others take no model but those that there are
-        validation.refuse_absent([call["_target_"] for _, call in _calls(config.model, "model")], config, root=ROOT)
+        validation.refuse_absent(
+            [call["_target_"] for _, call in calls(config.model, "model")], config, root=layout.root
+        )
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
+
+
+def _schema(layout: Layout, job: str | None) -> type:
+    """The dataclass that the configuration of a stage, or of `job`, is held to."""
+    config = layout.load("config", "Config")
+    return dataclass(type(config.__name__, (layout.job_arguments(job), config), {})) if job else config
 
 
 def wants(typed: DictConfig, key: str) -> str:
@@ -87,28 +90,25 @@ def wants(typed: DictConfig, key: str) -> str:
     return "text or null" if isinstance(node._value(), str) and not node._is_interpolation() else "other"
 
 
-def close(word: str, known: list[str]) -> str:
-    """The end of a sentence about an unknown `word`: what was meant, or else what is `known`."""
-    known = [name for name in known if not name.startswith("_")]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
-
-
-def _missing(error: MissingConfigException) -> str:
+def _missing(layout: Layout, error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    if group not in groups():
+    if group not in groups(layout):
         return " ".join(str(error).split())
     write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group == "tune" else ""
-    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups()[group])}{write}"
+    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups(layout)[group])}{write}"
 
 
-def sentence(error: OmegaConfBaseException) -> str:
+def sentence(layout: Layout, error: OmegaConfBaseException) -> str:
     """One line out of OmegaConf's several, with the key's full name."""
     key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
     if isinstance(error, ConfigKeyError):
-        if error.key in groups():
+        if error.key in groups(layout):
             return f"conf/{error.key}/: the chosen file is empty, or its first line is not `# @package _global_`"
-        known = list(error.parent_node) if isinstance(error.parent_node, DictConfig) else list(Config.__annotations__)
+        known = (
+            list(error.parent_node)
+            if isinstance(error.parent_node, DictConfig)
+            else [field.name for field in fields(_schema(layout, None))]
+        )
         return f"{key}: there is no such key{close(str(error.key), known)}"
     if isinstance(error, MissingMandatoryValue):
         return f"{key} has no value: give it one in conf/ or as {key}=..."

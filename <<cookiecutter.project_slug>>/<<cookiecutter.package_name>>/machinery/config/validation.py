@@ -7,96 +7,77 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 if TYPE_CHECKING:
-    from .compose import Config
+    from .schema import Settings
 
-ON_FAIL, PROMOTION = ("challenger", "error"), ("auto", "manual")
+PROMOTION = ("auto", "manual")
 
 
-def refuse(config: Config) -> None:
-    """Raises Refused for the first value of `config` that cannot be, or would change nothing."""
+def refuse(config: Settings) -> None:
+    """Raises ProjectError for the first value of `config` that cannot be, or would change nothing."""
     if not 0 <= config.seed < 2**32:
-        raise Refused(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
+        raise ProjectError(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
     if not config.task.metrics:
-        raise Refused("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
+        raise ProjectError(
+            "task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first"
+        )
     name = config.registered_model
     if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
-        raise Refused(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
+        raise ProjectError(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
     _refuse_idle(config)
-    known = [name.rpartition(".")[2] for name in config.task.metrics]
-    for floors in ("min_scores", "min_slice_scores"):
-        for name in getattr(config.gate, floors):
-            if name not in known:
-                from ..evaluation import (
-                    scoring,  # scikit-learn is imported for this only when there is something to say
-                )
-
-                for each in config.task.metrics:
-                    scoring.scorer(each)
-                raise Refused(
-                    f"gate.{floors}.{name}: task.metrics does not compute it; it has {', '.join(known)} "
-                    f"(gate.{floors}={{}} asks for no floor)"
-                )
     counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items() if type(value) is int}
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
         if count < 0:
-            raise Refused(f"{name}={count}: a count is 0 or more")
+            raise ProjectError(f"{name}={count}: a count is 0 or more")
 
 
-def refuse_absent(targets: list[str], config: Config, *, root: Path) -> None:
-    """Raises Refused where one of a model's `targets` is of an extra in `root`'s pyproject.toml that is not there."""
+def refuse_absent(targets: list[str], config: Settings, *, root: Path) -> None:
+    """Raises ProjectError where one of a model's `targets` is of an extra in `root`'s pyproject.toml that is not
+    there."""
     for target in targets:
         library = str(target).partition(".")[0]
         if library and importlib.util.find_spec(library) is None:
             project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             if library in project.get("optional-dependencies", {}):
-                raise Refused(
+                raise ProjectError(
                     f"model={config.choices['model']} needs {library}: `uv sync --extra {library}` installs it here, "
                     f"`uv add {library}` and `make lock` for every environment"
                 )
 
 
-def _refuse_idle(config: Config) -> None:
-    """Raises Refused for a setting that would change nothing, and for a task without what it needs."""
-    kind, gate = config.task.kind, config.gate
-    choices = {"gate.on_fail": (gate.on_fail, ON_FAIL), "promotion": (config.promotion, PROMOTION)}
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise Refused(f"{name}={value}: it is {' or '.join(known)}")
+def _refuse_idle(config: Settings) -> None:
+    """Raises ProjectError for a setting that would change nothing, and for a task without what it needs."""
+    kind = config.task.kind
+    if config.promotion not in PROMOTION:
+        raise ProjectError(f"promotion={config.promotion}: it is {' or '.join(PROMOTION)}")
+    if kind == "anomaly" and config.columns.target is None and config.evaluation.slices:
+        raise ProjectError("columns.target=null: nothing can be scored then; evaluation.slices=[] leaves it out")
     try:
         threshold = float(config.task.threshold or 0.5)
     except ValueError:
         threshold = 0.5  # a scorer's name, which finds one
     if not 0 <= threshold <= 1:
-        raise Refused(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
+        raise ProjectError(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
     if not 0 < config.drift.alarm_rate < 1:
-        raise Refused(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
+        raise ProjectError(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
     if not 0 < config.evaluation.confidence < 1:
-        raise Refused(f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95")
-    if gate.max_calibration_error is not None and kind != "classification":
-        raise Refused(
-            f"gate.max_calibration_error is for classification, not for {kind}: gate.max_calibration_error=null"
+        raise ProjectError(
+            f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95"
         )
-    if kind == "anomaly" and config.columns.target is None and (gate.min_scores or config.evaluation.slices):
-        raise Refused(
-            "columns.target=null: nothing can be scored then; gate.min_scores={} and evaluation.slices=[] leave it out"
-        )
-    if gate.min_slice_scores and not config.evaluation.slices:
-        raise Refused("gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them")
     private = [name for name in config.evaluation.slices if name in config.columns.sensitive]
     if private:
-        raise Refused(
+        raise ProjectError(
             f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report"
         )
     suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
     for name, kinds in suits.items():
         if (value := getattr(config.task, name)) is not None and kind not in kinds:
-            raise Refused(f"task.{name}={value} is for {' and '.join(kinds)}, not for {kind}: task.{name}=null")
+            raise ProjectError(f"task.{name}={value} is for {' and '.join(kinds)}, not for {kind}: task.{name}=null")
     if config.split.gap is not None and config.split.by != "time":
-        raise Refused(
+        raise ProjectError(
             f"split.gap={config.split.gap} is for split=time, not for split={config.split.by}: split.gap=null"
         )
     if config.columns.target is None and kind != "anomaly":
-        raise Refused(f"columns.target=null is for task=anomaly; {kind} needs a column to predict")
+        raise ProjectError(f"columns.target=null is for task=anomaly; {kind} needs a column to predict")

@@ -20,7 +20,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 WITHHELD = "withheld: columns.sensitive"
 STYLE = """
@@ -40,14 +40,15 @@ h4, h5, .card-header { font-size: 1.15rem; font-weight: 600; margin: 1.2rem 0 .4
 
 
 def suite(expectations: list[dict[str, Any]]) -> ExpectationSuite:
-    """The suite of `expectations`, each {type, kwargs}. Raises Refused for an unknown type and for a wrong argument."""
+    """The suite of `expectations`, each {type, kwargs}. Raises ProjectError for an unknown type and for a wrong
+    argument."""
     whole = ExpectationSuite("expectations")
     for expectation in expectations:
         try:
             whole.add_expectation_configuration(ExpectationConfiguration(**expectation))
         except Exception as error:  # its own, pydantic's and TypeError, by what is wrong
             reason = "; ".join(line.strip() for line in str(error).splitlines()[-4:])
-            raise Refused(f"expectations: {expectation.get('type', expectation)}: {reason}") from error
+            raise ProjectError(f"expectations: {expectation.get('type', expectation)}: {reason}") from error
     return whole
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import charset_normalizer
 import polars as pl
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
 SEEN = ("separator", "quote_char", "encoding", "skip_lines", "new_columns")  # arguments that a file itself tells
@@ -25,22 +25,27 @@ FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive",
 def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]:
     """The section `source` for the table at `path`: a file or folder, an address of one, or one of a database.
 
-    The header of a delimited text is its first line, unless `target` is column_0, column_1 and so on. Raises Refused
+    The header of a delimited text is its first line, unless `target` is column_0, column_1 and so on. Raises
+    ProjectError
     for what holds no table.
     """
     kind = path.rpartition(".")[2].lower()
     database = path if re.match(r"\w+(\+\w+)?://", path) and path.partition(":")[0] not in STORES else None
     local = None if "://" in path else Path(path)
     if local and not local.exists():
-        raise Refused(f"{path} is not there: a relative path is looked for in the folder of the command, then here")
+        raise ProjectError(
+            f"{path} is not there: a relative path is looked for in the folder of the command, then here"
+        )
     head = _head(local) if local and local.is_file() else b""
     if local and local.is_file() and not head.strip():
-        raise Refused(f"{path} is empty")
+        raise ProjectError(f"{path} is empty")
     if head.startswith(b"SQLite format 3"):
         database = f"sqlite:///{path}"
     if database:
         if not query:
-            raise Refused(f"{path if local else 'path'} is a database: say which table by query='SELECT * FROM ...'")
+            raise ProjectError(
+                f"{path if local else 'path'} is a database: say which table by query='SELECT * FROM ...'"
+            )
         connection = {"_target_": "sqlalchemy.create_engine", "url": database}
         return {"_target_": "polars.read_database", "query": query, "connection": connection}
     if (local and local.is_dir()) or head.startswith(b"PAR1") or kind in ("parquet", "pq"):
@@ -55,7 +60,7 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
         return {"_target_": "polars.read_json", "source": path, "infer_schema_length": None}
     for start, name in FOREIGN.items():
         if head.lstrip()[:20].lower().startswith(start):
-            raise Refused(f"{path} is {name}, not a table: unpack or export it to CSV, Parquet or Excel first")
+            raise ProjectError(f"{path} is {name}, not a table: unpack or export it to CSV, Parquet or Excel first")
     return _delimited(path, local, head, target)
 
 
@@ -96,9 +101,9 @@ def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -
         else:
             lines = head.decode(encoding, errors="ignore").splitlines()[:200]
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise ProjectError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if any("\0" in line for line in lines):
-        raise Refused(f"{path} is no text: export it to CSV, Parquet or Excel first")
+        raise ProjectError(f"{path} is no text: export it to CSV, Parquet or Excel first")
     quote = "'" if re.match(r"'[^']*'\W'", next((line for line in lines if line), "")) else '"'
     rows = {sign: list(csv.reader(lines, delimiter=sign, quotechar=quote)) for sign in ",;\t| "}
     counts = {sign: [len(row) for row in each if row] for sign, each in rows.items()}
@@ -138,6 +143,6 @@ def _encoding(file: Path) -> str:
             matches = charset_normalizer.from_bytes(stream.read(2**20))
     found = matches.best()
     if found is None:
-        raise Refused(f"{file} is no text that can be read: export it as UTF-8")
+        raise ProjectError(f"{file} is no text that can be read: export it as UTF-8")
     alike = {name for match in matches if match.chaos <= found.chaos for name in match.could_be_from_charset}
     return "cp1252" if "cp1252" in alike else found.encoding  # Western Windows, where it is as likely as another

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 FRAME: dict[str, Any] = {
     "number": pl.Float64,
@@ -25,12 +25,13 @@ def kinds(
     """The kind of every feature: all columns of `rows` but `target`, `split` and those left `out`.
 
     "number", "boolean", "date"; "category" for text of at most `max_categories` different values, "level" for more,
-    "text" for free text, and for `sensitive` text, whose encoding keeps no values. Raises Refused where no column is
+    "text" for free text, and for `sensitive` text, whose encoding keeps no values. Raises ProjectError where no column
+    is
     left, and for one that is none of these.
     """
     left = [name for name in rows.columns if name not in {target, "split", *out}]
     if not left:
-        raise Refused(f"no column is left to predict {target} from: columns.drop, key and group name all others")
+        raise ProjectError(f"no column is left to predict {target} from: columns.drop, key and group name all others")
     found = {name: _kind(rows[name], max_categories) for name in left}
     texts = {name for name in sensitive if found.get(name) in ("category", "level")}
     return found | dict.fromkeys(texts, "text")
@@ -39,12 +40,12 @@ def kinds(
 def frame(rows: pl.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     """`rows` as a frame (n, d) of float64, boolean, datetime and text columns, as MLflow hands one to a served model.
 
-    Infinite numbers are missing ones. Raises Refused for a column that is not of its kind.
+    Infinite numbers are missing ones. Raises ProjectError for a column that is not of its kind.
     """
     try:
         return rows.select(_plain(rows[name], FRAME.get(kind, pl.String)) for name, kind in kinds.items()).to_pandas()
     except pl.exceptions.PolarsError as error:
-        raise Refused(f"a column is not of the kind that the model takes: {str(error).splitlines()[0]}") from error
+        raise ProjectError(f"a column is not of the kind that the model takes: {str(error).splitlines()[0]}") from error
 
 
 def masked(frame: pd.DataFrame, sensitive: Collection[str]) -> pd.DataFrame:
@@ -58,12 +59,12 @@ def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
     values = rows[name]
     if kind == "regression":
         if not values.dtype.is_numeric():
-            raise Refused(f"columns.target={name} holds {values.dtype}, and task=regression needs numbers")
+            raise ProjectError(f"columns.target={name} holds {values.dtype}, and task=regression needs numbers")
         if not (found := values.cast(pl.Float64)).is_finite().all():
-            raise Refused(f"columns.target={name} holds infinite values: leave such rows out of the table")
+            raise ProjectError(f"columns.target={name} holds infinite values: leave such rows out of the table")
         return found.to_numpy()
     if values.dtype.is_float() and not (values == values.floor()).all():
-        raise Refused(f"columns.target={name} holds fractions, and task={kind} needs classes: task=regression?")
+        raise ProjectError(f"columns.target={name} holds fractions, and task={kind} needs classes: task=regression?")
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return values.to_numpy()
     return values.cast(pl.String).to_numpy()
@@ -78,7 +79,7 @@ def _kind(values: pl.Series, max_categories: int) -> str:
     if dtype in (pl.Date, pl.Datetime):
         return "date"
     if dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise Refused(
+        raise ProjectError(
             f"column {values.name} holds {dtype}, and features are numbers, booleans, dates or text: "
             f"columns.drop=[{values.name}]"
         )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 if TYPE_CHECKING:
-    from ..config.compose import Type
+    from ..config.schema import Type
 
 KINDS: dict[str, Any] = {
     "text": pl.String,
@@ -31,15 +31,15 @@ TRUTH |= {"false": False, "f": False, "no": False, "n": False, "0": False}
 def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> pl.LazyFrame:
     """`table` with its text columns stripped, without the spellings of `missing`, and read as `types` say.
 
-    A value that cannot be read raises when the table is collected; see unreadable. Raises Refused for a type of a
+    A value that cannot be read raises when the table is collected; see unreadable. Raises ProjectError for a type of a
     column that is not there, and for an unknown kind or decimal sign.
     """
     schema = table.collect_schema()
     for name, type_ in types.items():
         if name not in schema:
-            raise Refused(f"types.{name}: the table has no such column; it has {', '.join(schema.names())}")
+            raise ProjectError(f"types.{name}: the table has no such column; it has {', '.join(schema.names())}")
         if type_.kind not in KINDS or type_.decimal not in NUMBERS:
-            raise Refused(f"types.{name}: kind is one of {', '.join(KINDS)}, decimal one of {' '.join(NUMBERS)}")
+            raise ProjectError(f"types.{name}: kind is one of {', '.join(KINDS)}, decimal one of {' '.join(NUMBERS)}")
     plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
     return table.with_columns(plain).with_columns(
         _read(pl.col(name), schema[name], type_, strict=True) for name, type_ in types.items()

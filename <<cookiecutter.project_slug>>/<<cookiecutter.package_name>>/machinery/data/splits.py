@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 if TYPE_CHECKING:
-    from ..config.compose import Columns
+    from ..config.schema import Columns
 
 RULES = ("hash", "stratified", "group", "time")
 
 
 def shares(*, test: float, validation: float, train: float | None) -> dict[str, float]:
-    """The share of each side; `train` defaults to the rest. Raises Refused unless they sum to 1."""
+    """The share of each side; `train` defaults to the rest. Raises ProjectError unless they sum to 1."""
     given = {"test": test, "validation": validation, "train": 1 - test - validation if train is None else train}
     stated = ", ".join(
         f"split.{side}={share:g}" for side, share in given.items() if side != "train" or train is not None
     )
     total = round(test + validation + (train or 0), 9)
     if total != 1 and (train is not None or total > 1):
-        raise Refused(f"{stated}: shares sum to {total:g}, not 1")
+        raise ProjectError(f"{stated}: shares sum to {total:g}, not 1")
     if min(given.values()) < 0 or test <= 0 or given["train"] <= 0:
-        raise Refused(
+        raise ProjectError(
             f"{stated}: split.test and what is left for training are more than 0, split.validation at least 0"
         )
     return given
@@ -47,15 +47,16 @@ def assign(
 
     By `hash`, a row's side follows from its identity and the seed alone: it stays as the table grows; by `group`, from
     the group's. By `stratified`, the rows of each class are put in the order of that hash and
-    cut by the shares. By `time`, the rows are cut at `cuts`, see times. Raises Refused for columns that are not as the
+    cut by the shares. By `time`, the rows are cut at `cuts`, see times. Raises ProjectError for columns that are not as
+    the
     rule needs them.
     """
     if by not in RULES:
-        raise Refused(f"split.by={by}: it is one of {', '.join(RULES)}")
+        raise ProjectError(f"split.by={by}: it is one of {', '.join(RULES)}")
     if by == "time":
         return _timed(table, columns, cuts or list(times(table, shares=shares, columns=columns)), gap)
     if by == "group" and not columns.group:
-        raise Refused("split=group needs columns.group: the columns that say which rows belong together")
+        raise ProjectError("split=group needs columns.group: the columns that say which rows belong together")
     place = position(table, key=columns.group if by == "group" else identity(table, columns), seed=seed)
     if by == "stratified":
         _refuse_numbers(table, columns.target)
@@ -69,12 +70,14 @@ def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) ->
     """The times at which the test rows and the validation rows of `table` begin, as polars' physical numbers."""
     name = columns.time
     if not name:
-        raise Refused("split=time needs columns.time: the column that orders the rows")
+        raise ProjectError("split=time needs columns.time: the column that orders the rows")
     dtype = table.collect_schema()[name]
     if not (dtype.is_temporal() or dtype.is_numeric()):
-        raise Refused(f"columns.time={name} holds {dtype}, not dates or numbers: types.{name} can say how it is read")
+        raise ProjectError(
+            f"columns.time={name} holds {dtype}, not dates or numbers: types.{name} can say how it is read"
+        )
     if missing := table.select(pl.col(name).is_null().sum()).collect().item():
-        raise Refused(f"columns.time={name} is missing in {missing:,} rows: split=time needs it in each")
+        raise ProjectError(f"columns.time={name} is missing in {missing:,} rows: split=time needs it in each")
     when = table.select(pl.col(name).to_physical().sort()).collect().to_series()
     first, second = 1 - shares["test"], 1 - shares["test"] - shares["validation"]
     return when[min(int(len(when) * first), len(when) - 1)], when[int(len(when) * second)]
@@ -86,7 +89,7 @@ def folds(
     """The row numbers of `table` to train on and those to test on, for each of `count` folds, by the rule of `assign`.
 
     Every row is tested on once; by `time` but for the earliest, each fold being trained on what comes before it (and
-    before a `gap`). Twins, and the rows of a group, stay together. Raises Refused for a fold without rows.
+    before a `gap`). Twins, and the rows of a group, stay together. Raises ProjectError for a fold without rows.
     """
     if by == "time":
         found = _windows(table.with_row_index("split row"), count, columns, gap)
@@ -98,7 +101,7 @@ def folds(
         fold = position(table.lazy(), key=key, seed=seed).select((rank - 1) % count).collect().to_series().to_numpy()
         found = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
     if not all(len(side) for pair in found for side in pair):
-        raise Refused(f"{count} folds of {len(table):,} rows by split={by}: one has no rows, take fewer folds")
+        raise ProjectError(f"{count} folds of {len(table):,} rows by split={by}: one has no rows, take fewer folds")
     return found
 
 
@@ -124,12 +127,12 @@ def record(
     return known | {"columns": _mark(columns, roles.drop) if whole else ""}
 
 
-def knows(record: dict, columns: list[str]) -> bool:
+def can_replay(record: dict, columns: list[str]) -> bool:
     """Whether `record` tells the sides of the rows of a table with these `columns`."""
     return not record["columns"] or record["columns"] == _mark(columns, record["drop"])
 
 
-def sides(whole: pl.LazyFrame, record: dict, columns: Columns) -> pl.Series:
+def replay(whole: pl.LazyFrame, record: dict, columns: Columns) -> pl.Series:
     """The side (n,) of each row of the table `whole` for the model that has this `record`."""
     roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
     how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
@@ -198,7 +201,7 @@ def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | 
         gapped = sided.with_columns(split=pl.when(close).then(pl.lit("gap")).otherwise(pl.col("split")))
         gapped.head(1).collect()
     except (ValueError, pl.exceptions.PolarsError) as error:
-        raise Refused(
+        raise ProjectError(
             f"split.gap={gap}: give a duration such as 30d, 12h or 1mo where {columns.time} holds dates, else a number"
         ) from error
     return gapped
@@ -219,9 +222,9 @@ def _windows(table: pl.DataFrame, count: int, columns: Columns, gap: str | None)
 
 def _refuse_numbers(table: pl.LazyFrame, target: str | None) -> None:
     if target is None:
-        raise Refused("split=stratified needs columns.target: use split=hash")
+        raise ProjectError("split=stratified needs columns.target: use split=hash")
     different = table.select(pl.col(target).n_unique()).collect().item()
     if table.collect_schema()[target].is_numeric() and different > 100:
-        raise Refused(
+        raise ProjectError(
             f"split=stratified needs classes, and {target} holds {different} different numbers: use split=hash"
         )

@@ -12,10 +12,10 @@ import polars as pl
 from . import bootstrap, estimators, scoring
 
 if TYPE_CHECKING:
-    from ..config.compose import Columns, Evaluation, Task
+    from ..config.schema import Columns, Evaluation, Task
 
 
-class Judged(NamedTuple):
+class ScoredModel(NamedTuple):
     """What a model answers to some rows, and what is right, both as scorers take them."""
 
     answers: Any
@@ -27,13 +27,13 @@ class Judged(NamedTuple):
         return scoring.scores(self.answers, rows, self.target[rows], names=names)
 
 
-def judged(model: Any, frame: Any, target: np.ndarray, task: Task) -> Judged:
+def score_model(model: Any, frame: Any, target: np.ndarray, task: Task) -> ScoredModel:
     """What `model` answers to `frame` (n, d), beside what is right, `target` (n,)."""
-    return Judged(*estimators.asked(bootstrap.answers(model, frame), target, positive=task.positive))
+    return ScoredModel(*estimators.as_scorer_input(bootstrap.answers(model, frame), target, positive=task.positive))
 
 
 @dataclass(frozen=True)
-class Chance:
+class Bootstrap:
     """How far chance in the test rows carries the deciding score."""
 
     columns: Columns
@@ -41,7 +41,7 @@ class Chance:
     evaluation: Evaluation
     seed: int
 
-    def scores(self, judged: Judged, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
+    def scores(self, judged: ScoredModel, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
         """The deciding score (draws,) on rows drawn anew: on the same ones for every model, given the same `rows`.
 
         `part`: draws one in so many.
@@ -67,7 +67,7 @@ class Chance:
         return bootstrap.interval(score, drawn, confidence=self.evaluation.confidence, **size)
 
 
-def _drawn(scorer: Any, judged: Judged, rows: np.ndarray) -> float:
+def _drawn(scorer: Any, judged: ScoredModel, rows: np.ndarray) -> float:
     """What `scorer` gives for the rows of the numbers `rows`; NaN where it is undefined, as for one class only."""
     try:
         return scorer(judged.answers, rows, judged.target[rows])

@@ -14,27 +14,27 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
 from threadpoolctl import threadpool_limits
 
-from ..errors import Refused
+from ..errors import ProjectError
 from ..mlflow import loader
 
 
 def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
     """What each scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
 
-    Raises Refused for an unknown scorer and for one that these rows or this model do not allow.
+    Raises ProjectError for an unknown scorer and for one that these rows or this model do not allow.
     """
     scorers = {short(name): scorer(name) for name in names}
     try:
         with loader.steadily(), warnings.catch_warnings(action="ignore"):
             found = check_scoring(model, scoring=scorers)(model, frame, target)
     except (ValueError, AttributeError) as error:
-        raise Refused(
+        raise ProjectError(
             f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, see that "
             "each class has rows on every side (split=stratified), or take another task: task=multiclass"
         ) from error
     for name, value in found.items():
         if not np.isfinite(value):
-            raise Refused(
+            raise ProjectError(
                 f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows"
             )
     return {name: float(value) for name, value in found.items()}
@@ -48,7 +48,7 @@ def short(name: str) -> str:
 def scorer(name: str, *, key: str = "task.metrics") -> Any:
     """scikit-learn's scorer `name`, or one out of a function `package.module.function` of (target, predictions).
 
-    Raises Refused, naming the config's `key`, where there is none.
+    Raises ProjectError, naming the config's `key`, where there is none.
     Source: https://scikit-learn.org/stable/modules/model_evaluation.html#callable-scorers
     """
     known = get_scorer_names()
@@ -56,11 +56,11 @@ def scorer(name: str, *, key: str = "task.metrics") -> Any:
         return get_scorer(name)
     if "." not in name:
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-        raise Refused(f"{key}: scikit-learn has no scorer {name}; it has {', '.join(close)}")
+        raise ProjectError(f"{key}: scikit-learn has no scorer {name}; it has {', '.join(close)}")
     try:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise Refused(f"{key}: {name} cannot be imported: {_line(error)}") from None  # which tells no values
+        raise ProjectError(f"{key}: {name} cannot be imported: {_line(error)}") from None  # which tells no values
     return found if hasattr(found, "_score_func") else make_scorer(found)
 
 

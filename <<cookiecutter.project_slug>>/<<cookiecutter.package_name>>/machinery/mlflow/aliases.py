@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
 LONGEST = 5000  # characters of a reason that are kept: MLflow refuses a tag of 100 000
@@ -30,12 +30,13 @@ class Change(NamedTuple):
 
 
 def holders(name: str) -> dict[str, str]:
-    """The version that holds each alias of the registered model `name`. Raises Refused where there is no such model."""
+    """The version that holds each alias of the registered model `name`. Raises ProjectError where there is no such
+    model."""
     try:
         held = MlflowClient().get_registered_model(name).aliases
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise Refused(
+            raise ProjectError(
                 f"there is no registered model {name}: `-P data=...` says which dataset's is meant"
             ) from error
         raise
@@ -57,13 +58,13 @@ def history(name: str) -> list[Change]:
 def promote(name: str, version: str, *, over: str | None, who: str, why: str, since: float = 0) -> None:
     """Makes `version` champion, and the champion that it replaces `previous`.
 
-    Raises Refused where another than `over` is champion by now, or the champion has changed after `since` (seconds
+    Raises ProjectError where another than `over` is champion by now, or the champion has changed after `since` (seconds
     since 1970): whoever decided this has not seen it.
     """
     with _alone(name) as turn:
         held = holders(name)
         if (champion := held.get("champion")) == version:
-            raise Refused(f"{name} version {version} is champion already")
+            raise ProjectError(f"{name} version {version} is champion already")
         _refuse_late(turn, champion, over, since)
         if champion:
             _move(turn, "previous", held.get("previous"), champion, who, f"version {version} replaces it")
@@ -84,14 +85,14 @@ def roll_back(name: str, *, over: str | None, who: str, why: str, since: float =
     """Makes `previous` champion again; gives the number of the version that was champion, and of the one that is.
 
     There may be none that was: its version may be deleted. `previous` is then the version that had been champion
-    before it, as far as that is known. Raises Refused as promote does, and where there is nothing to go back to.
+    before it, as far as that is known. Raises ProjectError as promote does, and where there is nothing to go back to.
     """
     with _alone(name) as turn:
         held = holders(name)
         champion, previous = held.get("champion"), held.get("previous")
         _refuse_late(turn, champion, over, since)
         if not previous or previous == champion or not _is_there(name, previous):
-            raise Refused(
+            raise ProjectError(
                 f"{name} has no previous champion to go back to: `-e promote -P version=...` makes any version champion"
             )
         reigns = [each.old for each in history(name) if (each.alias, each.new) == ("champion", previous)]
@@ -123,7 +124,9 @@ def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, w
     Before it is done: a note of what did not happen does less harm than a change that nobody can explain.
     """
     if not turn.lasts():
-        raise Refused(f"{turn.name}: this took so long that somebody else's change was let in: give the command again")
+        raise ProjectError(
+            f"{turn.name}: this took so long that somebody else's change was let in: give the command again"
+        )
     if not new:
         try:
             turn.client.delete_registered_model_alias(turn.name, alias)
@@ -144,7 +147,7 @@ def _refuse_late(turn: _Turn, champion: str | None, over: str | None, since: flo
     if champion != over or (last and last.when.timestamp() > since + turn.ahead and since):
         told = f", by {last.who}: {last.why}" if last and last.new == champion else ""
         what = f"version {champion} of {turn.name} became champion" if champion else f"{turn.name} lost its champion"
-        raise Refused(f"{what} meanwhile{told}: look at it, and give the command again")
+        raise ProjectError(f"{what} meanwhile{told}: look at it, and give the command again")
 
 
 def _is_worthy(turn: _Turn, version: str | None) -> bool:
@@ -167,7 +170,8 @@ def _is_there(name: str, version: str | None) -> bool:
 def _alone(name: str) -> Iterator[_Turn]:
     """Sees to it that nobody else changes the aliases of `name`, on whatever machine.
 
-    MLflow has no lock; the one thing that it lets only one of many do is to create a registered model. Raises Refused
+    MLflow has no lock; the one thing that it lets only one of many do is to create a registered model. Raises
+    ProjectError
     where this user may not change aliases, and where a dead process's lock cannot be taken away.
     """
     client, lock = MlflowClient(), f"{name}.promotion"
@@ -183,7 +187,9 @@ def _alone(name: str) -> Iterator[_Turn]:
     except MlflowException as error:
         if error.error_code != "PERMISSION_DENIED":
             raise
-        raise Refused(f"this user may not change the aliases of {name}: MLflow's permission EDIT is needed") from error
+        raise ProjectError(
+            f"this user may not change the aliases of {name}: MLflow's permission EDIT is needed"
+        ) from error
 
 
 def _wait(client: MlflowClient, lock: str, note: str) -> float:
@@ -214,7 +220,7 @@ def _remove(client: MlflowClient, lock: str) -> None:
         client.delete_registered_model(lock)
     except MlflowException as error:
         if error.error_code == "PERMISSION_DENIED":
-            raise Refused(
+            raise ProjectError(
                 f"the registered model {lock} is the lock of a process that seems to be dead, and not this user's: "
                 "its owner or an administrator has to delete it"
             ) from error

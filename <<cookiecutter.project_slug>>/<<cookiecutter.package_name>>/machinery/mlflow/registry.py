@@ -20,7 +20,7 @@ from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 REFERENCE = "reference.json"  # of a model's files: what the rows were like that it was trained on
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
@@ -30,7 +30,7 @@ TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date"
 
 
 @dataclass(frozen=True)
-class Registered:
+class ModelVersion:
     """A version in the registry, and what this package wrote down about it."""
 
     name: str
@@ -72,10 +72,10 @@ def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any, posit
         serialization_format="skops",
         skops_trusted_types=trusted,  # named one by one in the model's file
     )
-    loader = f"predictions_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"  # two of them may meet in one process
-    (folder / "code" / code.name).rename(folder / "code" / f"{loader}.py")
+    module = f"predictions_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"  # two of them may meet in one process
+    (folder / "code" / code.name).rename(folder / "code" / f"{module}.py")
     made = Model.load(folder)
-    made.flavors["python_function"]["loader_module"] = loader
+    made.flavors["python_function"]["loader_module"] = module
     made.save(folder / "MLmodel")
 
 
@@ -86,7 +86,9 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
     try:
         about = mlflow.models.get_model_info(str(address))
     except (MlflowException, OSError) as error:
-        raise Refused(f"{address} cannot be loaded, its files may be gone: {' '.join(str(error).split())}") from error
+        raise ProjectError(
+            f"{address} cannot be loaded, its files may be gone: {' '.join(str(error).split())}"
+        ) from error
     types = {"double": "number", "boolean": "boolean", "datetime": "date"}
     signed = {column.name: types.get(repr(column.type), "text") for column in about.signature.inputs}
     kinds = (about.metadata or {}).get("kinds", signed)
@@ -95,7 +97,7 @@ def load(address: str | Path) -> tuple[Any, dict[str, str]]:
         return mlflow.sklearn.load_model(str(address)), plain
     except ImportError as error:
         way_out = f"`uv add {error.name}` and `make lock` install it"
-        raise Refused(f"{address} cannot be loaded without {error.name}: {way_out}") from error
+        raise ProjectError(f"{address} cannot be loaded without {error.name}: {way_out}") from error
 
 
 def _packages(types: list[str]) -> list[str]:
@@ -106,12 +108,13 @@ def _packages(types: list[str]) -> list[str]:
     return [*PACKAGES, *(found[name][0] for name in others if name in found)]
 
 
-def reference(found: Registered) -> dict[str, Any]:
-    """What the rows were like that a version was trained on, see jobs/monitor. Raises Refused where nothing tells."""
+def reference(found: ModelVersion) -> dict[str, Any]:
+    """What the rows were like that a version was trained on, see jobs/monitor. Raises ProjectError where nothing
+    tells."""
     try:
         return mlflow.artifacts.load_dict(f"{found.uri}/{REFERENCE}")
     except (MlflowException, OSError) as error:
-        raise Refused(
+        raise ProjectError(
             f"{found.name} version {found.version} does not tell what its training rows were like: train it again"
         ) from error
 
@@ -153,7 +156,7 @@ def aliases(name: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def version(name: str, number: str) -> Registered | None:
+def version(name: str, number: str) -> ModelVersion | None:
     """The version `number` of `name`, if there is one."""
     try:
         return registered(MlflowClient().get_model_version(name, number))
@@ -168,13 +171,13 @@ def versions(name: str) -> list[str]:
     return sorted((str(each.version) for each in MlflowClient().search_model_versions(f"name = '{name}'")), key=int)
 
 
-def twin(name: str, digest: str) -> Registered | None:
+def twin(name: str, digest: str) -> ModelVersion | None:
     """The newest version of `name` that is the same model."""
     found = MlflowClient().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
     return registered(max(found, key=lambda each: int(each.version))) if found else None
 
 
-def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> Registered:
+def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> ModelVersion:
     """A new version of `name` out of a logged model."""
     with redirect_stderr(io.StringIO()):  # MLflow says there that it did what it did
         made = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
@@ -182,19 +185,19 @@ def register(name: str, model_id: str, *, description: str, tags: dict[str, str]
     return registered(made)
 
 
-def note(found: Registered, tags: dict[str, str]) -> Registered:
+def note(found: ModelVersion, tags: dict[str, str]) -> ModelVersion:
     """`found` with `tags` on it."""
     for name, value in tags.items():
         MlflowClient().set_model_version_tag(found.name, found.version, name, value)
     return replace(found, tags={**found.tags, **tags})
 
 
-def approve(found: Registered, *, who: str, why: str) -> None:
+def approve(found: ModelVersion, *, who: str, why: str) -> None:
     """Writes on `found` who made it champion, when and why; that it was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in found.tags else {}  # to delete it takes a permission more
     note(found, {"approver": who, "approved": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "reason": why[:5000]} | again)
 
 
-def registered(found: Any) -> Registered:
+def registered(found: Any) -> ModelVersion:
     """What MLflow says of a version, as this package has it."""
-    return Registered(found.name, str(found.version), found.tags.get("digest", ""), dict(found.tags))
+    return ModelVersion(found.name, str(found.version), found.tags.get("digest", ""), dict(found.tags))

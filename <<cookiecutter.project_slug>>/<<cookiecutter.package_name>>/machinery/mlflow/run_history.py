@@ -16,7 +16,7 @@ from mlflow import ActiveRun, MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..errors import Refused
+from ..errors import ProjectError
 
 RECORDED = ("config.json", "lineage.json", "uncommitted.diff", "uncommitted.txt")  # what a run is reproduced from
 SOME = 1000  # runs deleted at once: an argument of a command has its length
@@ -79,7 +79,9 @@ def delete_runs(runs: list[str], models: list[str]) -> None:
         words = [word for name, found in ids.items() if found for word in (name, ",".join(found))]
         done = subprocess.run([*command, *words], capture_output=True, text=True)
         if done.returncode:
-            raise Refused(f"what was deleted is in the bin still, `mlflow gc` failed: {done.stderr.strip()[-500:]}")
+            raise ProjectError(
+                f"what was deleted is in the bin still, `mlflow gc` failed: {done.stderr.strip()[-500:]}"
+            )
 
 
 def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -94,7 +96,7 @@ def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
             paths = {name: Path(client.download_artifacts(run_id, name, folder)) for name in there}
             return tags, {name: path.read_bytes().decode() for name, path in paths.items()}
     except MlflowException as error:
-        raise Refused(f"run {run_id} cannot be had: {' '.join(str(error).split())}") from error
+        raise ProjectError(f"run {run_id} cannot be had: {' '.join(str(error).split())}") from error
 
 
 def run_of(address: str) -> str:
@@ -107,7 +109,7 @@ def run_of(address: str) -> str:
         client = MlflowClient()
         found = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        raise Refused(f"{address} is not in the registry: {' '.join(error.message.split())}") from error
+        raise ProjectError(f"{address} is not in the registry: {' '.join(error.message.split())}") from error
     return found.run_id or ""
 
 

@@ -23,8 +23,8 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from ..errors import Refused
-from ..result import Outcome
+from ..errors import ProjectError
+from ..result import StageResult
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
 FRONT = ("report.html", "model_card.md")  # found at once: a later stage's replaces an earlier one's
@@ -44,17 +44,18 @@ class _Named(MetaDataset):
         return None
 
 
-def reach(*, server: bool) -> str:
+def check_server(*, server: bool) -> str:
     """The address of the tracking store.
 
-    Raises Refused where `server` is wanted and MLFLOW_TRACKING_URI names none, and where the server does not answer.
+    Raises ProjectError where `server` is wanted and MLFLOW_TRACKING_URI names none, and where the server does not
+    answer.
     """
     address = mlflow.get_tracking_uri()
     remote = address.startswith(("http://", "https://"))
     if server and not remote and not address.startswith("databricks"):
-        raise Refused(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
+        raise ProjectError(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
     if remote and (silence := _silence(address)):
-        raise Refused(silence)
+        raise ProjectError(silence)
     return address
 
 
@@ -62,24 +63,24 @@ def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[s
     """Makes sure of the tracking store and of the experiment; gives sentences about what is not as it should be.
 
     `hide`: takes what must not be told out of a text that is about to be written down.
-    Raises Refused as `reach` does, and for a store that another version of MLflow made.
+    Raises ProjectError as `check_server` does, and for a store that another version of MLflow made.
     """
     global _hide
     _hide = hide
-    address = reach(server=server)
+    address = check_server(server=server)
     embedded = address.startswith("sqlite:")
     try:
         with _alone(address) if embedded else nullcontext():
             return _experiment(MlflowClient(), project, embedded=embedded)
     except MlflowException as error:
         if "schema" in str(error):
-            raise Refused(
+            raise ProjectError(
                 f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
                 f"`uv run mlflow db upgrade {address}` brings an older one up to date"
             ) from error
-        raise Refused(_denied(error) or f"{address}: {_line(error)}") from error
+        raise ProjectError(_denied(error) or f"{address}: {_line(error)}") from error
     except OSError as error:
-        raise Refused(f"{address} cannot be opened: {_line(error)}") from error
+        raise ProjectError(f"{address} cannot be opened: {_line(error)}") from error
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def run(
     with mlflow.start_run(
         run_name=name,
         nested=nested,
-        tags=told_tags,  # from the first moment on: a run whose process is killed is told by them, see bury
+        tags=told_tags,  # from the first moment on: a killed one carries them, see end_orphaned_runs
         description=_hide(description) or None,
         log_system_metrics=system_metrics,
     ) as active:
@@ -111,7 +112,7 @@ def run(
             mlflow.end_run("KILLED")
             raise
         except Exception as error:
-            if _silence(mlflow.get_tracking_uri()):  # nobody to tell: the next run does, see bury
+            if _silence(mlflow.get_tracking_uri()):  # nobody to tell: the next run does, see end_orphaned_runs
                 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
                 with suppress(Exception):
                     mlflow.end_run("FAILED")
@@ -161,7 +162,7 @@ def end(
 
 def told(error: Exception, private: bool) -> str:
     """What there is to say of `error`: one sentence, without what must not be told."""
-    if isinstance(error, Refused):
+    if isinstance(error, ProjectError):
         return _hide(error.told(private))
     if silence := _silence(mlflow.get_tracking_uri()):
         return _hide(f"{silence}; what is done is kept, and the same command goes on from there")
@@ -171,7 +172,7 @@ def told(error: Exception, private: bool) -> str:
     return _hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where")
 
 
-def bury(dead: Callable[[str], bool]) -> None:
+def end_orphaned_runs(dead: Callable[[str], bool]) -> None:
     """Ends the runs whose process is `dead`, which nobody else would: they would look as if they were under way."""
     client, active = MlflowClient(), mlflow.active_run()
     assert active is not None
@@ -194,7 +195,7 @@ def log_texts(texts: dict[str, str]) -> None:
         mlflow.log_text(_hide(text), name)
 
 
-def log_outcome(outcome: Outcome, folder: Path | None, *, at: str = "", model_id: str | None = None) -> None:
+def log_outcome(outcome: StageResult, folder: Path | None, *, at: str = "", model_id: str | None = None) -> None:
     """Logs the scores and tags of `outcome` to the active run, and its files in `folder` under the artifact path `at`.
 
     Scores are linked to the logged model `model_id`, so that its own page shows them.
@@ -278,7 +279,7 @@ def autolog() -> None:
     mlflow.sklearn.autolog(log_models=False, silent=True)
 
 
-def look() -> str:
+def ui_hint() -> str:
     """Where the active run is to be looked at: its address on a server, else the command that opens the UI."""
     address = mlflow.get_tracking_uri()
     if address.startswith("http"):
@@ -357,7 +358,7 @@ def _active() -> str:
 
 def _log_traceback(run_id: str, error: Exception, private: bool) -> None:
     """Logs where `error` came from, unless a sentence says all there is to say."""
-    if not isinstance(error, Refused):
+    if not isinstance(error, ProjectError):
         lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
         with suppress(Exception):  # artifacts may be what fails
             MlflowClient().log_text(run_id, _hide("".join(lines)), "traceback.txt")

@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import Refused
-from ..result import Outcome
+from ..errors import ProjectError
+from ..result import StageResult
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,6 +42,12 @@ class Store:
         """The folder of `stage`'s output: its draft while it runs."""
         return self.drafts.get(stage) or self._kept(stage)
 
+    @property
+    def model(self) -> Path:
+        """The folder of the newest model that a stage has left so far."""
+        folders = [self.path(stage) / "model" for stage in self.keys]
+        return next(folder for folder in reversed(folders) if (folder / "MLmodel").is_file())
+
     def table(self, stage: str) -> pl.LazyFrame:
         """The table that `stage` wrote."""
         import polars as pl
@@ -59,7 +65,7 @@ class Store:
         return self.digest(path)
 
     def record(self, stage: str) -> dict[str, Any]:
-        """What `keep` wrote down for `stage`'s key: the run that made it, what decided it, its outcome, its files."""
+        """What `commit` wrote down for `stage`'s key: the run that made it, what decided it, its outcome, its files."""
         return json.loads((self._kept(stage) / RECORD).read_text(encoding="utf-8"))
 
     def records(self, stage: str) -> list[dict[str, Any]]:
@@ -76,11 +82,11 @@ class Store:
         self.keys[stage] = record["key"]
         return record
 
-    def outcome(self, stage: str) -> Outcome:
+    def outcome(self, stage: str) -> StageResult:
         """What `stage` gave back, figures and tables left in their files."""
-        return Outcome(**self.record(stage)["outcome"])
+        return StageResult(**self.record(stage)["outcome"])
 
-    def flaw(self, stage: str) -> str | None:
+    def why_unusable(self, stage: str) -> str | None:
         """What keeps `stage`'s output for its key from being used again; None: every file is as it was written."""
         folder = self._kept(stage)
         if not folder.exists():
@@ -97,7 +103,7 @@ class Store:
 
     @contextmanager
     def draft(self, stage: str) -> Iterator[Path]:
-        """A folder for `stage` to write in, which becomes its output when `keep` is called, and vanishes otherwise.
+        """A folder for `stage` to write in, which becomes its output when `commit` is called, and vanishes otherwise.
 
         One process at a time has it; another that wants the same waits here.
         """
@@ -113,7 +119,7 @@ class Store:
             self.drafts.pop(stage, None)
 
     @contextmanager
-    def going_on(self, job: str, key: str) -> Iterator[Path]:
+    def workspace(self, job: str, key: str) -> Iterator[Path]:
         """A folder that stays, for work of `job` that goes on where it was left; one process at a time has it."""
         folder = self.root / job / key
         try:
@@ -124,7 +130,7 @@ class Store:
         with lock:
             yield folder
 
-    def mended(self, file: Path) -> Path:
+    def repair_journal(self, file: Path) -> Path:
         """`file` of lines, which nobody else writes, as Optuna's journal can go on with it after any kill.
 
         That is without a last line that is there in part, and without the lock of a process that is gone.
@@ -165,13 +171,13 @@ class Store:
         finally:
             draft.unlink(missing_ok=True)
 
-    def keep(self, stage: str, outcome: Outcome, **about: Any) -> None:
+    def commit(self, stage: str, outcome: StageResult, **about: Any) -> None:
         """Turns the draft, with `outcome`'s files in it, into `stage`'s output; `about`: what else to write down."""
         folder = self.drafts[stage]
         write(folder, outcome)
         paths = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != LOCK]
         files = {str(file.relative_to(folder)): self.digest(file) for file in paths}
-        plain = {field.name for field in fields(Outcome)} - {"figures", "tables", "texts", "code"}
+        plain = {field.name for field in fields(StageResult)} - {"figures", "tables", "texts", "code"}
         outcome_plain = {name: value for name, value in vars(outcome).items() if name in plain}
         record = {"stage": stage, "key": self.keys[stage], **about, "outcome": outcome_plain, "files": files}
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
@@ -224,14 +230,15 @@ class Store:
         return self.root / stage / self.keys[stage]
 
     def _refuse_unwritable(self, error: Exception, folder: Path | None = None, way_out: str = WAY_OUT) -> None:
-        """Raises Refused where `error` says that nothing can be written; polars gives the number in its text only."""
+        """Raises ProjectError where `error` says that nothing can be written; polars gives the number in its text
+        only."""
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
         if code in CANNOT_WRITE:
-            raise Refused(f"{folder or self.root} cannot be written ({os.strerror(code)}): {way_out}") from error
+            raise ProjectError(f"{folder or self.root} cannot be written ({os.strerror(code)}): {way_out}") from error
 
 
-def write(folder: Path, outcome: Outcome) -> None:
+def write(folder: Path, outcome: StageResult) -> None:
     """The figures, tables and texts of `outcome` as files in `folder`."""
     for name, figure in outcome.figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", metadata={"Software": None})

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..config.compose import Columns, Evaluation, Split, Task
+    from ..config.schema import Columns, Evaluation, Split, Task
 
 FEW = 200  # test rows: with fewer, a report says how much that is
 RARE = 30  # test rows of a class
@@ -53,7 +53,7 @@ def content(
         f"{len(trained['kinds'])} columns, fitted to {rows['train']:,} rows.",
         "facts": list(told.items()),
         "metric": metric,
-        "scores": _scores(evaluated, trained["scores"]),
+        "scores": _scores(evaluated),
         "confidence": confidence,
         "comparison": _comparison(evaluated, metric, confidence),
         "gates": gates or [],
@@ -75,16 +75,16 @@ def content(
     }
 
 
-def _scores(evaluated: dict[str, Any], trained: dict[str, float]) -> list[dict[str, Any]]:
+def _scores(evaluated: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each metric, the deciding one first and with its interval."""
     found: list[dict[str, Any]] = []
     for metric, score in evaluated["test"].items():
         low, high = (None, None) if found else evaluated["interval"]
         row = {"metric": metric, "candidate": score, "low": low, "high": high}
-        row |= {who: evaluated.get(who, {}).get(metric) for who in ("baseline", "champion", "validation")}
+        row |= {who: evaluated.get(who, {}).get(metric) for who in ("baseline", "champion", "validation", "train")}
         if "candidate" in evaluated:
             row["champion"] = None  # its scores are of other rows; the comparison tells
-        found.append(row | {"train": trained.get(f"train_{metric}")})
+        found.append(row)
     return found
 
 

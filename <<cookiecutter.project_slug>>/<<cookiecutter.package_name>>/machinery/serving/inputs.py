@@ -9,10 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from ..config.compose import Type, bound
+from ..config.binding import bound
+from ..config.schema import Type
 from ..data import formats, parsing, sources
-from ..errors import Refused
+from ..errors import ProjectError
 from ..mlflow import registry, run_history
+from ..pipeline.source_fingerprint import fingerprint
 from ..pipeline.store import Store
 
 ROWS = 20_000  # asked about at a time
@@ -25,7 +27,7 @@ SUITS: dict[str, Any] = {  # what a column may hold
 }
 
 
-def version(name: str, wanted: str | None, *, data: str) -> registry.Registered:
+def version(name: str, wanted: str | None, *, data: str) -> registry.ModelVersion:
     """The version of the model `name` that is `wanted`, by its number or an alias; None: the champion."""
     held = registry.aliases(name)
     number = held.get(wanted or "champion", {}).get("version", wanted or "")
@@ -35,30 +37,30 @@ def version(name: str, wanted: str | None, *, data: str) -> registry.Registered:
     numbers = sorted(int(each.version) for group in groups for each in group if each.name == name)
     there = f"it has {', '.join(map(str, numbers))}, taken as version=..." if numbers else "it has no version yet"
     if wanted is not None:
-        raise Refused(f"version={wanted} of {name} is not there: {there}")
-    raise Refused(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
+        raise ProjectError(f"version={wanted} of {name} is not there: {there}")
+    raise ProjectError(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
 
 
-def name(stated: str) -> str:
+def name(raw_config: str) -> str:
     """An input as it is called in a sentence: its last part, or the variable that holds its address."""
-    return stated if "${" in stated else Path(stated.partition("?")[0]).name
+    return raw_config if "${" in raw_config else Path(raw_config.partition("?")[0]).name
 
 
 @contextmanager
 def reading(read_by: dict[str, Any], named: str) -> Iterator[None]:
-    """Turns what reading raises into Refused, which says where a text has too many fields."""
+    """Turns what reading raises into ProjectError, which says where a text has too many fields."""
     try:
         with sources.reading():
             yield
-    except Refused as error:
+    except ProjectError as error:
         where = formats.ragged(read_by)
-        raise (Refused(f"{named}: {where}") if where else error) from error.__cause__
+        raise (ProjectError(f"{named}: {where}") if where else error) from error.__cause__
 
 
 def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[pl.LazyFrame, str]:
     """The table that `read_by` describes as a source, and its digest; what cannot be read again as it was is kept."""
     raw = bound(read_by, name="input")().lazy()
-    if digest := sources.fingerprint(read_by, digest=store.digest):
+    if digest := fingerprint(read_by, digest=store.digest):
         return raw, digest
     digest = store.save_table(stage, raw)
     return store.table(stage), digest
@@ -75,7 +77,7 @@ def asked(
 ) -> tuple[pl.LazyFrame, dict[str, Type]]:
     """The columns of `raw` of the `kinds` that a model takes, and those `beside` them, texts read; and how they are.
 
-    Raises Refused for a column that holds what the model does not take.
+    Raises ProjectError for a column that holds what the model does not take.
     """
     schema = raw.collect_schema()
     guessed = {name: Type(READ_AS[kind]) for name, kind in kinds.items() if kind in READ_AS}
@@ -86,7 +88,7 @@ def asked(
     typed = parsing.read(table, read, missing=missing)
     for name, dtype in typed.collect_schema().items():
         if name in kinds and dtype != pl.Null and not SUITS[kinds[name]](dtype):
-            raise Refused(
+            raise ProjectError(
                 f"column {name} of {named} holds {dtype}, and the model takes a {kinds[name]}: "
                 f"types.{name} can say how it is read"
             )
@@ -96,7 +98,8 @@ def asked(
 def batches(
     asked: pl.LazyFrame, raw: pl.LazyFrame, types: dict[str, Type], missing: list[str]
 ) -> Iterator[pl.DataFrame]:
-    """The rows of `asked`, some at a time. Raises Refused for a value that cannot be read, naming column and row."""
+    """The rows of `asked`, some at a time. Raises ProjectError for a value that cannot be read, naming column and
+    row."""
     try:
         with sources.reading():
             yield from (rows for rows in asked.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
@@ -107,4 +110,4 @@ def batches(
             "their spelling in missing"
             for name, (count, row) in found.items()
         )
-        raise Refused(told or str(error)) from error
+        raise ProjectError(told or str(error)) from error

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ...config.compose import Type
+from ...config.schema import Type
 from ...data import expectations as expected
 from ...data import formats, frames, parsing, splits
-from ...errors import Refused
+from ...errors import ProjectError
 from ...evaluation import scoring
-from ...evaluation.scored_model import Chance, judged
+from ...evaluation.scored_model import Bootstrap, score_model
 from ...mlflow import loader, registry, tracking
 from ...report import pages, plots
-from ...result import Outcome
+from ...result import StageResult
 from ...serving import inputs, server_check
 from . import alerts
 from . import drift as drifts
 
 if TYPE_CHECKING:
-    from ...config.compose import Columns, Drift, Evaluation, Task
+    from ...config.schema import Columns, Drift, Evaluation, Task
     from ...pipeline.store import Store
 
 ALARM = 3  # exit code
@@ -59,32 +59,32 @@ def monitor(
     evaluation: Evaluation,
     seed: int,
     choices: dict[str, str],
-    stated: dict[str, Any],
-) -> Outcome:
+    raw_config: dict[str, Any],
+) -> StageResult:
     """Holds the rows of `input`, or the server at `endpoint`, to what was kept of the champion, or of `version`.
 
     An alarm ends the command with the exit code 3 and is sent to the webhook of the environment, as is the sentence
-    with which the job is Refused: where rows cannot be read, or lack a column.
+    with which the job is ProjectError: where rows cannot be read, or lack a column.
     """
     try:
         chosen = inputs.version(registered_model, version, data=choices["data"])
         if endpoint is not None:
             if input is not None or query is not None:
-                raise Refused("input and endpoint are two questions: ask one, then the other")
+                raise ProjectError("input and endpoint are two questions: ask one, then the other")
             outcome = _probed(chosen, endpoint, requests=requests, max_latency_ms=max_latency_ms)
         else:
             model = _Model(chosen, store, columns, types, missing, task)
-            named = inputs.name(stated["input"]) if input is not None else "the source"
+            named = inputs.name(raw_config["input"]) if input is not None else "the source"
             guessed = formats.guess(input, query=query, target=None) if input is not None else source
             seen = _seen(model, formats.like(guessed, source), named, whole=input is None)
-            chance = Chance(replace(columns, target=model.target), task, evaluation, seed)
+            chance = Bootstrap(replace(columns, target=model.target), task, evaluation, seed)
             outcome = _compared(model, seen, chance, drift, expectations)
-    except Refused as error:
+    except ProjectError as error:
         _alert(f"{registered_model} could not be watched: {tracking.told(error, bool(columns.sensitive))}")
         raise
     tracking.chart(registered_model, outcome.scores, experiment=f"{project}-monitoring", tags=outcome.tags)
     if outcome.code:
-        failed = _alert(outcome.summary, model=chosen.name, version=chosen.version, look=tracking.look())
+        failed = _alert(outcome.summary, model=chosen.name, version=chosen.version, look=tracking.ui_hint())
         outcome.notes += [failed] if failed else []
     return outcome
 
@@ -94,7 +94,7 @@ class _Model:
 
     def __init__(
         self,
-        chosen: registry.Registered,
+        chosen: registry.ModelVersion,
         store: Store,
         columns: Columns,
         types: dict[str, Type],
@@ -135,7 +135,7 @@ def _seen(model: _Model, read_by: dict[str, Any], named: str, *, whole: bool) ->
         raw, digest = inputs.opened(model.store, stage, read_by)
         schema = raw.collect_schema()
         if absent := [name for name in model.kinds if name not in schema]:
-            raise Refused(
+            raise ProjectError(
                 f"{named} has no column {', '.join(absent)}, which {model.title} takes; it has {', '.join(schema)}"
             )
         beside = [name for name in dict.fromkeys([target or "", *columns.group]) if name in schema]
@@ -152,7 +152,7 @@ def _seen(model: _Model, read_by: dict[str, Any], named: str, *, whole: bool) ->
         groups = table.select(pl.struct(together).n_unique()).collect().item() if together else rows
         held = _held(model, raw) if whole and target in beside else None
     if not rows:
-        raise Refused(f"{named} has no rows")
+        raise ProjectError(f"{named} has no rows")
     step, at, labelled = max(1, rows // SCORED), 0, []
     counts: dict[str, dict[str, Any]] = {}
     for part in inputs.batches(table, raw, types, model.missing):
@@ -174,15 +174,17 @@ def _held(model: _Model, raw: pl.LazyFrame) -> pl.Series:
     """Whether each row of the source was kept from the model; false where that cannot be told."""
     whole = parsing.read(raw, model.types, missing=model.missing)
     held = np.zeros(whole.select(pl.len()).collect().item(), dtype=bool)
-    if splits.knows(model.record, whole.collect_schema().names()):
+    if splits.can_replay(model.record, whole.collect_schema().names()):
         known = pl.col(model.target or "").is_not_null()  # as the stage split has it
-        sides = splits.sides(whole.filter(known), model.record, model.columns)
+        sides = splits.replay(whole.filter(known), model.record, model.columns)
         at = whole.select(known.arg_true()).collect().to_series()
         held[at.filter(sides == "test").to_numpy()] = True
     return pl.Series(held)
 
 
-def _compared(model: _Model, seen: _Seen, chance: Chance, drift: Drift, expectations: list[dict[str, Any]]) -> Outcome:
+def _compared(
+    model: _Model, seen: _Seen, chance: Bootstrap, drift: Drift, expectations: list[dict[str, Any]]
+) -> StageResult:
     """What became of the columns, the answers, the labels and the scores, and which of it is an alarm."""
     found = _findings(model, seen, drift.ignore)
     scored, notes = _scored(model, seen, chance)
@@ -229,7 +231,7 @@ def _compared(model: _Model, seen: _Seen, chance: Chance, drift: Drift, expectat
         "notes": notes,
         "figures": [{"title": name.replace("_", " "), "svg": plots.svg(figure)} for name, figure in figures.items()],
     }
-    return Outcome(
+    return StageResult(
         "\n".join(
             [f"{what}: {verdict}", *told, *([f"  {fall.name}: {fall.sentence}"] if fall and fall not in sure else [])]
         ),
@@ -257,7 +259,7 @@ def _findings(model: _Model, seen: _Seen, ignore: list[str]) -> list[drifts.Find
     known = [*model.kinds, *([model.target] if model.target else [])]
     for name in ignore:
         if name not in known:
-            raise Refused(f"drift.ignore={name}: {model.title} has no such column; it has {', '.join(known)}")
+            raise ProjectError(f"drift.ignore={name}: {model.title} has no such column; it has {', '.join(known)}")
     units, out = model.reference["units"], {*ignore, model.columns.time}
     sizes = {"features": units[0], "answers": units[1], "target": units[0]}
     found = []
@@ -267,7 +269,7 @@ def _findings(model: _Model, seen: _Seen, ignore: list[str]) -> list[drifts.Find
     return found
 
 
-def _scored(model: _Model, seen: _Seen, chance: Chance) -> tuple[dict[str, Any] | None, list[str]]:
+def _scored(model: _Model, seen: _Seen, chance: Bootstrap) -> tuple[dict[str, Any] | None, list[str]]:
     """The scores by what labels have arrived, and the interval of the first; or a sentence on why there are none."""
     rows, task = seen.labelled, chance.task
     if not len(rows) or not model.target:
@@ -285,16 +287,16 @@ def _scored(model: _Model, seen: _Seen, chance: Chance) -> tuple[dict[str, Any] 
             return None, [f"all {len(rows):,} rows with a label are {labels[0]}: no score tells of one class alone"]
     try:
         wanted = frames.target(rows, model.target, kind=task.kind)
-        judge = judged(model.fitted, frames.frame(rows, model.kinds), wanted, task)
+        judge = score_model(model.fitted, frames.frame(rows, model.kinds), wanted, task)
         test = judge.scores(task.metrics)
         low, high = chance.interval(test[scoring.short(task.metrics[0])], chance.scores(judge, rows), rows)
-    except Refused as error:
+    except ProjectError as error:
         return None, [f"{len(rows):,} rows have a label, and are not scored: {error}"]
     return {"test": test, "interval": [low, high], "rows": len(rows)}, []
 
 
 def _fall(
-    was: dict[str, Any], scored: dict[str, Any], chance: Chance, max_loss: float, rate: float
+    was: dict[str, Any], scored: dict[str, Any], chance: Bootstrap, max_loss: float, rate: float
 ) -> drifts.Finding | None:
     """Whether the deciding score is lower than it was when the model was registered; None where that cannot be told."""
     name = scoring.short(chance.task.metrics[0])
@@ -374,12 +376,14 @@ def _apart(found: drifts.Finding) -> str:
     return f" ({100 * found.distance:.0f} % of rows moved)" if found.what in ("values", "length", "words") else ""
 
 
-def _probed(chosen: registry.Registered, endpoint: str, *, requests: int, max_latency_ms: float | None) -> Outcome:
+def _probed(
+    chosen: registry.ModelVersion, endpoint: str, *, requests: int, max_latency_ms: float | None
+) -> StageResult:
     """Whether the server at `endpoint` answers recorded examples as the version `chosen` did, and how fast."""
     if not re.match(r"https?://[^/\s]+", endpoint):
-        raise Refused(f"endpoint={endpoint}: it is an address such as http://localhost:8080")
+        raise ProjectError(f"endpoint={endpoint}: it is an address such as http://localhost:8080")
     if requests < 1:
-        raise Refused(f"requests={requests}: at least one is posted")
+        raise ProjectError(f"requests={requests}: at least one is posted")
     examples, title = registry.reference(chosen)["examples"], f"{chosen.name} version {chosen.version}"
     address = endpoint.rstrip("/").removesuffix("/invocations") + "/invocations"
     asked = server_check.replies(address, examples["request"].encode(), count=requests, token=os.environ.get(TOKEN))
@@ -406,7 +410,7 @@ def _probed(chosen: registry.Registered, endpoint: str, *, requests: int, max_la
     scores = {"endpoint/answered": len(good) / len(asked), "endpoint/right": len(right) / len(asked)}
     scores |= {"endpoint/latency_p50_ms": middle, "endpoint/latency_p95_ms": slow}
     statuses = Counter(str(each.status or each.why) for each in asked)
-    return Outcome(
+    return StageResult(
         "\n".join([summary, *alarms]),
         scores=scores | {"alarms": len(alarms)},
         tags={

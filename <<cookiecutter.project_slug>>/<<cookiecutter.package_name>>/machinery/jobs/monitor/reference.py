@@ -14,16 +14,16 @@ from ...serving import server_check
 from . import drift
 
 if TYPE_CHECKING:
-    from ...config.compose import Columns, Task
+    from ...config.schema import Columns, Objective
 
 
 def known(
     model: Any,
-    sides: dict[Any, pl.DataFrame],
+    sides: dict[str, pl.DataFrame],
     *,
     kinds: dict[str, str],
     columns: Columns,
-    task: Task,
+    task: Objective,
     example: pd.DataFrame,
 ) -> str:
     """JSON of the statistics of training rows, of what `model` answers to the rows of the other `sides`, and of its
@@ -31,8 +31,8 @@ def known(
 
     Of the other sides, for to rows that it knows a model answers otherwise.
     """
-    rows = sides[("train",)]
-    others = pl.concat([sides[side] for side in (("test",), ("validation",)) if side in sides])
+    rows = sides["train"]
+    others = pl.concat([sides[side] for side in ("test", "validation") if side in sides])
 
     def answered(frame: pd.DataFrame) -> pd.DataFrame:
         return loader.answers(model, frame, positive=task.positive)

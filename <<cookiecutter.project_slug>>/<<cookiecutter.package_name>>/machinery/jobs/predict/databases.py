@@ -12,16 +12,16 @@ import sqlalchemy
 from pandas.errors import DatabaseError
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from ...errors import Refused
+from ...errors import ProjectError
 
 WAIT = 600  # seconds until another's transaction on the same SQLite file has ended
 NAME = r"[^\W\d]\w*"
 
 
 def reach(address: str, table: str) -> None:
-    """Raises Refused for a name that is none, and for an address that does not answer."""
+    """Raises ProjectError for a name that is none, and for an address that does not answer."""
     if not re.fullmatch(rf"({NAME}\.)?{NAME}", table):
-        raise Refused(f"table={table}: letters, digits and _ make a table's name, before a dot that of its schema")
+        raise ProjectError(f"table={table}: letters, digits and _ make a table's name, before a dot that of its schema")
     with _told(table):
         _engine(address).connect().close()
 
@@ -30,7 +30,7 @@ def replace(address: str, table: str, batches: Iterable[pl.DataFrame], about: di
     """Puts the rows of `batches` in the place of those of `table`, and `about` of those of `table`_metadata (name,
     value), in one transaction: nobody sees half of it, and where it fails all is as it was.
 
-    Raises Refused for an address that does not answer and for a table of other columns.
+    Raises ProjectError for an address that does not answer and for a table of other columns.
     """
     told = pl.DataFrame({"name": list(about), "value": list(about.values())})
     with _told(table), _engine(address).begin() as connection:
@@ -42,17 +42,17 @@ def replace(address: str, table: str, batches: Iterable[pl.DataFrame], about: di
 
 @contextmanager
 def _told(table: str) -> Iterator[None]:
-    """Turns what databases raise into Refused, a sentence without addresses and values."""
+    """Turns what databases raise into ProjectError, a sentence without addresses and values."""
     try:
         yield
     except ImportError as error:
-        raise Refused(f"the output needs another package (`uv add` it, then `make lock`): {error}") from error
+        raise ProjectError(f"the output needs another package (`uv add` it, then `make lock`): {error}") from error
     except ArgumentError as error:
-        raise Refused("output is no address of a database, such as sqlite:///scores.db") from error
+        raise ProjectError("output is no address of a database, such as sqlite:///scores.db") from error
     except (SQLAlchemyError, DatabaseError) as error:
         own = error.__cause__ if isinstance(error, DatabaseError) else error  # pandas' text has rows in it
         reason = " ".join(str(own).partition("\n")[0].partition("[SQL")[0].split())
-        raise Refused(f"output: the table {table} cannot be written: {reason}") from error
+        raise ProjectError(f"output: the table {table} cannot be written: {reason}") from error
 
 
 def _engine(address: str) -> sqlalchemy.Engine:

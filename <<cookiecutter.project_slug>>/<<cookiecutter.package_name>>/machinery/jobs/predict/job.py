@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from tqdm import tqdm
 
-from ...config.compose import Type
+from ...config.schema import Type
 from ...data import formats, frames, parsing
-from ...errors import Refused
+from ...errors import ProjectError
 from ...mlflow import loader, registry, run_history
-from ...result import Outcome
+from ...result import StageResult
 from ...serving import inputs
 from . import databases
 
 if TYPE_CHECKING:
-    from ...config.compose import Columns
+    from ...config.schema import Columns
     from ...pipeline.store import Store
 
 CARRIED = "\0carried"  # the column that holds those which are written as they came
@@ -40,16 +40,17 @@ def predict(
     missing: list[str],
     types: dict[str, Type],
     choices: dict[str, str],
-    stated: dict[str, Any],
-) -> Outcome:
+    raw_config: dict[str, Any],
+) -> StageResult:
     """Writes what the champion, or `version`, answers for each row of `input` to `output`, in the rows' order.
 
     Beside the answers stand columns.key, or else all columns of the input but sensitive ones, as they came. Raises
-    Refused for what the model cannot be asked about and what cannot be written; an output that was there stays then.
+    ProjectError for what the model cannot be asked about and what cannot be written; an output that was there stays
+    then.
     """
-    file, named = _file(output, table), inputs.name(stated["input"])
+    file, named = _file(output, table), inputs.name(raw_config["input"])
     if file and Path(input).exists() and file.resolve() == Path(input).resolve():
-        raise Refused(f"output={file.name} is the input, which it would replace: name another file")
+        raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
     model, kinds = registry.load(chosen.uri)
     positive = loader.positive(chosen.uri)
@@ -64,14 +65,14 @@ def predict(
         batches = inputs.batches(asked, raw, read, missing)
         first = next(batches, None)
     if first is None:
-        raise Refused(f"{named} has no rows")
+        raise ProjectError(f"{named} has no rows")
 
     def answered(rows: pl.DataFrame) -> pl.DataFrame:
         return pl.from_pandas(loader.answers(model, frames.frame(rows, kinds), positive=positive))
 
     example = answered(first.head(1))
     if clash := set(example.columns) & set(first.select(CARRIED).unnest(CARRIED).columns):
-        raise Refused(f"{named} has a column {min(clash)}, as the answers have: rename it, or name columns.key")
+        raise ProjectError(f"{named} has a column {min(clash)}, as the answers have: rename it, or name columns.key")
     about = {
         "model": chosen.name,
         "model.version": chosen.version,
@@ -95,7 +96,7 @@ def predict(
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
     told, scores = _summed(tally, "anomalies" if "score" in example.columns else about.get("positive"))
     where = file.name if file else f"table {table}"
-    return Outcome(
+    return StageResult(
         f"{tally['rows']:,} rows of {named} scored by {chosen.name} version {chosen.version} -> {where} ({told})",
         scores={"rows": tally["rows"], **scores},
         tags={name: value for name, value in about.items() if value},
@@ -106,18 +107,18 @@ def _file(output: str, table: str | None) -> Path | None:
     """The file that `output` names; None where it is the address of a database."""
     if re.match(r"\w[\w+]*://", output):
         if output.partition(":")[0] in formats.STORES:
-            raise Refused("output is a file of this machine, .parquet or .csv, or the address of a database")
+            raise ProjectError("output is a file of this machine, .parquet or .csv, or the address of a database")
         if not table:
-            raise Refused("output is a database: say which table by table=...")
+            raise ProjectError("output is a database: say which table by table=...")
         databases.reach(output, table)
         return None
     path = Path(output)
     if path.suffix not in (".parquet", ".csv"):
-        raise Refused(f"output={path.name}: its ending says what is written, .parquet or .csv")
+        raise ProjectError(f"output={path.name}: its ending says what is written, .parquet or .csv")
     if table:
-        raise Refused(f"table={table} is for an output that is a database, not for {path.name}: table=null")
+        raise ProjectError(f"table={table} is for an output that is a database, not for {path.name}: table=null")
     if path.is_dir() or not path.parent.is_dir():
-        raise Refused(f"output={output} {'is a folder' if path.is_dir() else 'stands in no folder that is there'}")
+        raise ProjectError(f"output={output} {'is a folder' if path.is_dir() else 'stands in no folder that is there'}")
     return path
 
 
@@ -126,10 +127,10 @@ def _beside(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: s
     schema = raw.collect_schema()
     if absent := [name for name in (*kinds, *columns.key) if name not in schema]:
         way = ": columns.key=[] carries all columns along" if set(absent) <= set(columns.key) else ""
-        raise Refused(f"{named} has no column {', '.join(absent)}; it has {', '.join(schema)}{way}")
+        raise ProjectError(f"{named} has no column {', '.join(absent)}; it has {', '.join(schema)}{way}")
     carried = columns.key or [name for name in schema if name not in columns.sensitive]
     if not carried:
-        raise Refused(f"all columns of {named} are sensitive, and none would tell a row: name columns.key")
+        raise ProjectError(f"all columns of {named} are sensitive, and none would tell a row: name columns.key")
     return pl.struct(carried).alias(CARRIED)
 
 

@@ -1,1 +1,14 @@
-""""""
+"""A table that nobody has described, described: a file in conf/data/, and a page that shows why."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Arguments:
+    """The keys that this job adds to the configuration; their values stand in conf/job/profile.yaml."""
+
+    path: str
+    target: str | None
+    name: str | None
+    query: str | None
+    force: bool

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...config.compose import CONF, ROOT, Type, bound
+from ...config.binding import bound
+from ...config.schema import Type
 from ...data import expectations, formats, parsing, sources
 from ...data import leakage as leaks
-from ...errors import Refused
+from ...errors import ProjectError
 from ...report import pages
-from ...result import Outcome
+from ...result import StageResult
 from . import dataset_file, profiles
 
 if TYPE_CHECKING:
-    from ...config.compose import Leakage
+    from ...config.schema import Leakage
+    from ...layout import Layout
     from ...pipeline.store import Store
 
 SAMPLE = 50_000  # rows, evenly spread, that are looked at more closely than by counting
@@ -34,35 +36,36 @@ def profile(
     query: str | None,
     force: bool,
     leakage: Leakage,
-    stated: dict[str, Any],
-) -> Outcome:
+    raw_config: dict[str, Any],
+    layout: Layout,
+) -> StageResult:
     """Reads the table at `path` and writes conf/data/`name`.yaml; the page and the table say what was decided.
 
-    Raises Refused for what holds no table, a target that cannot be predicted, and a file that is there already.
+    Raises ProjectError for what holds no table, a target that cannot be predicted, and a file that is there already.
     """
-    last = "" if "${" in stated["path"] else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
+    last = "" if "${" in raw_config["path"] else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
     name = name or re.sub(r"\W+", "_", last).strip("_") or "table"
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-        raise Refused(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
-    file = CONF / "data" / f"{name}.yaml"
+        raise ProjectError(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
+    file = layout.conf / "data" / f"{name}.yaml"
     if file.exists() and not force:
-        raise Refused(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
+        raise ProjectError(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
     source = formats.guess(path, query=query, target=target)
     try:
         with sources.reading():
             table = bound(source, name="source")().lazy()
             rows = table.select(pl.len()).collect(engine="streaming").item()
             raw = leaks.sample(table, rows=rows, most=SAMPLE)
-    except Refused as error:
+    except ProjectError as error:
         where = formats.ragged(source)
-        raise (Refused(f"{stated['path']}: {where}") if where else error) from error.__cause__
+        raise (ProjectError(f"{raw_config['path']}: {where}") if where else error) from error.__cause__
     if not rows:
-        raise Refused(f"{stated['path']} has no rows")
+        raise ProjectError(f"{raw_config['path']} has no rows")
     if target is not None and target not in raw.columns:
-        raise Refused(_no_target(target, raw.columns, source))
+        raise ProjectError(_no_target(target, raw.columns, source))
     if "split" in raw.columns:
-        raise Refused(
-            f"{stated['path']} has a column split, which is the name of the one that this project adds: rename it"
+        raise ProjectError(
+            f"{raw_config['path']} has a column split, which is the name of the one that this project adds: rename it"
         )
     missing, types, personal = profiles.read(
         raw,
@@ -94,17 +97,17 @@ def profile(
     repeated = float(sample.select(counting).is_duplicated().to_numpy().mean())
     profiles.settle_key(columns, repeated=repeated, by_chance=leaks.by_chance(sample.lazy(), names=counting))
     if not [column for column in columns if column.role in ("feature", "time")]:
-        raise Refused(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
+        raise ProjectError(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
     classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
     defaults, task, split = profiles.settings(columns, kind, classes, rows=rows)
     expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
     expected = expectations.met(expected, sample.lazy())
 
-    title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, stated['path'])}"
+    title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, raw_config['path'], layout.root)}"
     written = dataset_file.text(
         columns,
         title=title,
-        source={key: _written(value, path, stated["path"]) for key, value in source.items()},
+        source={key: _written(value, path, raw_config["path"], layout.root) for key, value in source.items()},
         missing=missing,
         types=types,
         task=task,
@@ -120,7 +123,7 @@ def profile(
         sampled=len(sample) if len(sample) < rows else 0,
         rows=[_shown(column, sample) for column in columns],
     )
-    return Outcome(
+    return StageResult(
         f"{_terminal(columns)}\n\n{_chosen(defaults, task, split)}\n"
         f"wrote conf/data/{file.name}: read it, change what you know better, then\n"
         f"  uv run mlflow run . --env-manager local -P data={name}",
@@ -156,16 +159,16 @@ def _reasons(columns: list[profiles.Column]) -> str:
     return "; ".join(f"{each.name} is {each.reason or each.role}" for each in columns[:SHOWN] if each.role != "target")
 
 
-def _written(value: Any, path: str, stated: str) -> Any:
+def _written(value: Any, path: str, raw_config: str, root: Path) -> Any:
     """An argument of the source as the file has it: a path in the project relative to it, an interpolation as typed."""
     if isinstance(value, dict):
-        return {key: _written(each, path, stated) for key, each in value.items()}
+        return {key: _written(each, path, raw_config, root) for key, each in value.items()}
     if value == f"sqlite:///{path}":
-        return f"sqlite:///{_written(path, path, stated)}"
+        return f"sqlite:///{_written(path, path, raw_config, root)}"
     if value != path:
         return value
-    inside = "://" not in path and Path(path).is_relative_to(ROOT)
-    return str(Path(path).relative_to(ROOT)) if inside else stated
+    inside = "://" not in path and Path(path).is_relative_to(root)
+    return str(Path(path).relative_to(root)) if inside else raw_config
 
 
 def _shown(column: profiles.Column, sample: pl.DataFrame) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ...errors import Refused
+from ...errors import ProjectError
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "(null)", "<na>", "n.a.")  # whatever the column holds
 SPELLINGS = sorted(
@@ -217,23 +217,23 @@ def facts(columns: list[Column], table: pl.LazyFrame) -> dict[str, dict[str, Any
 def task(values: pl.Series) -> str:
     """The task that a target of these values is: binary, multiclass or regression.
 
-    Raises Refused for a target that cannot be predicted.
+    Raises ProjectError for a target that cannot be predicted.
     """
     known = values.drop_nulls()
     if values.dtype.is_float():
         known = known.filter(known.is_finite())
     name, different, rows = values.name, known.n_unique(), len(known)
     if not rows:
-        raise Refused(f"target={name} is missing in every row: name another column")
+        raise ProjectError(f"target={name} is missing in every row: name another column")
     if different == 1:
-        raise Refused(f"target={name} has the same value in every row: there is nothing to predict")
+        raise ProjectError(f"target={name} has the same value in every row: there is nothing to predict")
     number = values.dtype.is_numeric()
     if not number and values.dtype != pl.Boolean and not values.dtype == pl.String:
-        raise Refused(f"target={name} holds {values.dtype}: a target is a number, a truth value or text")
+        raise ProjectError(f"target={name} holds {values.dtype}: a target is a number, a truth value or text")
     if different == 2:
         rarer, few = min(classes(known).items(), key=lambda each: each[1])
         if few < 5:
-            raise Refused(
+            raise ProjectError(
                 f"target={name}: {few} of {rows:,} rows are {rarer}: too few to learn from and to be tested on"
             )
         return "binary"
@@ -241,7 +241,7 @@ def task(values: pl.Series) -> str:
     if number and not (whole and different <= FEW // 2 and rows >= 5 * different):
         return "regression"
     if different > max(2, rows / 4) or different > 200:
-        raise Refused(f"target={name} has {different:,} different texts in {rows:,} rows: too many to be classes")
+        raise ProjectError(f"target={name} has {different:,} different texts in {rows:,} rows: too many to be classes")
     return "multiclass"
 
 

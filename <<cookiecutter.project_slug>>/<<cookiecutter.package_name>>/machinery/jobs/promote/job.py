@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import Refused
+from ...errors import ProjectError
 from ...mlflow import aliases, registry
-from ...result import Outcome
+from ...result import StageResult
 
 if TYPE_CHECKING:
     from ...pipeline.store import Store
@@ -14,25 +14,28 @@ if TYPE_CHECKING:
 
 def promote(
     store: Store, *, version: str, approver: str, reason: str | None, registered_model: str, began: float
-) -> Outcome:
+) -> StageResult:
     """Moves the alias `champion`, and writes approver, date and reason on the version.
 
-    Raises Refused for a version that there is not, for one that has failed the gate and no reason, and where another
+    Raises ProjectError for a version that there is not, for one that has failed the gate and no reason, and where
+    another
     became champion after this command was given.
     """
     over = aliases.holders(registered_model).get("champion")
     candidate = registry.version(registered_model, version)
     if candidate is None:
         known = ", ".join(registry.versions(registered_model))
-        raise Refused(f"version={version}: {registered_model} has no such version; it has {known}")
+        raise ProjectError(f"version={version}: {registered_model} has no such version; it has {known}")
     if not approver.strip():
-        raise Refused("approver is empty: name who decides this")
+        raise ProjectError("approver is empty: name who decides this")
     if candidate.tags.get("gate") == "failed" and not reason:
-        raise Refused(f"version {version} failed the gate ({candidate.tags.get('reasons')}): say why as reason=...")
+        raise ProjectError(
+            f"version {version} failed the gate ({candidate.tags.get('reasons')}): say why as reason=..."
+        )
     why = reason or "approved"
     aliases.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
     registry.approve(candidate, who=approver, why=why)
-    return Outcome(
+    return StageResult(
         f"{registered_model} version {version} is champion, approved by {approver}"
         + (f"; version {over} is previous" if over else ""),
         tags={"registered": f"{registered_model}/{version}", "approver": approver, "reason": why},

@@ -1,1 +1,11 @@
-""""""
+"""What nobody needs any more, deleted: runs, versions, models and outputs."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Arguments:
+    """The keys that this job adds to the configuration; their values stand in conf/job/prune.yaml."""
+
+    keep: int
+    dry_run: bool

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import Refused
+from ...errors import ProjectError
 from ...mlflow import run_history
-from ...pipeline.plan import LINE
-from ...result import Outcome
+from ...result import StageResult
 
 if TYPE_CHECKING:
+    from ...layout import Layout
     from ...pipeline.store import Store
 
 
-def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
+def prune(store: Store, *, keep: int, dry_run: bool, layout: Layout) -> StageResult:
     """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so.
 
-    Raises Refused while another run is under way.
+    Raises ProjectError while another run is under way.
     """
     if keep < 0:
-        raise Refused(f"keep={keep}: a count is 0 or more")
+        raise ProjectError(f"keep={keep}: a count is 0 or more")
     runs = run_history.history()
-    under_way = [run.id for run in runs if run.status == "RUNNING" and run.stage in LINE]
+    under_way = [run.id for run in runs if run.status == "RUNNING" and run.stage in layout.stages]
     if under_way and not dry_run:
-        raise Refused(
+        raise ProjectError(
             f"run {under_way[0]} is under way, and what it rests on is not known yet: prune when it has ended"
         )
-    line = [run for run in runs if run.stage in LINE and run.status == "FINISHED"]
+    line = [run for run in runs if run.stage in layout.stages and run.status == "FINISHED"]
     oldest = float("inf") if not keep else line[keep - 1].start if len(line) >= keep else 0
     held, others = run_history.versions(held=True), run_history.versions(held=False)
     needed = {run.id for run in runs if run.start >= oldest or run.status == "RUNNING" or run.id in held}
@@ -35,7 +35,7 @@ def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
     gone = [run for run in runs if run.id not in needed]
     keys = {key for run in runs if run.id in needed for key in run.keys}
     dropped = [version for run in gone for version in others.get(run.id, [])]
-    files, size = store.others((*LINE, "tune"), keys)
+    files, size = store.others((*layout.stages, "tune"), keys)
     if not dry_run:
         models = run_history.delete_versions(dropped, runs=[run.id for run in gone], keys=keys)
         run_history.delete_runs([each for run in gone for each in (*run.nested, run.id)], models)
@@ -44,7 +44,7 @@ def prune(store: Store, *, keep: int, dry_run: bool) -> Outcome:
     listed += "".join(f"\n  {version.name} version {version.version}" for version in dropped)
     what = f"{len(gone):,} runs, {len(dropped):,} model versions and {len(files):,} outputs ({size / 1e6:,.1f} MB)"
     kept = f"what versions with an alias and the last {keep} runs rest on stays"
-    return Outcome(
+    return StageResult(
         f"{'would delete' if dry_run else 'deleted'} {what}; {kept}" + (listed if gone else ""),
         scores={"runs": len(gone), "versions": len(dropped), "outputs": len(files)},
         notes=["nothing was deleted: -P dry_run=false deletes"] if dry_run and (gone or files) else [],

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ...config.compose import ROOT
-from ...data import frames, sources
-from ...errors import Refused
+from ...data import frames
+from ...errors import ProjectError
 from ...evaluation import estimators
+from ...layout import Layout
 from ...mlflow import registry, run_history
+from ...pipeline.source_fingerprint import fingerprint
 from ...pipeline.store import Store
-from ...result import Outcome
+from ...result import StageResult
 from . import worktrees
 
 COMPARED = (
@@ -27,38 +28,40 @@ COMPARED = (
 )  # scores that rest on nothing outside of a run
 
 
-def reproduce(store: Store, *, run_id: str, registered_model: str, tolerance: float | None) -> Outcome:
-    """Raises Refused where part of what was recorded is gone, and where results are further apart than allowed."""
+def reproduce(
+    store: Store, *, run_id: str, registered_model: str, tolerance: float | None, layout: Layout
+) -> StageResult:
+    """Raises ProjectError where part of what was recorded is gone, and where results are further apart than allowed."""
     run_id = run_history.run_of(f"models:/{registered_model}/{run_id}" if run_id.isdigit() else run_id)
     tags, files = run_history.recorded(run_id)
-    if gone := _gone(tags, files):
-        raise Refused(f"run {run_id} cannot be reproduced: {'; '.join(gone)}")
+    if gone := _gone(layout.root, tags, files):
+        raise ProjectError(f"run {run_id} cannot be reproduced: {'; '.join(gone)}")
     lineage, config, commit = json.loads(files["lineage.json"]), json.loads(files["config.json"]), tags["git.commit"]
     with (
         tempfile.TemporaryDirectory() as scratch,
-        worktrees.worktree(ROOT, commit, files.get("uncommitted.diff"), Path(scratch) / "tree") as tree,
+        worktrees.worktree(layout.root, commit, files.get("uncommitted.diff"), Path(scratch) / "tree") as tree,
     ):
-        words = lineage["command"]["overrides"] + _data(store, lineage["input"], tree)
+        words = lineage["command"]["overrides"] + _data(store, lineage["input"], layout.root, tree)
         more = _extras(tags, (tree / "requirements.txt").read_text(encoding="utf-8"))
         python = worktrees.environment(Path(scratch) / "environment", tree, tags["machine.python"], more)
         again = Store(Path(scratch) / "outputs")
         words += [f"++platform.outputs='{again.root}'", "++platform.server=false"]
         stage = lineage["transformations"][-1]["stage"]
-        command = ["-m", __package__.partition(".")[0], "evaluate" if stage == "register" else stage, *words]
+        command = ["-m", layout.package, "evaluate" if stage == "register" else stage, *words]
         worktrees.do([str(python), *command], tree, MLFLOW_TRACKING_URI=f"sqlite:///{scratch}/mlflow.db")
         told, apart = compare(lineage["transformations"], again, model_id=lineage["model_id"])
     allowed = tolerance if tolerance is not None else float(config["model"].get("_tolerance_", 0))
     lines = [f"{name:<9} {text}" for name, text in told.items()]
     worst = max(apart.values(), default=0.0)
     verdict = "identical to the bit" if worst == 0 else f"apart by up to {worst:.3g}, {allowed:g} allowed"
-    outcome = Outcome(
+    outcome = StageResult(
         "\n".join([*lines, f"run {run_id[:8]} at commit {commit[:8]}: {verdict}"]),
         scores={f"apart_{name}": value for name, value in apart.items() if np.isfinite(value)},
         tags={"reproduces": run_id, "reproduced": verdict},
         texts={"reproduction.txt": "\n".join([*lines, verdict]) + "\n"},
     )
     if worst > allowed:
-        raise Refused(f"run {run_id[:8]} is not reproduced: {verdict}\n" + "\n".join(lines), outcome)
+        raise ProjectError(f"run {run_id[:8]} is not reproduced: {verdict}\n" + "\n".join(lines), outcome)
     return outcome
 
 
@@ -99,37 +102,37 @@ def _extras(tags: dict[str, str], lock: str) -> list[str]:
     return [f"{name}=={value}" for name, value in known.items() if f"\n{name}==" not in f"\n{lock}"]
 
 
-def _gone(tags: dict[str, str], files: dict[str, str]) -> list[str]:
+def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
     """What cannot be had any more, in words."""
     if "command" not in json.loads(files.get("lineage.json", "{}")):
         return ["it has no lineage: it did not end, or it is no run of this project's line"]
     if "git.commit" not in tags:
         return ["it was made outside of git: there is no commit to go back to"]
     found = []
-    if not worktrees.has(ROOT, tags["git.commit"]):
+    if not worktrees.has(root, tags["git.commit"]):
         found.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
     if why := files.get("uncommitted.txt"):
         found.append(f"its uncommitted changes are gone ({why.strip()})")
     return found
 
 
-def _data(store: Store, recorded: dict[str, Any], tree: Path) -> list[str]:
+def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> list[str]:
     """Overrides that name the files of the source where they are now: in the commit, or else where the project is.
 
-    Raises Refused where they are gone, or are no longer what they were.
+    Raises ProjectError where they are gone, or are no longer what they were.
     """
     source, words = dict(recorded["source"]), []
     for name, value in source.items():
         if isinstance(value, str) and (tree / value).exists():
             source[name] = str(tree / value)
-        elif isinstance(value, str) and (ROOT / value).exists():
-            source[name] = str(ROOT / value)
+        elif isinstance(value, str) and (root / value).exists():
+            source[name] = str(root / value)
             words.append(f"++source.{name}='{source[name]}'")
     texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
     then, named = recorded["contents"], ", ".join(texts)
     if not then or "${" in named:
         return words  # nothing to know beforehand: what ingest reads will tell
-    now = sources.fingerprint(source, digest=store.digest)
+    now = fingerprint(source, digest=store.digest)
     if now != then:
-        raise Refused(f"the source ({named}) {'has changed since that run' if now else 'is gone'}")
+        raise ProjectError(f"the source ({named}) {'has changed since that run' if now else 'is gone'}")
     return words

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import Refused
+from ...errors import ProjectError
 
 
 def has(root: Path, commit: str) -> bool:
@@ -32,7 +32,7 @@ def worktree(root: Path, commit: str, diff: str | None, folder: Path) -> Iterato
             _git(folder, "apply", "--whitespace=nowarn", f"--directory={here}", "-", given=diff)
         yield folder / here
     except subprocess.CalledProcessError as error:
-        raise Refused(f"git cannot do it: {error.stderr.decode(errors='replace').strip()}") from error
+        raise ProjectError(f"git cannot do it: {error.stderr.decode(errors='replace').strip()}") from error
     finally:
         _git(root, "worktree", "remove", "--force", str(folder))
 
@@ -50,14 +50,16 @@ def environment(folder: Path, project: Path, version: str, more: list[str]) -> P
         do([sys.executable, "-m", "venv", str(folder)], project)
         do([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *lock], project)
     else:
-        raise Refused(f"the run was made by Python {version}, this is {platform.python_version()}: uv makes either")
+        raise ProjectError(
+            f"the run was made by Python {version}, this is {platform.python_version()}: uv makes either"
+        )
     return python
 
 
 def do(words: list[str], folder: Path, **more: str) -> None:
     """Runs a command in `folder`, as a person at a new terminal would; what it prints is seen, set in.
 
-    Raises Refused where it fails.
+    Raises ProjectError where it fails.
     """
     hidden = ("MLFLOW_", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT")
     known = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
@@ -69,7 +71,7 @@ def do(words: list[str], folder: Path, **more: str) -> None:
                 print(f"  {line}", end="", flush=True)
     if process.returncode:
         told = f"{Path(words[0]).name} {' '.join(words[1:4])} ... ended with exit code {process.returncode}"
-        raise Refused(f"{told}; what it said is above")
+        raise ProjectError(f"{told}; what it said is above")
 
 
 def _git(root: Path, *words: str, given: str = "") -> str:

@@ -9,59 +9,54 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...config.compose import bound
-from ...data import frames as columns_of
-from ...data import splits
+from ...config.binding import bound
+from ...data import frames, splits
 from ...evaluation import estimators, scoring
 from ...pipeline import seeds
 
 if TYPE_CHECKING:
-    from ...config.compose import Columns, Features, Split, Task
+    from ...config.schema import Columns, Split, Task
 
 NUMBER = r"[\d.]+(e-?\d+)?"
-Sections = tuple[dict[str, Any], "Features", "Task"]  # model, features and task: all that tells candidates apart
+Sections = tuple[dict[str, Any], Any, "Task"]  # model, features and task: all that tells candidates apart
 
 
 class Folds:
-    """The training rows of the table that the stage `split` wrote, in `count` folds by the rule that it was cut by."""
+    """The training rows of a table with the column `split`, in `count` folds by the rule that it was cut by."""
 
-    def __init__(self, table: Path, *, split: Split, columns: Columns, count: int, seed: int) -> None:
+    def __init__(
+        self, table: Path, *, fit: Callable[..., Any], split: Split, columns: Columns, count: int, seed: int
+    ) -> None:
         self.rows = pl.scan_parquet(table).filter(split="train").drop("split").collect()
-        self.columns, self.seed = columns, seed
+        self.fit, self.columns, self.seed = fit, columns, seed
         self.sides = splits.folds(self.rows, by=split.by, count=count, columns=columns, seed=seed, gap=split.gap)
 
-    def score(self, fold: int, model: dict[str, Any], features: Features, task: Task) -> float:
+    def score(self, fold: int, model: dict[str, Any], features: Any, task: Task) -> float:
         """The first of task.metrics, on the rows of `fold`, of the candidate fitted to the rows of its other side."""
         columns, (train, test) = self.columns, (self.rows[side] for side in self.sides[fold])
-        test = test.filter(pl.col(str(columns.target)).is_not_null())  # anomalies are told for some rows only
-        kinds = columns_of.kinds(
-            train,
-            target=columns.target,
-            out=[*columns.key, *columns.group, *columns.drop],
-            sensitive=columns.sensitive,
-            max_categories=features.max_categories,
-        )
+        target = str(columns.target)
+        test = test.filter(pl.col(target).is_not_null())  # of anomalies some rows alone may have a label
+        if task.threshold is not None and not re.fullmatch(NUMBER, task.threshold):
+            task = replace(task, threshold=None)  # a scorer wants validation rows
         seeds.plant(self.seed)
-        estimator = bound(model, name="model")()
-        candidate = estimators.pipeline(
-            estimator, kinds=kinds, seed=self.seed, transform=task.transform, **vars(features)
+        candidate = self.fit(
+            {"train": train},
+            model=bound(model, name="model"),
+            columns=columns,
+            features=features,
+            task=task,
+            seed=self.seed,
         )
-        (frame, target), (asked, wanted) = (
-            (columns_of.frame(rows, kinds), columns_of.target(rows, str(columns.target), kind=task.kind))
-            for rows in (train, test)
-        )
-        estimators.fit(candidate, frame, target, kind=task.kind)
-        if task.threshold is not None and re.fullmatch(NUMBER, task.threshold):  # a scorer wants validation rows
-            yes = estimators.label(candidate.classes_, task.positive)
-            candidate = estimators.decided(candidate, frame, target, threshold=float(task.threshold), positive=yes)
-        answering, wanted = estimators.asked(candidate, wanted, positive=task.positive)
-        [score] = scoring.scores(answering, asked, wanted, names=task.metrics[:1]).values()
+        frame, truth = frames.frame(test, candidate.kinds), frames.target(test, target, kind=task.kind)
+        scored, truth = estimators.as_scorer_input(candidate.pipeline, truth, positive=task.positive)
+        [score] = scoring.scores(scored, frame, truth, names=task.metrics[:1]).values()
         return score
 
 

@@ -16,20 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from ...config.compose import CONF, composed, groups
-from ...errors import Refused
+from ...config.compose import composed, groups
+from ...errors import ProjectError
 from ...evaluation import scoring
 from ...mlflow import tracking
-from ...pipeline import code_fingerprint, provenance
-from ...pipeline.plan import hashed, leaves
+from ...pipeline import provenance
+from ...pipeline.plan import hashed
 from ...report import plots
-from ...result import Outcome
+from ...result import StageResult
 from . import cross_validation, optuna_study
 from .candidates import present, varied
 
 if TYPE_CHECKING:
-    from ...config.compose import Columns, Split, Task, Tuning
+    from ...config.schema import Columns, Split, Task
+    from ...layout import Layout
     from ...pipeline.store import Store
+    from . import Tuning
 
 MINE = "Written by `-e tune`"
 ELSEWHERE = ("tune", "platform")  # what is typed of these does not decide a model
@@ -44,44 +46,49 @@ def tune(
     task: Task,
     seed: int,
     choices: dict[str, str],
-    stated: dict[str, Any],
+    raw_config: dict[str, Any],
     overrides: list[str],
+    layout: Layout,
     bring_up_to_date: Callable[[str], None],
-) -> Outcome:
+) -> StageResult:
     """Scores `tune.trials` candidates, the present settings first, and writes the best one's to a file.
 
-    Goes on where an earlier command of the same search was cut short. Raises Refused, before anything is run, for a
+    Goes on where an earlier command of the same search was cut short. Raises ProjectError, before anything is run, for
+    a
     task that has nothing to score by, and for a space or a file that is not as it has to be.
     """
-    file = CONF / "experiment" / f"{tune.name}.yaml"
+    file = layout.conf / "experiment" / f"{tune.name}.yaml"
     _refuse(tune, task, columns.target, file, choices, overrides)
     metric = scoring.short(task.metrics[0])
     scoring.scorer(task.metrics[0])  # one that is not known is refused here
-    typed, space = composed(overrides, "tune"), optuna_study.flat(tune.space)
+    typed, space = composed(layout, overrides, "tune"), optuna_study.flat(tune.space)
     among = optuna_study.distributions(space)
-    now, untouched = {key: present(typed, key) for key in space}, varied(typed, {})
+    now, untouched = {key: present(typed, key) for key in space}, varied(layout, typed, {})
     for key, value in optuna_study.ends(space):
-        varied(typed, {key: value})
-    bring_up_to_date("split")
-    cores, count, table = provenance.cores(), tune.folds, store.path("split") / "table.parquet"
-    make = partial(cross_validation.Folds, table, split=split, columns=columns, count=count, seed=seed)
+        varied(layout, typed, {key: value})
+    source = layout.load("training", "TABLE")
+    bring_up_to_date(source)
+    cores, count, table = provenance.cores(), tune.folds, store.path(source) / "table.parquet"
+    fit = layout.load("training", "fit")
+    make = partial(cross_validation.Folds, table, fit=fit, split=split, columns=columns, count=count, seed=seed)
     rows = len(make().rows)  # folds that cannot be are refused here
     model, features, _ = untouched
-    decisive = [store.keys["split"], model, features, replace(task, metrics=task.metrics[:1]), space]
-    code = code_fingerprint.reached("trials", [text for text in leaves([model, task.metrics]) if isinstance(text, str)])
-    key = hashed(
-        [*decisive, seed, count, tune.pruning, {name: code_fingerprint.digest(name) for name in [*code, "searches"]}]
-    )
+    decisive = [store.keys[source], model, features, replace(task, metrics=task.metrics[:1]), space]
+    code = layout.fingerprint
+    modules = code.reachable(["training", layout.module("tune"), *code.named([model, task.metrics])])
+    key = hashed([*decisive, seed, count, tune.pruning, {module: code.digest(module) for module in modules}])
     tracking.set_tags({"key.tune": key})  # what prune keeps it by
-    with store.going_on("tune", key) as folder:
-        study = optuna_study.opened(store.mended(folder / "journal.jsonl"), pruning=tune.pruning)
-        search = _Search(study, space, among, now, untouched, typed, metric, seed, tune, bool(columns.sensitive))
+    with store.workspace("tune", key) as folder:
+        study = optuna_study.opened(store.repair_journal(folder / "journal.jsonl"), pruning=tune.pruning)
+        search = _Search(
+            study, space, among, now, untouched, typed, metric, seed, tune, bool(columns.sensitive), layout
+        )
         jobs = max(1, min(tune.jobs or cores, tune.trials - len(optuna_study.ended(study))))
         with cross_validation.worker_pool(make, jobs=jobs, cores=cores) as submit:
             search.go_on(submit, jobs)
         over = optuna_study.ended(study)
         shares = optuna_study.importances(study, list(space))
-    return _outcome(over, shares, search, store, file, rows, _typed(overrides, choices, stated))
+    return _outcome(over, shares, search, store, file, rows, _typed(layout, overrides, choices, raw_config))
 
 
 @dataclass(eq=False)
@@ -110,6 +117,7 @@ class _Search:
     seed: int
     tune: Tuning
     private: bool
+    layout: Layout
 
     def go_on(self, submit: Callable[..., Future[float]], jobs: int) -> None:
         """Scores trials, `jobs` at once, until there are as many as are asked for, or no time is left."""
@@ -145,7 +153,7 @@ class _Search:
                     raise KeyboardInterrupt(f"interrupted: {told}") from None
                 if isinstance(error, BrokenExecutor):
                     why = "a process that scored trials was killed, for want of memory, say: tune.jobs=1 takes least"
-                    raise Refused(f"{why}; {told}") from error
+                    raise ProjectError(f"{why}; {told}") from error
                 raise
 
     def _begin(self, number: int) -> _Trial:
@@ -155,7 +163,7 @@ class _Search:
         run = tracking.begin(f"trial-{number}", tags=tags)
         for name, value in ((optuna_study.NUMBER, number), (optuna_study.RUN, run)):
             asked.set_user_attr(name, value)
-        return _Trial(number, asked, run, values, varied(self.typed, values) if number else self.untouched)
+        return _Trial(number, asked, run, values, varied(self.layout, self.typed, values) if number else self.untouched)
 
     def _scored(self, trial: _Trial, future: Future[float]) -> bool:
         """Whether `trial` is over, now that one more of its folds is: scored to the end, given up or failed."""
@@ -208,30 +216,34 @@ class _Search:
 def _refuse(
     tune: Tuning, task: Task, target: str | None, file: Path, choices: dict[str, str], overrides: list[str]
 ) -> None:
-    """Raises Refused for what would be no search, or could not be written down."""
+    """Raises ProjectError for what would be no search, or could not be written down."""
     if target is None:
-        raise Refused("columns.target=null: there is nothing to score the settings by")
+        raise ProjectError("columns.target=null: there is nothing to score the settings by")
     if "task.transform" in optuna_study.flat(tune.space) and task.kind != "regression":
-        raise Refused(f"tune.space.task.transform is for regression, not for {task.kind}")
+        raise ProjectError(f"tune.space.task.transform is for regression, not for {task.kind}")
     for name, least in {"trials": 1, "folds": 2, "jobs": 1, "timeout": 1}.items():
         if (count := getattr(tune, name)) is not None and count < least:
-            raise Refused(f"tune.{name}={count:g}: it is {least} or more")
+            raise ProjectError(f"tune.{name}={count:g}: it is {least} or more")
     if not re.fullmatch(r"\w[\w\-]*", tune.name):
-        raise Refused(f"tune.name={tune.name}: the file in conf/experiment/ has a name of letters, digits, _ and -")
+        raise ProjectError(
+            f"tune.name={tune.name}: the file in conf/experiment/ has a name of letters, digits, _ and -"
+        )
     if choices.get("experiment") == tune.name:
-        raise Refused(f"experiment={tune.name} is the file that would be written: tune.name=... names another")
+        raise ProjectError(f"experiment={tune.name} is the file that would be written: tune.name=... names another")
     if file.exists() and MINE not in file.read_text(encoding="utf-8") and not tune.force:
         way_out = "tune.name=... names another, tune.force=true replaces it"
-        raise Refused(f"conf/experiment/{file.name} is there, and tune has not written it: {way_out}")
+        raise ProjectError(f"conf/experiment/{file.name} is there, and tune has not written it: {way_out}")
     replaced = [word.removeprefix("++").partition("=")[0] for word in overrides if word.startswith("++")]
     for word in overrides:
         if word.startswith("~") and word[1:] not in replaced:
-            raise Refused(f"{word}: a file in conf/experiment/ cannot take a key away")
+            raise ProjectError(f"{word}: a file in conf/experiment/ cannot take a key away")
 
 
-def _typed(overrides: list[str], choices: dict[str, str], stated: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def _typed(
+    layout: Layout, overrides: list[str], choices: dict[str, str], raw_config: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
     """The defaults and the settings by which a file says what was typed."""
-    known, chosen, settings = groups(), {name: choices[name] for name in ("model", "data")}, {}
+    known, chosen, settings = groups(layout), {name: choices[name] for name in ("model", "data")}, {}
     for word in overrides:
         key, _, value = word.lstrip("+").partition("=")
         if key.partition(".")[0] in ELSEWHERE or key == "experiment" or word.startswith("~"):
@@ -241,15 +253,15 @@ def _typed(overrides: list[str], choices: dict[str, str], stated: dict[str, Any]
         elif f"~{key}" in overrides:  # a mapping that takes the place of another: written out, the two would be merged
             settings[key] = f"${{oc.create:{value}}}"
         else:
-            settings[key] = _at(stated, key)
+            settings[key] = _at(raw_config, key)
     first = [choices["experiment"]] if "experiment" in choices else []
     return [*first, *({f"override /{group}": option} for group, option in chosen.items())], settings
 
 
-def _at(stated: Any, key: str) -> Any:
+def _at(raw_config: Any, key: str) -> Any:
     for part in key.split("."):
-        stated = stated[part]
-    return stated
+        raw_config = raw_config[part]
+    return raw_config
 
 
 def _outcome(
@@ -260,7 +272,7 @@ def _outcome(
     file: Path,
     rows: int,
     typed: tuple[list[Any], dict[str, Any]],
-) -> Outcome:
+) -> StageResult:
     """Writes the best trial's settings to `file`; figures, and what is to be said."""
     tune, metric, best = search.tune, search.metric, optuna_study.best(over)
     assert best is not None  # the first was scored
@@ -295,7 +307,7 @@ def _outcome(
         notes.append(f"task.threshold={threshold} is chosen on validation rows: trials answer from 0.5 on")
     if len(over) < tune.trials:
         notes.append(f"tune.timeout={tune.timeout:g}: {len(over)} of {tune.trials} trials were made; once more goes on")
-    return Outcome(
+    return StageResult(
         f"tune      {told_score}, {before:.4f} before: trial {number} of {len(over)} ({told}){changes}\n"
         f"wrote conf/experiment/{file.name}\n"
         f"  uv run mlflow run . --env-manager local -P experiment={tune.name}",

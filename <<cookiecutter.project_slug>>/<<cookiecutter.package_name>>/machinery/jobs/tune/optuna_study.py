@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from ...errors import Refused
+from ...errors import ProjectError
 
 SEEN = ("model.", "features.", "task.linear.", "task.transform")  # of all that decides a model, what may be tried
 NUMBER, RUN, SCORES, CAUSE = "number", "run", "scores", "cause"  # what is noted of a trial
@@ -40,12 +40,14 @@ def flat(space: dict[str, Any], at: str = "") -> dict[str, Any]:
 
 
 def distributions(space: dict[str, Any]) -> dict[str, BaseDistribution]:
-    """What Optuna draws each key of a flat `space` from. Raises Refused for what is neither a range nor a list."""
+    """What Optuna draws each key of a flat `space` from. Raises ProjectError for what is neither a range nor a list."""
     if not space:
-        raise Refused("tune.space is empty: conf/tune/ has examples, such as {model: {max_depth: {low: 2, high: 12}}}")
+        raise ProjectError(
+            "tune.space is empty: conf/tune/ has examples, such as {model: {max_depth: {low: 2, high: 12}}}"
+        )
     for key in space:
         if not key.startswith(SEEN):
-            raise Refused(f"tune.space.{key}: model, features, task.linear and task.transform can be tuned")
+            raise ProjectError(f"tune.space.{key}: model, features, task.linear and task.transform can be tuned")
     return {key: _distribution(f"tune.space.{key}", spec) for key, spec in space.items()}
 
 
@@ -153,15 +155,17 @@ def _distribution(name: str, spec: Any) -> BaseDistribution:
     if isinstance(spec, list) and spec:
         return CategoricalDistribution([_choice(each) for each in spec])
     if not isinstance(spec, dict) or not {*RANGE[:2]} <= {*spec} <= {*RANGE}:
-        raise Refused(f"{name}={_told(spec)}: give a range {{low: 1, high: 9}}, with log or step, or a list of values")
+        raise ProjectError(
+            f"{name}={_told(spec)}: give a range {{low: 1, high: 9}}, with log or step, or a list of values"
+        )
     given: dict[str, Any] = {**dict.fromkeys(RANGE), **spec}
     low, high, log, step = (given[each] for each in RANGE)
     if not all(type(each) in (int, float) for each in (low, high)) or not low < high:
-        raise Refused(f"{name}: low={_told(low)} and high={_told(high)} have to be numbers, low below high")
+        raise ProjectError(f"{name}: low={_told(low)} and high={_told(high)} have to be numbers, low below high")
     if log not in (None, True, False) or (log and (step is not None or low <= 0)):
-        raise Refused(f"{name}: log is true or false, and wants low above 0 and no step")
+        raise ProjectError(f"{name}: log is true or false, and wants low above 0 and no step")
     if step is not None and (type(step) not in (int, float) or not 0 < step <= high - low):
-        raise Refused(f"{name}: step={_told(step)} is a number between 0 and high - low")
+        raise ProjectError(f"{name}: step={_told(step)} is a number between 0 and high - low")
     if all(isinstance(each, int) for each in (low, high, step or 1)):
         return IntDistribution(low, high, log=bool(log), step=step or 1)
     return FloatDistribution(low, high, log=bool(log), step=step)

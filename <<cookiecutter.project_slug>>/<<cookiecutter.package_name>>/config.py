@@ -1,0 +1,45 @@
+"""Your sections of the configuration.
+
+A section is a dataclass without values: these stand in conf/, and a key that is missing, misspelt or of another type is
+refused before any data is read. To add one, write its class, name it in `Config`, give it values in conf/config.yaml,
+and take it as an argument of the stage that reads it. What the template itself reads is in machinery/config/schema.py.
+"""
+
+from dataclasses import dataclass
+
+from .machinery.config.schema import Columns, Evaluation, Leakage, Objective, Roles, Settings, Split, Task, Type
+
+__all__ = ["Columns", "Evaluation", "Leakage", "Objective", "Roles", "Split", "Task", "Type"]
+
+
+@dataclass
+class Features:
+    """How columns become what a model takes: features.py, encoders.py."""
+
+    max_categories: int
+    min_frequency: float
+    text_components: int
+
+
+@dataclass
+class Gate:
+    """When a candidate becomes champion: each key but `on_fail` is a function of gates.py."""
+
+    min_baseline_gain: float
+    max_loss: float
+    min_gain: float | None
+    min_scores: dict[str, float]
+    min_slice_scores: dict[str, float]
+    max_calibration_error: float | None
+    max_megabytes: float | None
+    max_latency_ms: float | None
+    validated: bool
+    clean_tree: bool
+    serving: bool
+    on_fail: str
+
+
+@dataclass
+class Config(Settings):
+    features: Features
+    gate: Gate

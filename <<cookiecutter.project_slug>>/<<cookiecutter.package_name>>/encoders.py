@@ -1,0 +1,125 @@
+"""How each kind of column becomes the numbers that an estimator takes."""
+
+from __future__ import annotations
+
+from operator import methodcaller
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import VotingClassifier
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
+
+from .machinery.errors import ProjectError
+
+NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
+PARTS = {"D": None, "M": 12, "h": 24}  # NumPy's units of time, and after how many of them they begin anew; None: never
+
+
+def pipeline(
+    estimator: Any,
+    *,
+    kinds: dict[str, str],
+    max_categories: int,
+    min_frequency: float,
+    text_components: int,
+    seed: int,
+    transform: str | None = None,
+) -> Pipeline:
+    """An unfitted Pipeline: every column encoded by its kind, see features.kinds; then `estimator`.
+
+    A missing text is a level of its own; of a missing number a column of its own tells. `transform`: of a regression's
+    target, "log" or "quantile". The casts make a served row, which may hold nothing but nulls, look like the training
+    rows. Raises ProjectError for an unknown `transform`.
+    """
+    columns = {kind: [name for name, each in kinds.items() if each == kind] for kind in set(kinds.values())}
+    numbers = [name for name, kind in kinds.items() if kind in ("number", "boolean")]
+    categories = _onehot(max_categories, min_frequency)
+    supervised = not is_outlier_detector(estimator)
+    steps = [
+        ("numbers", make_pipeline(_call("astype", "float64"), _filled(), StandardScaler()), numbers),
+        ("categories", categories, columns.get("category", [])),
+        ("levels", _levels(seed) if supervised else categories, columns.get("level", [])),
+        *((f"dates_{unit}", _dates(unit, PARTS[unit]), columns.get("date", [])) for unit in PARTS),
+        *((f"text_{name}", _words(text_components, seed), name) for name in columns.get("text", [])),
+    ]
+    prepare = ColumnTransformer([step for step in steps if step[2]], verbose_feature_names_out=False)
+    return Pipeline([("prepare", prepare), ("estimator", _transformed(_labelled(estimator), transform))])
+
+
+def _labelled(estimator: Any) -> Any:
+    """`estimator` for labels of any type: XGBoost takes 0, 1, ... alone; a vote of one knows what each stands for."""
+    if is_classifier(estimator) and type(estimator).__module__.startswith("xgboost."):
+        return VotingClassifier([("xgboost", estimator)], voting="soft")
+    return estimator
+
+
+def _transformed(estimator: Any, transform: str | None) -> Any:
+    """`estimator`, of which the target is transformed before it is fitted and back after it has predicted."""
+    if transform is None:
+        return estimator
+    if transform == "log":
+        return TransformedTargetRegressor(estimator, func=np.log1p, inverse_func=np.expm1)
+    if transform == "quantile":
+        normal = QuantileTransformer(output_distribution="normal", n_quantiles=200)
+        return TransformedTargetRegressor(estimator, transformer=normal)
+    raise ProjectError(f"task.transform={transform}: it is null, log or quantile")
+
+
+def _call(method: str, *arguments: Any) -> FunctionTransformer:
+    """A step that calls a method of what it is given: no code of this package has to travel with the model."""
+    return FunctionTransformer(methodcaller(method, *arguments), feature_names_out="one-to-one")
+
+
+def _filled(missing: float = np.nan) -> SimpleImputer:
+    indicator = bool(np.isnan(missing))
+    return SimpleImputer(missing_values=missing, strategy="median", keep_empty_features=True, add_indicator=indicator)
+
+
+def _onehot(max_categories: int, min_frequency: float) -> Pipeline:
+    encoder = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=max_categories,
+        min_frequency=min_frequency,
+        sparse_output=False,
+    )
+    return make_pipeline(_call("astype", "str"), encoder)
+
+
+def _levels(seed: int) -> Pipeline:
+    """Of many levels, each is the target's mean over its rows, out of the other rows' folds while fitting.
+
+    Source: https://scikit-learn.org/stable/modules/preprocessing.html#target-encoder
+    """
+    return make_pipeline(
+        _call("astype", "str"), TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed)), StandardScaler()
+    )
+
+
+def _dates(unit: str, period: int | None) -> Pipeline:
+    """Dates as numbers: how many of the `unit` since 1970, or since `period` of them began anew."""
+    counted = [_call("astype", "datetime64[us]"), _call("to_numpy"), _call("astype", f"datetime64[{unit}]")]
+    counted += [_call("astype", "float64"), _filled(NOT_A_TIME)]
+    return make_pipeline(*counted, *([_call("__mod__", period)] if period else []), StandardScaler())
+
+
+def _words(components: int, seed: int) -> Pipeline:
+    """Free text as `components` numbers: weighted words, hashed and so not kept, reduced (latent semantic analysis).
+
+    Source: https://scikit-learn.org/stable/modules/decomposition.html#lsa
+    """
+    hashed = HashingVectorizer(n_features=2**14, alternate_sign=False)
+    reduced = TruncatedSVD(components, random_state=seed)
+    return make_pipeline(_call("astype", "str"), _call("fillna", ""), hashed, TfidfTransformer(), reduced)

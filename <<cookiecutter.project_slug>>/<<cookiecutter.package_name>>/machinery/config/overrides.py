@@ -1,0 +1,104 @@
+"""The words of a command line as Hydra overrides."""
+
+import csv
+import os
+import re
+from pathlib import Path
+
+from ..errors import ProjectError
+from ..layout import Layout
+from . import compose
+
+
+def overrides(layout: Layout, words: list[str], caller: Path, job: str | None = None) -> list[str]:
+    """Hydra overrides that give every key the value typed, whatever Hydra's grammar makes of it.
+
+    `--key value` and `key=value` mean the same; `+key=value` and `~key` go to Hydra as they are. A relative path of a
+    source is looked for in `caller`, the folder in which the command was typed, first.
+    """
+
+    pairs, plain = _pairs(words)
+    groups = compose.groups(layout)
+    chosen = [f"{key}={value}" for key, value in pairs if key in groups]
+    others = [(key, value) for key, value in pairs if key not in groups]
+    base = compose.composed(layout, chosen, job) if others else None  # tells what these keys take
+    values = [(key, value, compose.wants(base, key)) for key, value in others if base is not None]
+    clash = {"mapping": ("{", "["), "list": ("{",)}  # replaced, where Hydra would merge them or take neither
+    replaced = [f"~{key}" for key, value, kind in values if value[:1] in clash.get(kind, ())]
+    return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
+
+
+def caller_folder() -> Path:
+    """The folder in which the command was typed: that of `mlflow run` where it is an ancestor, else the current one."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        import psutil
+
+        for process in psutil.Process().parents():
+            try:
+                if "mlflow" in Path(" ".join(process.cmdline()[:2])).name:
+                    return Path(process.cwd())
+            except psutil.Error:  # another user's process
+                break
+    return Path.cwd()
+
+
+def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The (key, value) pairs in `words`, and the words that are for Hydra as they stand."""
+    pairs, plain, rest = [], [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word[:1] in ("+", "~"):
+            plain.append(word)
+            continue
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and not equals and rest:
+            value = rest.pop(0)
+        elif not equals:
+            raise ProjectError(f"{word!r} is neither key=value nor --key value")
+        if not re.fullmatch(r"[\w.\-]+", key):
+            raise ProjectError(f"{key!r} is no key")
+        pairs.append((key, value))
+    return pairs, plain
+
+
+def _override(key: str, value: str, kind: str, caller: Path) -> str:
+    """One override in Hydra's grammar; `kind`: what the key takes, see config.wants."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    elif (key in ("path", "input") or key.startswith("source.")) and value and (caller / value).exists():
+        value = str(caller / value)
+    elif key == "output" and value and not re.match(r"\w[\w+]*://|\$\{", value):
+        value = str(caller / value)  # it need not be there yet
+    elif key == "output" and re.match(r"sqlite:///[^/]", value):
+        value = value.replace(":///", f":///{caller}/", 1)
+    # `++`: conf/ need not list every argument of an open section's callable; a closed section refuses what it has not
+    if kind == "text or null" and value == "'null'":
+        return f"++{key}='null'"  # the text, for a column that is called so
+    if kind == "texts":
+        return f"++{key}=[{','.join(_quoted(item) for item in _items(value))}]"
+    if kind == "text" or (kind == "text or null" and value != "null"):
+        return f"++{key}={_quoted(value)}"
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}={value}")
+        understood = not parsed.is_sweep_override()
+    except HydraException:
+        understood = False
+    return f"++{key}={value if understood else _quoted(value)}"
+
+
+def _items(value: str) -> list[str]:
+    """The texts of a list `[a, "b, c"]`; without brackets, the one text that `value` is."""
+    inner = value.strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        return [value] if value else []
+    inner = " ".join(inner[1:-1].split("\n")).strip()
+    quote = '"' if '"' in inner else "'"
+    return [item.strip() for item in next(csv.reader([inner], quotechar=quote, skipinitialspace=True), [])]
+
+
+def _quoted(text: str) -> str:
+    """`text` as a quoted value of Hydra's grammar, in which backslashes count before a quote only."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda run: 2 * run[1] + ("\\'" if run[2] else ""), text) + "'"

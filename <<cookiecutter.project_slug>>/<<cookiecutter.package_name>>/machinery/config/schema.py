@@ -1,0 +1,121 @@
+"""The sections of the configuration that the machinery reads. Their values stand in conf/, none here; what a key means
+is
+said there too."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Roles:
+    """The columns that have a role in the table."""
+
+    target: str | None
+    key: list[str]
+    group: list[str]
+    time: str | None
+    drop: list[str]
+
+
+@dataclass
+class Columns(Roles):
+    sensitive: list[str]
+
+
+@dataclass
+class Type:
+    kind: str
+    format: str | None = None  # of a date
+    decimal: str = "."  # of a number
+
+
+@dataclass
+class Split:
+    by: str
+    test: float
+    validation: float
+    train: float | None
+    gap: str | None
+
+
+@dataclass
+class Leakage:
+    threshold: float
+    allow: list[str]
+
+
+@dataclass
+class Objective:
+    """What a model is fitted for, without what it is scored by."""
+
+    kind: str
+    positive: str | None
+    threshold: str | None
+    transform: str | None
+
+
+@dataclass
+class Task(Objective):
+    estimator: str
+    linear: dict[str, Any]
+    metrics: list[str]
+
+
+@dataclass
+class Evaluation:
+    slices: list[str]
+    confidence: float
+    resamples: int
+    resampled_rows: int
+    importance_repeats: int
+    importance_rows: int
+    min_rows: int
+
+
+@dataclass
+class Drift:
+    alarm_rate: float
+    min_distance: float
+    max_loss: float
+    ignore: list[str]
+
+
+@dataclass
+class Tracking:
+    autolog: bool
+    system_metrics: bool
+    sample_rows: int
+
+
+@dataclass
+class Platform:
+    server: bool
+    outputs: str
+
+
+@dataclass
+class Settings:
+    """The whole configuration, but for the user's own sections, which `config.Config` adds."""
+
+    project: str
+    description: str
+    seed: int
+    registered_model: str
+    reuse: bool
+    choices: dict[str, str]  # the option chosen of every group: {"model": "forest", ...}
+    source: dict[str, Any]
+    source_version: str | None
+    columns: Columns
+    missing: list[str]
+    types: dict[str, Type]
+    expectations: list[dict[str, Any]]
+    split: Split
+    leakage: Leakage
+    task: Task
+    model: dict[str, Any]
+    evaluation: Evaluation
+    promotion: str
+    drift: Drift
+    tracking: Tracking
+    platform: Platform
+    tags: dict[str, str | None]
