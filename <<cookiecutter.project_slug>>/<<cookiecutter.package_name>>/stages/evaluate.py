@@ -12,7 +12,7 @@ from ..machinery.data import frames, splits
 from ..machinery.errors import ProjectError
 from ..machinery.evaluation import bootstrap, calibration, curves, ensembles, estimators, scoring, slices
 from ..machinery.evaluation.scored_model import Bootstrap, ScoredModel, score_model
-from ..machinery.mlflow import registry
+from ..machinery.mlflow import model_format, registry
 from ..machinery.pipeline import provenance
 from ..machinery.report import model_report, pages, plots
 from ..machinery.result import StageResult
@@ -69,23 +69,28 @@ def evaluate(
 class EvaluationData(NamedTuple):
     """The candidate, and the rows that it is judged by."""
 
-    model: Any
-    kinds: dict[str, str]  # of the columns that it takes
+    fitted: Any  # a model, see machinery/model/loader.py
     table: pl.DataFrame  # with the column `split`
     sides: dict[str, pl.DataFrame]  # of it, as far as the target is known
     frames: dict[str, Any]  # the same as the model takes them
+
+    @property
+    def model(self) -> Any:
+        """The fitted pipeline."""
+        return self.fitted.pipeline
+
     targets: dict[str, np.ndarray]  # what is right; empty where there is no target
 
 
 def _case(store: Store, columns: Columns, task: Task) -> EvaluationData:
     """What is judged, and by what."""
-    model, kinds = registry.load(store.model)
+    model = model_format.load(store.model)
     table, target = store.table("split").collect(), columns.target
     known = table if target is None else table.filter(pl.col(target).is_not_null())
     sides = {side[0]: rows for side, rows in known.partition_by("split", as_dict=True).items() if side[0] != "gap"}
-    as_frames = {side: frames.frame(rows, kinds) for side, rows in sides.items()}
+    as_frames = {side: model.frame(rows) for side, rows in sides.items()}
     targets = {side: frames.target(rows, target, kind=task.kind) for side, rows in sides.items() if target}
-    return EvaluationData(model, kinds, table, sides, as_frames, targets)
+    return EvaluationData(model, table, sides, as_frames, targets)
 
 
 def _unscored(champion: registry.ModelVersion | None) -> dict[str, Any]:
@@ -144,12 +149,12 @@ def _contest(
     record = json.loads(champion.tags["trained"])
     other = "give this model a name of its own by registered_model=..."
     try:
-        model, wanted = registry.load(champion.uri)
+        theirs_model = model_format.load(champion.uri)
     except ProjectError as error:
         return f"{who} stays: {error}"
     if record["target"] != columns.target:
         return f"{who} predicts {record['target']}, not {columns.target}: {other}"
-    needed = [*wanted, *record["key"], *record["group"], *([record["time"]] if record["time"] else [])]
+    needed = [*theirs_model.inputs, *record["key"], *record["group"], *([record["time"]] if record["time"] else [])]
     if missing := [name for name in needed if name not in table.columns]:
         return f"{who} needs the column {missing[0]}, which is not there: {other}"
     whole = table.drop("split")
@@ -168,8 +173,8 @@ def _contest(
         )
     try:
         target = frames.target(rows, columns.target or "", kind=task.kind)
-        theirs = score_model(model, frames.frame(rows, wanted), target, task)
-        beside = ours if rows.equals(test) else score_model(case.model, frames.frame(rows, case.kinds), target, task)
+        theirs = score_model(theirs_model.pipeline, theirs_model.frame(rows), target, task)
+        beside = ours if rows.equals(test) else score_model(case.model, case.fitted.frame(rows), target, task)
         for each in (theirs, beside):
             each.scores(task.metrics)
     except ProjectError as error:

@@ -10,7 +10,7 @@ import polars as pl
 from .. import gates
 from ..machinery.data import splits
 from ..machinery.errors import ProjectError
-from ..machinery.mlflow import aliases, registry
+from ..machinery.mlflow import aliases, model_format, registry
 from ..machinery.pipeline import provenance
 from ..machinery.report import model_report, pages
 from ..machinery.result import StageResult
@@ -153,15 +153,14 @@ def _moved(
 
 def _served(store: Store, task: Task, *, private: bool) -> gates.GateResult:
     """Whether the candidate, served in an environment of its own, answers over HTTP what it answers here."""
-    from ..machinery.data import frames  # scikit-learn with them: where nothing is served, it is not needed
-    from ..machinery.mlflow import loader
+    from ..machinery.model import derived
     from ..machinery.serving import server_check
 
     folder = store.model
-    model, kinds = registry.load(folder)
+    model = model_format.load(folder)
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
-    frame = frames.frame(rows, kinds)
-    here = loader.answers(model, frame, positive=task.positive)
+    frame = derived.typed(rows, model.inputs).to_pandas()
+    here = model.predict(frame)
     wrong = server_check.difference(folder, frame, here, private=private)
     return gates.GateResult("serving", not wrong, wrong or f"served, it answers {len(frame)} test rows as it does here")
 

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
-from ..mlflow import loader
+from ..model import loader
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples")
 

@@ -15,7 +15,7 @@ from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_sc
 from threadpoolctl import threadpool_limits
 
 from ..errors import ProjectError
-from ..mlflow import loader
+from ..model import loader
 
 
 def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:

@@ -27,6 +27,7 @@ CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
 RECORD = "outcome.json"  # written last: a folder that has it is whole
 LOCK = ".lock"
+WORK = "workspaces"
 SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
 
 
@@ -100,6 +101,12 @@ class Store:
         except (OSError, ValueError, KeyError, AttributeError):
             return f"{folder / RECORD} cannot be read"
         return None
+
+    def workspace_of(self, stage: str) -> Path:
+        """A folder for work of `stage` that is to go on where a kill left it; gone once the stage has ended well."""
+        folder = self.root / WORK / f"{stage}-{self.keys[stage]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @contextmanager
     def draft(self, stage: str) -> Iterator[Path]:
@@ -185,6 +192,7 @@ class Store:
         _discard(final)  # damaged, or made again by reuse=false
         os.rename(folder, final)
         (final / LOCK).unlink()
+        shutil.rmtree(self.root / WORK / f"{stage}-{self.keys[stage]}", ignore_errors=True)
 
     def digest(self, path: Path) -> str:
         """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""

@@ -21,6 +21,8 @@ from typing import IO, Any, NamedTuple
 
 import pandas as pd
 
+from .request import request
+
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
 PATIENCE = 60  # seconds for an answer
 LEAKS = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")  # what would bring this environment into the other
@@ -48,17 +50,6 @@ def difference(
             if json.dumps(served.get(name)) != json.dumps(here.get(name)):
                 return f"the {name} of row {row} is {served.get(name)} when it is served, and {here.get(name)} here"
     return None
-
-
-def request(frame: pd.DataFrame) -> bytes:
-    """The rows of `frame` as MLflow's scoring server takes them: every digit of a number, nulls, dates as ISO 8601.
-
-    Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
-    """
-    plain = frame.astype(object).where(frame.notna(), None)
-    split = {"columns": list(plain.columns), "data": plain.to_numpy().tolist()}
-    dated = json.dumps({"dataframe_split": split}, default=lambda date: date.strftime("%Y-%m-%dT%H:%M:%S.%f"))
-    return dated.encode()
 
 
 class Reply(NamedTuple):
