@@ -29,7 +29,7 @@ CARRIED = "\0carried"  # the column that holds those which are written as they c
 def predict(
     store: Store,
     *,
-    input: str,
+    input: str | None,
     output: str,
     version: str | None,
     query: str | None,
@@ -48,12 +48,12 @@ def predict(
     ProjectError for what the model cannot be asked about and what cannot be written; an output that was there stays
     then.
     """
-    file, named = _file(output, table), inputs.name(raw_config["input"])
-    if file and Path(input).exists() and file.resolve() == Path(input).resolve():
+    file, named = _file(output, table), _name(raw_config["input"])
+    if file and input and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
     model = model_format.load(chosen.uri)
-    read_by = formats.like(formats.guess(input, query=query, target=None), source)
+    read_by = formats.like(formats.guess(input, query=query, target=None), source) if input else source
     with inputs.reading(read_by, named):
         raw, digest = inputs.opened(store, "predict", read_by)
         beside = _beside(raw, model.inputs, columns, named)
@@ -103,6 +103,11 @@ def predict(
         scores={"rows": tally["rows"], **scores},
         tags={name: value for name, value in about.items() if value},
     )
+
+
+def _name(stated: str | None) -> str:
+    """What the rows are called in a sentence."""
+    return inputs.name(stated) if stated else "the source"
 
 
 def _file(output: str, table: str | None) -> Path | None:
