@@ -104,9 +104,12 @@ class Store:
 
     def workspace_of(self, stage: str) -> Path:
         """A folder for work of `stage` that is to go on where a kill left it; gone once the stage has ended well."""
-        folder = self.root / WORK / f"{stage}-{self.keys[stage]}"
+        folder = self._workspace(stage)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _workspace(self, stage: str) -> Path:
+        return self.root / WORK / f"{stage}-{self.keys[stage]}"
 
     @contextmanager
     def draft(self, stage: str) -> Iterator[Path]:
@@ -124,6 +127,8 @@ class Store:
             raise
         finally:
             self.drafts.pop(stage, None)
+            with suppress(OSError):  # it is not empty: the next attempt goes on there
+                self._workspace(stage).rmdir()
 
     @contextmanager
     def workspace(self, job: str, key: str) -> Iterator[Path]:
@@ -192,7 +197,7 @@ class Store:
         _discard(final)  # damaged, or made again by reuse=false
         os.rename(folder, final)
         (final / LOCK).unlink()
-        shutil.rmtree(self.root / WORK / f"{stage}-{self.keys[stage]}", ignore_errors=True)
+        shutil.rmtree(self._workspace(stage), ignore_errors=True)
 
     def digest(self, path: Path) -> str:
         """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""
