@@ -13,6 +13,7 @@ import time
 import unicodedata
 
 ANSWERS = json.loads(r"""<< cookiecutter | tojson >>""")
+BEGAN = ".cookiecutter.began"  # tells the post hook which files were there before
 TESTED = ("3.11", "3.12", "3.13")
 SLUG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}")
@@ -22,7 +23,7 @@ TEMPLATE = re.compile(r"<[%#<]|[%#>]>|{[{%#]|[}%#]}|\${")
 # What YAML, TOML or JSON cannot carry between double quotes: controls, line ends, surrogates (bytes that are no UTF-8).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
-FOLDERS = "conf data licenses notebooks outputs test tests mlruns mlartifacts"
+FOLDERS = "conf data notebooks outputs test tests mlruns mlartifacts"
 # What the lock and the extras install: modules, and distributions with `_` for `-`. A test holds it against the lock.
 INSTALLED = """
     _cffi_backend _polars_runtime_32 _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
@@ -142,5 +143,7 @@ for key, found in faults.items():
         print(f"{key}={shown} {found[0]}: take {key}={found[1]}", file=sys.stderr)
 if any(faults.values()):
     sys.stderr.flush()
-    sweep(os.getcwd(), os.path.realpath(ANSWERS["_output_dir"]))
+    sweep(os.getcwd(), os.path.realpath(ANSWERS.get("_output_dir", ".")))
     sys.exit(1)
+if os.listdir():
+    open(BEGAN, "w", encoding="utf-8").close()
