@@ -75,8 +75,8 @@ def origin():
             break
     else:
         return typed, None
-    found = git("rev-parse", "HEAD", "HEAD:./cookiecutter.json", folder=here)
-    commit = None if found.returncode else found.stdout.split()[0]
+    head = git("rev-parse", "HEAD", "HEAD:./cookiecutter.json", folder=here)
+    commit = None if head.returncode else head.stdout.split()[0]
     if typed == folder:
         return here, commit
     return git("config", "remote.origin.url", folder=here).stdout.strip() or typed, commit
