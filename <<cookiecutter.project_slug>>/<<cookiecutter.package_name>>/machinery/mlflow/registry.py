@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import sys
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
@@ -21,6 +20,8 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
 from ..errors import ProjectError
+from . import version_tags
+from .version_tags import VersionTags
 
 REFERENCE = "reference.json"  # of a model's files: what the rows were like that it was trained on
 PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
@@ -41,6 +42,15 @@ class ModelVersion:
     @property
     def uri(self) -> str:
         return f"models:/{self.name}/{self.version}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} version {self.version}"
+
+    @property
+    def noted(self) -> VersionTags:
+        """What this project has written on it."""
+        return version_tags.read(self.tags)
 
 
 def save(model: Any, folder: Path, *, kinds: dict[str, str], example: Any, positive: str | None) -> None:
@@ -150,7 +160,7 @@ def aliases(name: str) -> dict[str, dict[str, Any]]:
         raise
     found = {alias: version(name, number) for alias, number in sorted(held.items())}
     return {
-        alias: {"version": each.version, "digest": each.digest, "against": json.loads(each.tags.get("against", "null"))}
+        alias: {"version": each.version, "digest": each.digest, "against": each.noted.against}
         for alias, each in found.items()
         if each
     }
@@ -195,7 +205,8 @@ def note(found: ModelVersion, tags: dict[str, str]) -> ModelVersion:
 def approve(found: ModelVersion, *, who: str, why: str) -> None:
     """Writes on `found` who made it champion, when and why; that it was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in found.tags else {}  # to delete it takes a permission more
-    note(found, {"approver": who, "approved": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "reason": why[:5000]} | again)
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    note(found, version_tags.written(approver=who, approved=now, reason=why, **again))
 
 
 def registered(found: Any) -> ModelVersion:

@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pandas as pd
+import polars as pl
+
+from ..data import frames
+from ..mlflow import loader, registry
 
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
 PATIENCE = 60  # seconds for an answer
@@ -48,6 +52,13 @@ def difference(
             if json.dumps(served.get(name)) != json.dumps(here.get(name)):
                 return f"the {name} of row {row} is {served.get(name)} when it is served, and {here.get(name)} here"
     return None
+
+
+def wrong_answer(folder: Path, rows: pl.DataFrame, *, positive: str | None, private: bool) -> str | None:
+    """How the model in `folder`, once it is served, answers `rows` otherwise than here; see `difference`."""
+    model, kinds = registry.load(folder)
+    frame = frames.frame(rows, kinds)
+    return difference(folder, frame, loader.answers(model, frame, positive=positive), private=private)
 
 
 def request(frame: pd.DataFrame) -> bytes:

@@ -90,7 +90,7 @@ def _predictions(again: Store, model_id: str) -> tuple[float, str]:
         old, kinds = registry.load(f"models:/{model_id}")
         new, _ = registry.load(again.path("train") / "model")
         frame = frames.frame(again.table("split").head(10_000).collect(), kinds)
-        distance = float(np.abs(estimators.answers(old, frame) - estimators.answers(new, frame)).max())
+        distance = float(np.abs(estimators.outputs(old, frame) - estimators.outputs(new, frame)).max())
     except Exception as error:  # of a library of another version, most of all
         return np.inf, f"other predictions; how far apart cannot be told ({type(error).__name__}: {error})"
     return distance or np.finfo(float).tiny, f"other predictions, by up to {distance:.3g}"
