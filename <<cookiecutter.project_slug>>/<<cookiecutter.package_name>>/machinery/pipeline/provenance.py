@@ -8,14 +8,11 @@ import os
 import platform
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 MOST = 100_000  # bytes of a file that nobody committed, and ten times that of all changes together
 
@@ -82,16 +79,6 @@ def user() -> str:
     """Who gives this command: as the tracking server knows them, as GitHub Actions does, or this machine."""
     known = ("MLFLOW_TRACKING_USERNAME", "GITHUB_ACTOR")
     return next((os.environ[name] for name in known if os.environ.get(name)), None) or getpass.getuser()
-
-
-def seconds(call: Callable[[], Any], *, times: int) -> float:
-    """How many seconds `call` takes, the median of some `times`."""
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
 
 
 def process() -> str:
