@@ -10,12 +10,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 ANSWERS = json.loads(r"""<< cookiecutter | tojson >>""")
+UNDER_CRUFT = "_output_dir" not in ANSWERS  # cookiecutter itself always says where
+BEGAN = ".cookiecutter.began"  # what the pre hook leaves where a project is generated over files that are there
 LOCK_SECONDS = 120
 UNNECESSARY = {
     ".github": ANSWERS["ci"] == "none",
-    "licenses": True,  # the chosen one is LICENSE by then
 }
 
 
@@ -46,8 +48,25 @@ def git(*arguments, folder="."):
     return run("git", "-C", folder, *arguments, env=env)
 
 
+def kept(path):
+    """Whether a file was there before this generation and was left alone, as --skip-if-file-exists says."""
+    return all(map(os.path.exists, (BEGAN, path))) and os.path.getmtime(path) < os.path.getmtime(BEGAN)
+
+
+def drop(folder):
+    """Removes the files that this generation wrote into a folder, and the folder where nothing else is in it."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for path in (os.path.join(place, name) for name in names):
+            if not kept(path):
+                os.remove(path)
+        if not os.listdir(place):
+            os.rmdir(place)
+
+
 def origin():
     """The template's address and commit: what a later update starts from."""
+    if UNDER_CRUFT:
+        return ANSWERS["_template"], ANSWERS.get("_commit")
     typed, folder = ANSWERS["_template"], ANSWERS["_repo_dir"]
     # cookiecutter is in the template's folder while hooks run; elsewhere than on Linux a relative path is the shell's.
     for place in (f"/proc/{os.getppid()}/cwd", os.path.join(os.environ.get("PWD", ""), os.path.expanduser(folder))):
@@ -56,8 +75,8 @@ def origin():
             break
     else:
         return typed, None
-    found = git("rev-parse", "HEAD", "HEAD:./cookiecutter.json", folder=here)
-    commit = None if found.returncode else found.stdout.split()[0]
+    head = git("rev-parse", "HEAD", "HEAD:./cookiecutter.json", folder=here)
+    commit = None if head.returncode else head.stdout.split()[0]
     if typed == folder:
         return here, commit
     return git("config", "remote.origin.url", folder=here).stdout.strip() or typed, commit
@@ -121,13 +140,22 @@ def commit():
     return reason(done) if done.returncode else None
 
 
-os.replace(os.path.join("licenses", ANSWERS["license"]), "LICENSE")
 for path, unnecessary in UNNECESSARY.items():
     if unnecessary:
-        shutil.rmtree(path, ignore_errors=True)
-remember()
-if os.environ.get("COOKIECUTTER_MLPROJECT_LOCK") != "no" and (missing := lock()):
+        drop(path)
+if not kept(".cookiecutter.json"):
+    remember()
+# cruft compares folders, where a repository or a lock would be a difference.
+locking = not UNDER_CRUFT and os.environ.get("COOKIECUTTER_MLPROJECT_LOCK") != "no"
+# A kept requirements.txt has its uv.lock, which may hold more than the template knows.
+if locking and not (kept("requirements.txt") and os.path.exists("uv.lock")) and (missing := lock()):
     print(f"No uv.lock yet ({missing}): once that is mended, `make lock` makes it from the same versions.")
+if os.path.exists(BEGAN):
+    os.remove(BEGAN)
+if UNDER_CRUFT:
+    left = "uv.lock and the first commit are left to you: `make lock`, `git init`, `git add .` and `git commit`."
+    print(left, file=sys.stderr)  # `cruft diff` prints its diff
+    sys.exit()
 if missing := commit():
     print(f"Nothing is committed ({missing}): `git add .` and `git commit` are left to you.")
 place = os.path.relpath(os.getcwd(), os.environ.get("PWD") or "..")

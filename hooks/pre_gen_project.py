@@ -1,6 +1,6 @@
-"""Refuses answers that would make a broken project: one sentence for each, with the answer and the way out in it.
+"""Refuses answers that would make a broken project: one sentence for each, and the command that goes on with the rest.
 
-cookiecutter runs this in the new, still empty folder, and removes that folder where the exit status is not 0.
+cookiecutter runs this in the new, still empty folder, and stands in the template's folder itself.
 Standard library only, Python 3.9 and later.
 """
 
@@ -8,12 +8,14 @@ import json
 import keyword
 import os
 import re
+import signal
 import sys
-import time
 import unicodedata
 
 ANSWERS = json.loads(r"""<< cookiecutter | tojson >>""")
-TESTED = ("3.11", "3.12", "3.13")
+CHOICES = ANSWERS["_choices"]
+UNDER_CRUFT = "_output_dir" not in ANSWERS  # cookiecutter itself always says where
+BEGAN = ".cookiecutter.began"  # tells the post hook which files were there before
 SLUG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}")
 
@@ -22,27 +24,39 @@ TEMPLATE = re.compile(r"<[%#<]|[%#>]>|{[{%#]|[}%#]}|\${")
 # What YAML, TOML or JSON cannot carry between double quotes: controls, line ends, surrogates (bytes that are no UTF-8).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
-FOLDERS = "conf data licenses notebooks outputs test tests mlruns mlartifacts"
-# What the lock and the extras install: modules, and distributions with `_` for `-`. A test holds it against the lock.
-INSTALLED = """
-    _cffi_backend _polars_runtime_32 _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
-    annotated_types antlr4 antlr4_python3_runtime anyio appnope ast_serialize asttokens attr attrs blinker cachetools
-    certifi cffi cfgv charset_normalizer click cloudpickle colorama colorlog comm contourpy cryptography cycler
-    databricks databricks_sdk dateutil debugpy distlib docker dotenv executing fastapi fastexcel fastjsonschema filelock
-    flask flask_cors fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core
-    graphql_relay great_expectations gunicorn h11 huey hydra hydra_core identify idna importlib_metadata iniconfig
-    ipykernel ipykernel_launcher ipython ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonschema
-    jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver librt lightgbm mako markupsafe marshmallow
-    matplotlib matplotlib_inline mistune mlflow mlflow_skinny mlflow_tracing mpl_toolkits multidict mypy mypy_extensions
-    mypyc narwhals nbclient nbformat nest_asyncio2 nodeenv numpy omegaconf opentelemetry opentelemetry_api
-    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions optuna packaging pandas parso pathspec
-    pexpect pil pillow platformdirs pluggy polars polars_runtime_32 pre_commit prettytable prompt_toolkit propcache
-    protobuf psutil ptyprocess pure_eval py pyarrow pyasn1 pyasn1_modules pycparser pydantic pydantic_core
-    pydevd_plugins pygments pylab pyparsing pytest python_dateutil python_discovery python_dotenv pywin32 pyyaml pyzmq
-    referencing requests rpds rpds_py ruamel ruamel_yaml ruff scikit_learn scipy sklearn skops smmap sqlalchemy sqlparse
-    stack_data starlette threadpoolctl tornado tqdm traitlets typing_extensions typing_inspection tzdata tzlocal urllib3
-    uvicorn virtualenv waitress wcwidth werkzeug xgboost yaml yarl zipp zmq
+FOLDERS = "conf data notebooks outputs test tests mlruns mlartifacts"
+# What the template's own lists of requirements do not tell: packages that are imported by another name, and what the
+# development tools and extras bring along, which no project can be called like. A test holds both against a lock.
+IMPORTED = """
+    antlr4 attr databricks dateutil dotenv git google graphql hydra mpl_toolkits opentelemetry pil pydevd_plugins pylab
+    rpds ruamel sklearn yaml
 """
+BROUGHT = """
+    appnope ast_serialize asttokens cfgv comm debugpy distlib executing fastjsonschema filelock identify iniconfig
+    ipykernel_launcher ipython ipython_pygments_lexers jedi jupyter jupyter_client jupyter_core librt matplotlib_inline
+    mypy_extensions mypyc nbformat nest_asyncio2 nodeenv nvidia_nccl_cu12 nvidia_nccl_cu13 parso pathspec pexpect
+    platformdirs pluggy prompt_toolkit ptyprocess pure_eval py pygments python_discovery pyzmq stack_data tornado
+    traitlets virtualenv zmq
+"""
+# A requirement as either file has it: `numpy==2.4.6 \` at the start of a line, "mlflow[auth]>=3.17,<3.18" in quotes.
+REQUIREMENT = re.compile(r'(?:^|")([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]"]*\])?[<>=~!]=', re.MULTILINE)
+
+
+def required():
+    """Names, `_` for `-`, of what the template's files require; none where its folder cannot be seen from here."""
+    # cookiecutter is in the template's folder while hooks run; elsewhere than on Linux a relative path is the shell's.
+    typed = os.path.join(os.environ.get("PWD", ""), os.path.expanduser(ANSWERS.get("_repo_dir", "")))
+    for place in (f"/proc/{os.getppid()}/cwd", typed):
+        if os.path.isfile(os.path.join(place, "cookiecutter.json")):
+            break
+    else:
+        return set()
+    [project] = [name for name in os.listdir(place) if "cookiecutter.project_slug" in name]
+    texts = []
+    for name in ("requirements.txt", "pyproject.toml"):
+        with open(os.path.join(place, project, name), encoding="utf-8") as file:
+            texts.append(file.read())
+    return {re.sub(r"[-_.]+", "_", name) for name in REQUIREMENT.findall("\n".join(texts))}
 
 
 def standard_modules():
@@ -56,7 +70,8 @@ def standard_modules():
 
 # Lower case, as file systems that ignore case read names.
 RESERVED = {word.lower() for word in [*keyword.kwlist, "match", "case", "type", "NotImplemented", "Ellipsis"]}
-TAKEN = {name.lower() for name in [*standard_modules(), "tomllib", *FOLDERS.split(), *INSTALLED.split()]}
+LISTED = f"{FOLDERS} {IMPORTED} {BROUGHT} tomllib".split()
+TAKEN = {name.lower() for name in [*standard_modules(), *LISTED, *required()]}
 
 
 def ascii_words(value, joint):
@@ -80,6 +95,9 @@ def free_package(value):
 
 def fault(key, value):
     """What is wrong with an answer and the answer to give instead; None where nothing is."""
+    if key in CHOICES and value not in CHOICES[key]:
+        alike = [len(os.path.commonprefix([choice.lower(), value.lower()])) for choice in CHOICES[key]]  # noqa: RUF071
+        return f"is none of {', '.join(CHOICES[key])}", CHOICES[key][alike.index(max(alike))]
     if UNPRINTABLE.search(value):
         return "holds a line break or a control character", " ".join(UNPRINTABLE.sub(" ", value).split())
     if TEMPLATE.search(value):
@@ -103,44 +121,77 @@ def fault(key, value):
             return "is a word of the Python language", free_package(value)
         if value.lower() in TAKEN:
             return "would hide a module or a folder that the project uses", free_package(value)
-    if key == "python_version" and value not in TESTED:
-        return f"is not one of the tested {', '.join(TESTED)}", TESTED[0]
     return None
 
 
-def sweep(project, output):
-    """Removes the empty folders that a slug such as a/b left above the project.
+def command(answers):
+    """The command that generates a project of these answers where the refused one was to lie."""
+    import shlex  # here, as only a refusal needs it
 
-    In a child, as cookiecutter removes the project itself only once this hook has ended.
-    """
-    parent = os.path.dirname(project)
-    if parent == output or os.fork():
-        return
-    for _ in range(200):
-        if not os.path.exists(project):
-            break
-        time.sleep(0.01)
-    while parent != output:
+    # uv sets UV for what it starts. An address loses its password, as this may be the log of a server.
+    words = ["uvx"] if "UV" in os.environ else []
+    words += ["cookiecutter", "--no-input", shlex.quote(re.sub(r"^(https?://)[^/]*@", r"\1", ANSWERS["_template"]))]
+    if ANSWERS["_checkout"]:
+        words += ["--checkout", shlex.quote(ANSWERS["_checkout"])]
+    if ANSWERS["_output_dir"] != os.environ.get("PWD"):
+        words += ["--output-dir", shlex.quote(ANSWERS["_output_dir"])]
+    return " ".join([*words, *(f"{key}={shlex.quote(value)}" for key, value in answers.items())])
+
+
+def interruptible(process):
+    """Whether a process is cookiecutter's own command, not a program that uses its library, and heeds Ctrl-C."""
+    heeds = True
+    try:
+        with open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as file:
+            words = file.read().split("\0")
+        with open(f"/proc/{process}/status", encoding="utf-8") as file:
+            caught = re.search(r"^SigCgt:\s*(\w+)", file.read(), re.MULTILINE)[1]
+        heeds = bool(int(caught, 16) & 2 ** (signal.SIGINT - 1))
+    except OSError:  # no /proc, as on macOS
+        import subprocess
+
         try:
-            os.rmdir(parent)
-        except OSError:
-            break
-        parent = os.path.dirname(parent)
-    os._exit(0)
+            words = subprocess.check_output(["ps", "-ww", "-o", "args=", "-p", str(process)], encoding="utf-8").split()
+        except (OSError, subprocess.CalledProcessError):
+            return False
+    named = "cookiecutter" in map(os.path.basename, words[:2]) or words[1:3] == ["-m", "cookiecutter"]
+    return named and heeds
 
 
-faults = {key: fault(key, value) for key, value in ANSWERS.items() if not key.startswith("_")}
-# A default that only repeats a refused answer needs no sentence of its own.
-if faults["project_slug"] and ANSWERS["package_name"] == re.sub("[-.]", "_", ANSWERS["project_slug"])[:50]:
-    faults["package_name"] = None
-if faults["project_name"] and ANSWERS["author"] == f"The {ANSWERS['project_name']} authors":
-    faults["author"] = None
-for key, found in faults.items():
-    if found:
-        value = ANSWERS[key]
-        shown = value if value and value.isprintable() else ascii(value)
-        print(f"{key}={shown} {found[0]}: take {key}={found[1]}", file=sys.stderr)
-if any(faults.values()):
-    sys.stderr.flush()
-    sweep(os.getcwd(), os.path.realpath(ANSWERS["_output_dir"]))
+def stop():
+    """Ends cookiecutter with one word, as Ctrl-C does, where it would print a traceback because this hook failed.
+
+    It then leaves the empty folder behind: so that goes here, and those that a slug such as a/b left above it.
+    """
+    if interruptible(os.getppid()):
+        folder, output = os.getcwd(), os.path.realpath(ANSWERS["_output_dir"])
+        try:
+            while folder != output:
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
+        except OSError:  # somebody's files are in it
+            pass
+        os.kill(os.getppid(), signal.SIGINT)
     sys.exit(1)
+
+
+given = {key: value for key, value in ANSWERS.items() if not key.startswith("_")}
+# A default that only repeats a refused answer needs no sentence of its own, and is made again.
+slug, name = given["project_slug"], given["project_name"]
+if fault("project_slug", slug) and given["package_name"] == re.sub("[-.]", "_", slug)[:50]:
+    del given["package_name"]
+if fault("project_name", name) and given["author"] == f"The {name} authors":
+    del given["author"]
+faults = {key: fault(key, value) for key, value in given.items()}
+for key, wrong in faults.items():
+    if wrong:
+        shown = given[key] if given[key] and given[key].isprintable() else ascii(given[key])
+        print(f"{key}={shown} {wrong[0]}: take {key}={wrong[1]}", file=sys.stderr)
+        given[key] = wrong[1]
+if any(faults.values()):
+    if not UNDER_CRUFT:
+        print("With every other answer kept:", command(given), file=sys.stderr)
+    sys.stderr.flush()
+    stop()
+if os.listdir():
+    open(BEGAN, "w", encoding="utf-8").close()

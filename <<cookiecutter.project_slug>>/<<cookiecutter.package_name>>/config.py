@@ -6,6 +6,7 @@ and take it as an argument of the stage that reads it. What the template itself 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from .machinery.config.schema import Columns, Evaluation, Leakage, Objective, Roles, Settings, Split, Task, Type
 
@@ -19,6 +20,8 @@ class Features:
     max_categories: int
     min_frequency: float
     text_components: int
+    derive: dict[str, Any]  # SQL expressions, or functions with their arguments, by the name of the new column
+    kinds: dict[str, str]
 
 
 @dataclass

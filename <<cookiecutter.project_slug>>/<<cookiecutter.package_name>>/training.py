@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,13 +14,15 @@ import polars as pl
 from sklearn.pipeline import Pipeline
 
 from . import encoders
-from .machinery.data import frames
+from .machinery.data import derivation, frames
 from .machinery.errors import ProjectError
 from .machinery.evaluation import estimators, scoring
+from .machinery.model.loader import RAW, Model
 
 if TYPE_CHECKING:
     from .config import Columns, Features, Objective
 
+PACKAGE = str(__package__)
 TABLE = "split"  # the stage whose table candidates are fitted to: its column `split` says to which rows
 NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
 
@@ -26,10 +30,11 @@ NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
 class Candidate(NamedTuple):
     """A fitted model, and what it was fitted to."""
 
-    pipeline: Pipeline
-    kinds: dict[str, str]  # of the columns that it takes: {"bill_length_mm": "number"}
-    frame: pd.DataFrame  # the training rows (n, d) as it takes them
+    model: Model
+    frame: pd.DataFrame  # the training rows (n, d) as its pipeline takes them
     target: np.ndarray | None  # (n,); None: an anomaly detector's
+    sensitive: list[str]  # raw and derived columns whose values must not be seen
+    code: list[str]  # the files of this package that derive its columns: ["features.py"]
 
 
 def fit(
@@ -40,35 +45,58 @@ def fit(
     features: Features,
     task: Objective,
     seed: int,
+    **seams: Any,
 ) -> Candidate:
     """The candidate that `model` and the columns of `sides["train"]` make.
 
     `sides` maps the sides of the split to their rows; those of "validation" choose the threshold, where task.threshold
-    names a scorer. Raises ProjectError for what cannot be fitted.
+    names a scorer. `seams`: `progress(step, **values)`, which reaches MLflow at once, and `workspace`, a folder that
+    survives a kill; an estimator gets those that its `fit` takes. Raises ProjectError for what cannot be fitted.
     """
-    rows = sides["train"]
-    kinds = frames.kinds(
-        rows,
-        target=columns.target,
-        out=[*columns.key, *columns.group, *columns.drop],
-        sensitive=columns.sensitive,
+    rows, target = sides["train"], columns.target
+
+    # Columns: the raw ones that have no other role, and those derived from any of them.
+    resolve = derivation.resolver(PACKAGE)
+    derived = derivation.parse(features.derive, package=PACKAGE, resolve=resolve)
+    needs = derivation.inputs(derived, table=rows.columns, target=target, resolve=resolve, sensitive=columns.sensitive)
+    out = {target, "split", *columns.key, *columns.group, *columns.drop}
+    raw = [name for name in rows.columns if name not in out]
+    inputs = list(dict.fromkeys([*raw, *(name for each in needs.values() for name in each)]))
+    raw_kinds = {name: frames.kind(rows[name], features.max_categories) for name in inputs}
+    raw_kinds = {name: kind if kind in RAW else "text" for name, kind in raw_kinds.items()}
+    plain = derivation.typed(rows, raw_kinds)
+    derived = derivation.learn(derived, plain, resolve=resolve)
+    table = derivation.apply(derived, plain, resolve=resolve).select(*raw, *needs)
+    if not table.columns:
+        raise ProjectError(f"no column is left to predict {target} from: columns.drop, key and group name all others")
+    sensitive = [*columns.sensitive, *(name for name, each in needs.items() if {*each} & {*columns.sensitive})]
+
+    # Encoders by the kind of each column, then the estimator.
+    kinds = frames.kinds(table, sensitive=sensitive, max_categories=features.max_categories, stated=features.kinds)
+    pipeline = encoders.pipeline(
+        model(),
+        kinds=kinds,
         max_categories=features.max_categories,
+        min_frequency=features.min_frequency,
+        text_components=features.text_components,
+        transform=task.transform,
+        seed=seed,
     )
-    pipeline = encoders.pipeline(model(), kinds=kinds, seed=seed, transform=task.transform, **vars(features))
-    frame, target = frames.frame(rows, kinds), None
-    if columns.target and task.kind != "anomaly":
-        target = frames.target(rows, columns.target, kind=task.kind)
-    estimators.fit(pipeline, frame, target, kind=task.kind)
-    if task.threshold is not None and target is not None and task.kind == "classification":
-        pipeline = _with_threshold(pipeline, sides, kinds, columns.target or "", task)
-    return Candidate(pipeline, kinds, frame, target)
+    made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve)
+    frame, truth = made.frame(rows), None
+    if target and task.kind != "anomaly":
+        truth = frames.target(rows, target, kind=task.kind)
+    estimators.fit(pipeline, frame, truth, kind=task.kind, **seams)
+
+    # The threshold from which on the answer is task.positive.
+    if task.threshold is not None and truth is not None and task.kind == "classification":
+        made = replace(made, pipeline=_with_threshold(made, sides, target or "", task))
+    return Candidate(made, frame, truth, sensitive, derivation.code(derived, Path(__file__).parents[1], PACKAGE))
 
 
-def _with_threshold(
-    pipeline: Pipeline, sides: Mapping[str, pl.DataFrame], kinds: dict[str, str], target: str, task: Objective
-) -> Pipeline:
-    """`pipeline` with the threshold of `task`, chosen on the validation rows where it names a scorer."""
-    threshold = task.threshold or ""
+def _with_threshold(model: Model, sides: Mapping[str, pl.DataFrame], target: str, task: Objective) -> Pipeline:
+    """The pipeline of `model` with the threshold of `task`, chosen on the validation rows where it names a scorer."""
+    threshold, pipeline = task.threshold or "", model.pipeline
     if len(pipeline.classes_) != 2:
         raise ProjectError(
             f"task.threshold is for two classes; {target} has {len(pipeline.classes_)}: task.threshold=null"
@@ -79,7 +107,7 @@ def _with_threshold(
     rows = sides["train" if number else "validation"]
     return estimators.decided(
         pipeline,
-        frames.frame(rows, kinds),
+        model.frame(rows),
         frames.target(rows, target, kind=task.kind),
         threshold=float(threshold) if number else scoring.scorer(threshold, key="task.threshold"),
         positive=estimators.label(pipeline.classes_, task.positive),

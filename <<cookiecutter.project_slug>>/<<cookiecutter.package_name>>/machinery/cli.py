@@ -115,6 +115,10 @@ def _plan(layout: Layout, words: list[str], caller: Path, job: str | None) -> Pl
     typed = overrides(layout, words, caller, job)
     config, raw_config = compose.resolve(layout, typed, job)
     credentials.refuse_literal(raw_config)
+    if getattr(getattr(config, "features", None), "derive", None):  # polars is not imported for nothing
+        from .data import derivation
+
+        derivation.check(config, package=layout.package)
     return Plan(layout, config, raw_config, typed)
 
 

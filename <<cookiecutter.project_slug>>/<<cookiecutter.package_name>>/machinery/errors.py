@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +25,14 @@ class ProjectError(ValueError):
         if not private or self.__cause__ is None or isinstance(self.__cause__, OSError | ProjectError):
             return str(self)
         return f"{str(self).partition(': ')[0]}: the reason is withheld (columns.sensitive)"
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Makes errors of the code that travels with models, which cannot import this module, errors of the project."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error).__name__ != "DeriveError":
+            raise
+        raise ProjectError(str(error)) from error.__cause__

@@ -60,7 +60,7 @@ def register(
         expectations=int(store.outcome("validate").scores["expectations"]),
         dirty=dirty,
         rolled_back=version.noted.rolled_back,
-        served=lambda: _served(store, task, private=bool(columns.sensitive)),
+        served=lambda: _served(store, private=bool(columns.sensitive)),
     )
     results = gate_results.results(gates, gate, evidence)
     passed, who = all(each.passed for each in results), provenance.user()
@@ -90,9 +90,9 @@ def register(
     return outcome
 
 
-def _served(store: Store, task: Task, *, private: bool) -> tuple[int, str]:
+def _served(store: Store, *, private: bool) -> tuple[int, str]:
     """How many test rows the candidate was asked about over HTTP, and how its answers differ from those here, or ""."""
-    from ..machinery.serving import server_check  # scikit-learn with it: where nothing is served, it is not needed
+    from ..machinery.serving import server_check  # imported where something is served: it takes a while
 
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
-    return len(rows), server_check.wrong_answer(store.model, rows, positive=task.positive, private=private) or ""
+    return len(rows), server_check.wrong_answer(store.model, rows, private=private) or ""

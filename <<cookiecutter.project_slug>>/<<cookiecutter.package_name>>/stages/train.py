@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import training
+from ..machinery import jobs
 from ..machinery.data import frames
 from ..machinery.evaluation import estimators
-from ..machinery.jobs.monitor import reference
-from ..machinery.mlflow import registry
+from ..machinery.mlflow import model_format
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
@@ -18,37 +19,44 @@ if TYPE_CHECKING:
 
 
 def train(
-    store: Store, *, model: Callable[[], Any], columns: Columns, features: Features, task: Objective, seed: int
+    store: Store,
+    *,
+    model: Callable[[], Any],
+    columns: Columns,
+    features: Features,
+    task: Objective,
+    seed: int,
+    progress: Callable[..., None],
+    workspace: Path,
 ) -> StageResult:
-    """Fits preprocessing and estimator to the training rows and saves the two as one MLflow model."""
+    """Fits a candidate to the training rows and saves it as an MLflow model, in the folder `model` of the stage."""
     table, folder = store.table(training.TABLE), store.path("train") / "model"
     sides = {side: rows for (side,), rows in table.collect().partition_by("split", as_dict=True).items()}
-    candidate = training.fit(sides, model=model, columns=columns, features=features, task=task, seed=seed)
-    pipeline, kinds, frame, _target = candidate
-    estimator = type(estimators.inner(pipeline[-1])).__name__
-    scores: dict[str, float] = {"features": len(kinds)}
+    how: dict[str, Any] = {"model": model, "columns": columns, "features": features, "task": task, "seed": seed}
+    candidate = training.fit(sides, **how, progress=progress, workspace=workspace)
+    fitted = candidate.model
+    last = fitted.pipeline[-1]
+    example = frames.masked(
+        training.derivation.typed(sides["train"].head(3), fitted.inputs).to_pandas(), candidate.sensitive
+    )
+    model_format.save(fitted, folder, example=example, package=training.PACKAGE, code=candidate.code)
+    about = {"columns": columns, "task": task, "sensitive": candidate.sensitive, "example": example}
+    for name, text in jobs.model_files(fitted, sides, **about).items():
+        store.replace(folder / name, text)
+    first = fitted.frame(table.head(10_000).collect())
+    digest = estimators.digest(fitted.pipeline, first, data=store.outcome(training.TABLE).facts["digest"])
+    estimator, count = type(estimators.inner(last)).__name__, len(fitted.kinds)
+    scores: dict[str, float] = {"features": count}
     tables = {}
     if task.kind == "classification" and columns.target:
         tables["classes"] = sides["train"][columns.target].value_counts(sort=True)
-        scores["classes"] = len(pipeline.classes_)
+        scores["classes"] = len(fitted.pipeline.classes_)
         if task.threshold is not None:
-            scores["threshold"] = pipeline[-1].threshold
-    example = frames.masked(frame.head(3), columns.sensitive)
-    registry.save(pipeline, folder, kinds=kinds, example=example, positive=task.positive)
-    statistics = reference.known(pipeline, sides, kinds=kinds, columns=columns, task=task, example=example)
-    store.replace(folder / registry.REFERENCE, statistics)
-    first = frames.frame(table.head(10_000).collect(), kinds)
-    digest = estimators.digest(pipeline, first, data=store.outcome(training.TABLE).facts["digest"])
+            scores["threshold"] = last.threshold
     return StageResult(
-        f"{estimator} on {len(frame):,} rows x {len(kinds)} column{'s' * (len(kinds) != 1)}",
+        f"{estimator} on {len(candidate.frame):,} rows x {count} column{'s' * (count != 1)}",
         scores=scores,
         tables=tables,
         model=digest,
-        facts={
-            "estimator": estimator,
-            "model": repr(pipeline[-1]),
-            "scores": scores,
-            "kinds": kinds,
-            "digest": digest,
-        },
+        facts={"estimator": estimator, "model": repr(last), "scores": scores, "kinds": fitted.kinds, "digest": digest},
     )

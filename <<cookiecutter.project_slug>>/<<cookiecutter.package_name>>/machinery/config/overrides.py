@@ -75,6 +75,8 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
     elif key == "output" and re.match(r"sqlite:///[^/]", value):
         value = value.replace(":///", f":///{caller}/", 1)
     # `++`: conf/ need not list every argument of an open section's callable; a closed section refuses what it has not
+    if key.startswith("features.derive.") and value[:1] not in "{":  # `COALESCE(a, 0)` would be a call to Hydra
+        kind = "text or null"
     if kind == "text or null" and value == "'null'":
         return f"++{key}='null'"  # the text, for a column that is called so
     if kind == "texts":

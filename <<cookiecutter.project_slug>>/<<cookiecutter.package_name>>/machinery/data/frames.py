@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,41 +11,31 @@ import polars as pl
 
 from ..errors import ProjectError
 
-FRAME: dict[str, Any] = {
-    "number": pl.Float64,
-    "boolean": pl.Boolean,
-    "date": pl.Datetime("us"),
-}  # of all other kinds: pl.String
+KINDS = ("number", "boolean", "date", "category", "level", "text")
 ROWS = 20_000  # enough to tell free text from names of things
 
 
 def kinds(
-    rows: pl.DataFrame, *, target: str | None, out: Collection[str], sensitive: Collection[str], max_categories: int
+    rows: pl.DataFrame, *, sensitive: Collection[str], max_categories: int, stated: Mapping[str, str]
 ) -> dict[str, str]:
-    """The kind of every feature: all columns of `rows` but `target`, `split` and those left `out`.
+    """The kind of each column of `rows`: {"species": "category", "bill_length_mm": "number"}.
 
     "number", "boolean", "date"; "category" for text of at most `max_categories` different values, "level" for more,
-    "text" for free text, and for `sensitive` text, whose encoding keeps no values. Raises ProjectError where no column
-    is
-    left, and for one that is none of these.
+    "text" for free text, and for `sensitive` text, whose encoding keeps no values; or what is `stated`
+    (features.kinds). Raises ProjectError for a column that is none of these, and for a statement that does not fit.
     """
-    left = [name for name in rows.columns if name not in {target, "split", *out}]
-    if not left:
-        raise ProjectError(f"no column is left to predict {target} from: columns.drop, key and group name all others")
-    found = {name: _kind(rows[name], max_categories) for name in left}
-    texts = {name for name in sensitive if found.get(name) in ("category", "level")}
-    return found | dict.fromkeys(texts, "text")
-
-
-def frame(rows: pl.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
-    """`rows` as a frame (n, d) of float64, boolean, datetime and text columns, as MLflow hands one to a served model.
-
-    Infinite numbers are missing ones. Raises ProjectError for a column that is not of its kind.
-    """
-    try:
-        return rows.select(_plain(rows[name], FRAME.get(kind, pl.String)) for name, kind in kinds.items()).to_pandas()
-    except pl.exceptions.PolarsError as error:
-        raise ProjectError(f"a column is not of the kind that the model takes: {str(error).splitlines()[0]}") from error
+    for name, wanted in stated.items():
+        if name not in rows.columns:
+            raise ProjectError(f"features.kinds.{name}: there is no such feature; there are {', '.join(rows.columns)}")
+        if wanted not in KINDS:
+            raise ProjectError(f"features.kinds.{name}={wanted}: it is one of {', '.join(KINDS)}")
+        if wanted in ("number", "date") and rows[name].dtype in (pl.String, pl.Categorical, pl.Enum):
+            raise ProjectError(
+                f"features.kinds.{name}={wanted}: the column holds text; types.{name} says how it is read"
+            )
+    decided = {name: stated.get(name) or kind(rows[name], max_categories) for name in rows.columns}
+    texts = {name for name in sensitive if decided.get(name) in ("category", "level")}
+    return decided | dict.fromkeys(texts, "text")
 
 
 def masked(frame: pd.DataFrame, sensitive: Collection[str]) -> pd.DataFrame:
@@ -70,7 +60,8 @@ def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
     return values.cast(pl.String).to_numpy()
 
 
-def _kind(values: pl.Series, max_categories: int) -> str:
+def kind(values: pl.Series, max_categories: int) -> str:
+    """The kind of the column `values` (n,), see kinds."""
     dtype = values.dtype
     if dtype.is_numeric() or dtype in (pl.Duration, pl.Time):
         return "number"
@@ -88,12 +79,3 @@ def _kind(values: pl.Series, max_categories: int) -> str:
     if words and words >= 4 and texts.n_unique() > max(max_categories, 0.2 * len(texts)):  # type: ignore[operator]
         return "text"
     return "category" if values.n_unique() <= max_categories else "level"
-
-
-def _plain(values: pl.Series, dtype: Any) -> pl.Series:
-    if values.dtype in (pl.Duration, pl.Time):
-        values = values.to_physical()
-    if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone:
-        values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    values = values.cast(dtype)
-    return values.set(values.is_infinite(), None) if dtype == pl.Float64 else values

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from ..data import frames, split_record
 from ..errors import ProjectError
-from ..mlflow import registry, version_tags
+from ..mlflow import model_format
 from .scored_model import ScoredModel, score_model
 
 if TYPE_CHECKING:
+    from ..mlflow.registry import ModelVersion
+    from ..mlflow.version_tags import SplitRecord
+    from ..model.loader import Model
     from .bootstrap import Bootstrap
     from .evaluation_data import EvaluationData
 
@@ -26,15 +29,13 @@ class Comparison(NamedTuple):
     champion: ScoredModel
 
 
-def compare(
-    data: EvaluationData, scored: ScoredModel, champion: registry.ModelVersion, bootstrap: Bootstrap
-) -> Comparison:
+def compare(data: EvaluationData, scored: ScoredModel, champion: ModelVersion, bootstrap: Bootstrap) -> Comparison:
     """The candidate, of which `scored` has the answers to its test rows, and the `champion` on rows kept from both.
 
     Raises NotComparable.
     """
     who = f"the champion, version {champion.version},"
-    model, wanted, record = _champion(data, champion, bootstrap, who)
+    model, record = _champion(data, champion, bootstrap, who)
     whole = data.table.drop("split")
     if not split_record.can_replay(record, whole.columns):
         raise NotComparable(
@@ -51,37 +52,35 @@ def compare(
             f"evaluation.min_rows={least}: take its split={record.by} and seed={record.seed}"
         )
     ours = scored if len(at) == len(scored.target) else scored.part(at)
-    return Comparison(rows, ours, _scored(model, wanted, rows, bootstrap, ours, who))
+    return Comparison(rows, ours, _scored(model, rows, bootstrap, ours, who))
 
 
 def _champion(
-    data: EvaluationData, champion: registry.ModelVersion, bootstrap: Bootstrap, who: str
-) -> tuple[Any, dict[str, str], version_tags.SplitRecord]:
-    """The champion, the kinds of the columns that it takes, and the record of its split."""
-    record, target = version_tags.read(champion.tags).trained, bootstrap.columns.target
+    data: EvaluationData, champion: ModelVersion, bootstrap: Bootstrap, who: str
+) -> tuple[Model, SplitRecord]:
+    """The champion, and the record of its split."""
+    record, target = champion.noted.trained, bootstrap.columns.target
     if record is None:
         raise NotComparable(f"{who} was not registered by this project: what rows it knows cannot be told")
     other = "give this model a name of its own by registered_model=..."
     try:
-        model, wanted = registry.load(champion.uri)
+        model = model_format.load(champion.uri)
     except ProjectError as error:
         raise NotComparable(f"{who} stays: {error}") from error
     if record.target != target:
         raise NotComparable(f"{who} predicts {record.target}, not {target}: {other}")
-    needed = [*wanted, *record.key, *record.group, *([record.time] if record.time else [])]
+    needed = [*model.inputs, *record.key, *record.group, *([record.time] if record.time else [])]
     if missing := [name for name in needed if name not in data.table.columns]:
         raise NotComparable(f"{who} needs the column {missing[0]}, which is not there: {other}")
-    return model, wanted, record
+    return model, record
 
 
-def _scored(
-    model: Any, wanted: dict[str, str], rows: pl.DataFrame, bootstrap: Bootstrap, candidate: ScoredModel, who: str
-) -> ScoredModel:
+def _scored(model: Model, rows: pl.DataFrame, bootstrap: Bootstrap, candidate: ScoredModel, who: str) -> ScoredModel:
     """The champion's answers to `rows`, once it is sure that both can be scored on these."""
     task = bootstrap.task
     try:
         target = frames.target(rows, bootstrap.columns.target or "", kind=task.kind)
-        theirs = score_model(model, frames.frame(rows, wanted), target, task)
+        theirs = score_model(model.pipeline, model.frame(rows), target, task)
         for each in (theirs, candidate):
             each.scores(task.metrics)
     except ProjectError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import warnings
 from typing import Any
@@ -17,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from ..errors import ProjectError
-from ..mlflow import loader
+from ..model import loader
 
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
 NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
@@ -35,11 +36,12 @@ def inner(estimator: Any) -> Any:
             return estimator
 
 
-def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind: str) -> Pipeline:
+def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind: str, **seams: Any) -> Pipeline:
     """`model` fitted to `frame` (n, d) and `target` (n,), and set to predict on one thread.
 
     One BLAS thread, and one job at prediction: with more, sums are taken in another order and the last bits differ from
-    machine to machine. Raises ProjectError for an estimator of the wrong kind and for what scikit-learn refuses.
+    machine to machine. Of the `seams`, such as `progress`, the estimator gets those that its `fit` names. Raises
+    ProjectError for an estimator of the wrong kind and for what scikit-learn refuses.
     """
     estimator = model[-1]
     name = type(inner(estimator)).__name__
@@ -47,9 +49,11 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         raise ProjectError(f"{name} is no model for {kind}: choose another model=..., or task=...")
     if kind == "classification" and target is not None and len(np.unique(target)) < 2:
         raise ProjectError(f"the training rows hold one class only ({target[0]}): a classifier needs two")
+    takes = inspect.signature(estimator.fit).parameters
+    wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
         with loader.steadily(), warnings.catch_warnings(record=True, action="always") as told:
-            model.fit(frame, None if kind == "anomaly" else target)
+            model.fit(frame, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
             raise

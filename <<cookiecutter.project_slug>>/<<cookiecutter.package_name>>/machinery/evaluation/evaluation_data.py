@@ -6,19 +6,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import polars as pl
 
 from ..data import frames
-from ..mlflow import registry
+from ..mlflow import model_format
 from . import estimators
 from .result import ModelFacts
 
 if TYPE_CHECKING:
     from ..config.schema import Columns, Task
+    from ..model.loader import Model
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class EvaluationData:
     """A model, and a table by the sides of its split; sides["test"]: the test rows that have a target."""
 
     folder: Path  # of the model
-    model: Any
-    kinds: dict[str, str]  # of the columns that it takes: {"bill_length_mm": "number"}
+    model: Model
     table: pl.DataFrame  # all rows, with the column `split`
     sides: dict[str, pl.DataFrame]
     frames: dict[str, pd.DataFrame]  # the same as the model takes them (n, d)
@@ -35,9 +35,9 @@ class EvaluationData:
 
     def facts(self, digest: str) -> ModelFacts:
         """What the model is; `digest`: of its answers."""
-        last = self.model[-1]
+        last, kinds = self.model.pipeline[-1], self.model.kinds
         name = type(estimators.inner(last)).__name__
-        return ModelFacts(name, repr(last), self.kinds, getattr(last, "threshold", None), digest)
+        return ModelFacts(name, repr(last), kinds, getattr(last, "threshold", None), digest)
 
     def costs(self) -> dict[str, float]:
         """The megabytes of the model's files, and the milliseconds to answer one row, the median of 10."""
@@ -45,7 +45,7 @@ class EvaluationData:
         row, seconds = self.frames["test"].head(1), []
         for _ in range(10):
             began = time.perf_counter()
-            estimators.outputs(self.model, row)
+            estimators.outputs(self.model.pipeline, row)
             seconds.append(time.perf_counter() - began)
         megabytes = sum(file.stat().st_size for file in files) / 1e6
         return {"megabytes": megabytes, "latency_ms": 1000 * median(seconds)}
@@ -53,17 +53,15 @@ class EvaluationData:
 
 def read(folder: Path, table: pl.DataFrame, *, columns: Columns, task: Task) -> EvaluationData:
     """The model in `folder` with the rows of `table`, which has the column `split`."""
-    model, kinds = registry.load(folder)
-    target = columns.target
+    model, target = model_format.load(folder), columns.target
     known = table if target is None else table.filter(pl.col(target).is_not_null())
     sides = {side: rows for (side,), rows in known.partition_by("split", as_dict=True).items() if side != "gap"}
     return EvaluationData(
         folder=folder,
         model=model,
-        kinds=kinds,
         table=table,
         sides=sides,
-        frames={side: frames.frame(rows, kinds) for side, rows in sides.items()},
+        frames={side: model.frame(rows) for side, rows in sides.items()},
         targets={
             side: frames.target(rows, target, kind=task.kind) if target else np.empty(0) for side, rows in sides.items()
         },

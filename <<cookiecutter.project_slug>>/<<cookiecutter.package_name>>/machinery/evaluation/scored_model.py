@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
-from ..mlflow import loader
+from ..model import loader
 from . import estimators, scoring
 
 if TYPE_CHECKING:

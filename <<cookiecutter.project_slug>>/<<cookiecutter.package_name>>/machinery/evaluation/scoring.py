@@ -13,7 +13,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
 
 from ..errors import ProjectError
-from ..mlflow import loader
+from ..model import loader
 
 
 def score(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:

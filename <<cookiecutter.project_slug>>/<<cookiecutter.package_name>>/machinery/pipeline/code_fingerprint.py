@@ -104,7 +104,8 @@ class CodeFingerprint:
     def libraries(self, modules: Collection[str]) -> set[str]:
         """The top-level names of what `modules` import from outside of the project: {"json", "polars"}."""
         names = {name for module in modules for name in self._read(self._full(module))["imports"]}
-        return {name.partition(".")[0] for name in names if not name.startswith(".") and not self._module(name)}
+        outside = {name for name in names if not name.startswith(".") and not self._module(name)}
+        return {name.partition(".")[0] for name in outside} - {self.package}
 
     def unresolved(self, modules: Collection[str]) -> list[str]:
         """The places in `modules` that import a module whose name is computed: ["models.py:12"]."""
@@ -216,8 +217,10 @@ def _facts(text: bytes, file: Path, package: str) -> Facts:
     imports = {name for _, name in bound}
     words |= {word for name in imports for word in name.split(".")}
     # `eng.core.f` may be in a module that other code has imported
-    own = {local: name for local, name in bound if name.partition(".")[0] in ("", package)} | {package: package}
-    imports |= {own[local] + chain.removeprefix(local) for chain in chains if (local := chain.partition(".")[0]) in own}
+    own = {(local, name) for local, name in bound if name.partition(".")[0] in ("", package)} | {(package, package)}
+    imports |= {
+        name + each.removeprefix(local) for local, name in own for each in chains if each.startswith(f"{local}.")
+    }
     imports |= {text for text in literals if RELATIVE_NAME.fullmatch(text)}
     imports |= {name for text in literals for name in DOTTED_NAME.findall(text) if name.startswith(f"{package}.")}
     return Facts(
@@ -256,7 +259,8 @@ def _executed(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 def _arguments(tree: ast.Module, function: str) -> dict[str, str] | None:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
-            return {each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in node.args.kwonlyargs}
+            texts = {each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in node.args.kwonlyargs}
+            return {name: text.strip("'\"") for name, text in texts.items()}  # an annotation may stand in quotes
     return None
 
 

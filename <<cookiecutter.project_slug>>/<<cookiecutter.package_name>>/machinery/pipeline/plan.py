@@ -22,7 +22,7 @@ from .source_fingerprint import fingerprint
 from .store import Store
 
 OPEN = ("source", "model")  # sections of `_target_` and its arguments: a stage gets the call that they describe
-UNSEEN = ("model_id",)  # MLflow's name for what the stage before gave: not part of the key
+UNSEEN = ("model_id", "progress", "workspace")  # where a stage works and what it is called there: no part of the key
 TARGET = "_target_"
 BEFORE = "the stage before"
 VERSION = "source_version"

@@ -17,8 +17,8 @@ from typing import Any
 from ..config import credentials
 from ..config.binding import bound
 from ..config.schema import Settings
-from ..errors import ProjectError
-from ..mlflow import registry, tracking
+from ..errors import ProjectError, sentences
+from ..mlflow import model_format, registry, tracking
 from ..result import StageResult
 from . import provenance, seeds
 from .plan import CONTENTS, OPEN, Plan, Step, hashed
@@ -76,13 +76,15 @@ def run_job(word: str, plan: Plan, began: float) -> int:
             "raw_config": raw_config,
             "overrides": plan.overrides,
             "began": began,
+            "progress": tracking.log_progress,
             "layout": plan.layout,
         }
         known["bring_up_to_date"] = bring_up_to_date
         inputs = {name: known[name] for name in plan.layout.fingerprint.arguments(plan.layout.module(word))}
         with store.draft(word) as folder:
             try:
-                outcome = plan.layout.function(word)(store, **inputs)
+                with sentences():
+                    outcome = plan.layout.function(word)(store, **inputs)
             except ProjectError as error:
                 _log_refused(error, folder)
                 raise
@@ -208,7 +210,8 @@ class PipelineRun:
             tags["process"] = provenance.process()
             with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
                 try:
-                    outcome = self.plan.layout.function(stage)(self.store, **inputs)
+                    with sentences():
+                        outcome = self.plan.layout.function(stage)(self.store, **inputs)
                 except ProjectError as error:
                     _log_refused(error, folder)
                     raise
@@ -228,7 +231,10 @@ class PipelineRun:
             inputs["champion"] = registry.version(self.config.registered_model, champion["version"])
         if "tags" in inputs:
             inputs["tags"] = {name: value and hide(value) for name, value in inputs["tags"].items()}
-        return inputs | ({"model_id": self.model_id} if "model_id" in inputs else {})
+        if "workspace" in inputs:
+            inputs["workspace"] = self.store.workspace_of(step.stage)
+        seams = {"model_id": self.model_id, "progress": tracking.log_progress}
+        return inputs | {name: value for name, value in seams.items() if name in inputs}
 
     def _log(self, stage: str, key: str, outcome: StageResult) -> None:
         """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
@@ -243,7 +249,7 @@ class PipelineRun:
                 sample = shown.head(config.tracking.sample_rows).collect()
                 tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
         if outcome.model:
-            self.model_id = registry.logged(
+            self.model_id = model_format.logged(
                 self.store.path(stage) / "model", key=key, name=name, kind=config.task.kind, params=self.params
             )
         tracking.log_outcome(outcome, self.store.path(stage), at=stage, model_id=self.model_id)

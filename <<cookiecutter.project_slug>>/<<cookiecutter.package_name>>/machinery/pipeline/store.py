@@ -27,6 +27,7 @@ CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
 RECORD = "outcome.json"  # written last: a folder that has it is whole
 LOCK = ".lock"
+WORK = "workspaces"
 SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
 
 
@@ -105,6 +106,15 @@ class Store:
             return f"{folder / RECORD} cannot be read"
         return None
 
+    def workspace_of(self, stage: str) -> Path:
+        """A folder for work of `stage` that is to go on where a kill left it; gone once the stage has ended well."""
+        folder = self._workspace(stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _workspace(self, stage: str) -> Path:
+        return self.root / WORK / f"{stage}-{self.keys[stage]}"
+
     @contextmanager
     def draft(self, stage: str) -> Iterator[Path]:
         """A folder for `stage` to write in, which becomes its output when `commit` is called, and vanishes otherwise.
@@ -121,6 +131,8 @@ class Store:
             raise
         finally:
             self.drafts.pop(stage, None)
+            with suppress(OSError):  # it is not empty: the next attempt goes on there
+                self._workspace(stage).rmdir()
 
     @contextmanager
     def workspace(self, job: str, key: str) -> Iterator[Path]:
@@ -189,6 +201,7 @@ class Store:
         _discard(final)  # damaged, or made again by reuse=false
         os.rename(folder, final)
         (final / LOCK).unlink()
+        shutil.rmtree(self._workspace(stage), ignore_errors=True)
 
     def digest(self, path: Path) -> str:
         """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""

@@ -22,8 +22,9 @@ from typing import IO, Any, NamedTuple
 import pandas as pd
 import polars as pl
 
-from ..data import frames
-from ..mlflow import loader, registry
+from ..mlflow import model_format
+from ..model import derived
+from .request import request
 
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
 PATIENCE = 60  # seconds for an answer
@@ -54,22 +55,11 @@ def difference(
     return None
 
 
-def wrong_answer(folder: Path, rows: pl.DataFrame, *, positive: str | None, private: bool) -> str | None:
+def wrong_answer(folder: Path, rows: pl.DataFrame, *, private: bool) -> str | None:
     """How the model in `folder`, once it is served, answers `rows` otherwise than here; see `difference`."""
-    model, kinds = registry.load(folder)
-    frame = frames.frame(rows, kinds)
-    return difference(folder, frame, loader.answers(model, frame, positive=positive), private=private)
-
-
-def request(frame: pd.DataFrame) -> bytes:
-    """The rows of `frame` as MLflow's scoring server takes them: every digit of a number, nulls, dates as ISO 8601.
-
-    Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
-    """
-    plain = frame.astype(object).where(frame.notna(), None)
-    split = {"columns": list(plain.columns), "data": plain.to_numpy().tolist()}
-    dated = json.dumps({"dataframe_split": split}, default=lambda date: date.strftime("%Y-%m-%dT%H:%M:%S.%f"))
-    return dated.encode()
+    model = model_format.load(folder)
+    frame = derived.typed(rows, model.inputs).to_pandas()
+    return difference(folder, frame, model.predict(frame), private=private)
 
 
 class Reply(NamedTuple):

@@ -20,11 +20,11 @@ from ...errors import ProjectError
 from ...evaluation import scoring
 from ...evaluation.bootstrap import Bootstrap
 from ...evaluation.scored_model import score_model
-from ...mlflow import loader, registry, tracking
+from ...mlflow import model_format, registry, tracking
 from ...report import pages, plots
 from ...result import StageResult
 from ...serving import inputs, server_check
-from . import alerts
+from . import alerts, reference
 from . import drift as drifts
 
 if TYPE_CHECKING:
@@ -102,20 +102,19 @@ class _Model:
         task: Task,
     ) -> None:
         self.chosen, self.store, self.columns, self.missing, self.task = chosen, store, columns, missing, task
-        self.fitted, self.kinds = registry.load(chosen.uri)
-        self.positive, self.reference = loader.positive(chosen.uri), registry.reference(chosen)
         self.title = chosen.title
         if chosen.noted.trained is None:
             raise ProjectError(f"{self.title} was not registered by this project: which rows it knows cannot be told")
         self.record = chosen.noted.trained
         self.target = self.record.target
-        labels = getattr(self.fitted, "classes_", np.array([0.0] if task.kind == "regression" else []))
+        self.model, self.reference = model_format.load(chosen.uri), reference.load(chosen)
+        labels = getattr(self.model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
         read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
         label = {self.target: Type(read_as)} if self.target and read_as and labels.size else {}
         self.types = label | types
 
     def answers(self, frame: Any) -> Any:
-        return loader.answers(self.fitted, frame, positive=self.positive)
+        return self.model.answers(frame)
 
 
 class _Seen(NamedTuple):
@@ -136,14 +135,14 @@ def _seen(model: _Model, read_by: dict[str, Any], named: str, *, whole: bool) ->
     with inputs.reading(read_by, named):
         raw, digest = inputs.opened(model.store, stage, read_by)
         schema = raw.collect_schema()
-        if absent := [name for name in model.kinds if name not in schema]:
+        if absent := [name for name in model.model.inputs if name not in schema]:
             raise ProjectError(
                 f"{named} has no column {', '.join(absent)}, which {model.title} takes; it has {', '.join(schema)}"
             )
         beside = [name for name in dict.fromkeys([target or "", *columns.group]) if name in schema]
         table, types = inputs.asked(
             raw,
-            model.kinds,
+            model.model.inputs,
             beside=[pl.col(name) for name in beside],
             types=model.types,
             missing=model.missing,
@@ -158,7 +157,7 @@ def _seen(model: _Model, read_by: dict[str, Any], named: str, *, whole: bool) ->
     step, at, labelled = max(1, rows // SCORED), 0, []
     counts: dict[str, dict[str, Any]] = {}
     for part in inputs.batches(table, raw, types, model.missing):
-        frame = frames.frame(part, model.kinds)
+        frame = model.model.frame(part)
         found = {"features": frame, "answers": model.answers(frame)}
         if target in beside:
             known = part.with_columns(kept=True if held is None else held[at : at + len(part)])
@@ -200,7 +199,7 @@ def _compared(
     if fall:
         found, adjusted = [*found, fall], [*adjusted, fall.p]
         sure += [fall] if fall.p <= rate else []
-    held = _held_to(expectations, seen.table.select(set(model.kinds) - set(drift.ignore)), model.columns)
+    held = _held_to(expectations, seen.table.select(set(model.model.inputs) - set(drift.ignore)), model.columns)
     failed = expected.failures(held) if held else []
     told = [f"  {each.label}: {each.sentence}{_apart(each)}" for each in sure]
     told += [f"  {line}" for line in failed]
@@ -258,7 +257,7 @@ def _verdict(sure: list[drifts.Finding], failed: str) -> str:
 
 def _findings(model: _Model, seen: _Seen, ignore: list[str]) -> list[drifts.Finding]:
     """All that is tested: columns, but those of which it is said that they move; answers; labels."""
-    known = [*model.kinds, *([model.target] if model.target else [])]
+    known = [*model.model.inputs, *([model.target] if model.target else [])]
     for name in ignore:
         if name not in known:
             raise ProjectError(f"drift.ignore={name}: {model.title} has no such column; it has {', '.join(known)}")
@@ -281,15 +280,15 @@ def _scored(model: _Model, seen: _Seen, chance: Bootstrap) -> tuple[dict[str, An
     )
     if task.kind == "classification":
         labels = sorted(map(str, rows[model.target].unique()))
-        if strange := [label for label in labels if label not in map(str, model.fitted.classes_)]:
-            known = ", ".join(map(str, model.fitted.classes_))
+        if strange := [label for label in labels if label not in map(str, model.model.pipeline.classes_)]:
+            known = ", ".join(map(str, model.model.pipeline.classes_))
             told = f"{', '.join(strange[:5])} is no class of {model.title}, which has {known}"
             return None, [f"{len(rows):,} rows have a label, and are not scored: {told}"]
         if len(labels) == 1:
             return None, [f"all {len(rows):,} rows with a label are {labels[0]}: no score tells of one class alone"]
     try:
         wanted = frames.target(rows, model.target, kind=task.kind)
-        judge = score_model(model.fitted, frames.frame(rows, model.kinds), wanted, task)
+        judge = score_model(model.model.pipeline, model.model.frame(rows), wanted, task)
         test = judge.scores(task.metrics)
         low, high = chance.interval(test[scoring.short(task.metrics[0])], chance.scores(judge, rows), rows)
     except ProjectError as error:
@@ -386,7 +385,7 @@ def _probed(
         raise ProjectError(f"endpoint={endpoint}: it is an address such as http://localhost:8080")
     if requests < 1:
         raise ProjectError(f"requests={requests}: at least one is posted")
-    examples, title = registry.reference(chosen)["examples"], f"{chosen.name} version {chosen.version}"
+    examples, title = reference.load(chosen)["examples"], f"{chosen.name} version {chosen.version}"
     address = endpoint.rstrip("/").removesuffix("/invocations") + "/invocations"
     asked = server_check.replies(address, examples["request"].encode(), count=requests, token=os.environ.get(TOKEN))
     good = [each for each in asked if not each.why]

@@ -3,52 +3,62 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import pandas as pd
 import polars as pl
+from mlflow.exceptions import MlflowException
 
-from ...data import frames
-from ...mlflow import loader
-from ...serving import server_check
+from ...errors import ProjectError
+from ...model.loader import Model
+from ...serving.request import request
 from . import drift
 
 if TYPE_CHECKING:
     from ...config.schema import Columns, Objective
+    from ...mlflow.registry import ModelVersion
+
+FILE = "reference.json"  # among a model's files
 
 
-def known(
-    model: Any,
+def statistics(
+    model: Model,
     sides: dict[str, pl.DataFrame],
     *,
-    kinds: dict[str, str],
     columns: Columns,
     task: Objective,
+    sensitive: Collection[str],
     example: pd.DataFrame,
 ) -> str:
     """JSON of the statistics of training rows, of what `model` answers to the rows of the other `sides`, and of its
-    answers to the `example` rows, as a server is asked for them.
+    answers to the `example` rows of raw columns, as a server is asked for them.
 
-    Of the other sides, for to rows that it knows a model answers otherwise.
+    Of the other sides, for to rows that it was fitted to a model answers otherwise. Of `sensitive` columns, raw or
+    derived, nothing but how many values are missing.
     """
     rows = sides["train"]
     others = pl.concat([sides[side] for side in ("test", "validation") if side in sides])
-
-    def answered(frame: pd.DataFrame) -> pd.DataFrame:
-        return loader.answers(model, frame, positive=task.positive)
-
-    answers = answered(frames.frame(others, kinds))
+    answers = model.answers(model.frame(others))
     kept: dict[str, Any] = {
-        "features": drift.summary(frames.frame(rows, kinds), kinds, sensitive=columns.sensitive),
+        "features": drift.summary(model.frame(rows), model.kinds, sensitive=sensitive),
         "answers": drift.summary(answers, drift.answer_kinds(answers)),
         "units": [len(part.unique(columns.group) if columns.group else part) for part in (rows, others)],
-        "examples": {
-            "request": server_check.request(example).decode(),
-            "answers": answered(example).to_dict("records"),
-        },
+        "examples": {"request": request(example).decode(), "answers": model.predict(example).to_dict("records")},
     }
     if columns.target and columns.target not in columns.sensitive:
         target = rows.select(columns.target).drop_nulls().to_pandas()
         labels = {columns.target: "number" if task.kind == "regression" else "category"}
         kept["target"] = drift.summary(target, labels)
     return json.dumps(kept, ensure_ascii=False, default=lambda value: value.item())
+
+
+def load(version: ModelVersion) -> dict[str, Any]:
+    """The statistics that lie with a version. Raises ProjectError where there are none."""
+    try:
+        return mlflow.artifacts.load_dict(f"{version.uri}/{FILE}")
+    except (MlflowException, OSError) as error:
+        raise ProjectError(
+            f"{version.name} version {version.version} does not tell what its training rows were like: train it again"
+        ) from error

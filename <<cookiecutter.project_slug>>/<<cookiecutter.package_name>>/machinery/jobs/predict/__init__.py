@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Arguments:
     """The keys that this job adds to the configuration; their values stand in conf/job/predict.yaml."""
 
-    input: str
+    input: str | None
     output: str
     version: str | None
     query: str | None

@@ -12,9 +12,9 @@ import polars as pl
 from tqdm import tqdm
 
 from ...config.schema import Type
-from ...data import formats, frames, parsing
+from ...data import formats, parsing
 from ...errors import ProjectError
-from ...mlflow import loader, registry, run_history
+from ...mlflow import model_format, run_history
 from ...result import StageResult
 from ...serving import inputs
 from . import databases
@@ -29,7 +29,7 @@ CARRIED = "\0carried"  # the column that holds those which are written as they c
 def predict(
     store: Store,
     *,
-    input: str,
+    input: str | None,
     output: str,
     version: str | None,
     query: str | None,
@@ -48,19 +48,18 @@ def predict(
     ProjectError for what the model cannot be asked about and what cannot be written; an output that was there stays
     then.
     """
-    file, named = _file(output, table), inputs.name(raw_config["input"])
-    if file and Path(input).exists() and file.resolve() == Path(input).resolve():
+    file, named = _file(output, table), _name(raw_config["input"])
+    if file and input and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
-    model, kinds = registry.load(chosen.uri)
-    positive = loader.positive(chosen.uri)
-    read_by = formats.like(formats.guess(input, query=query, target=None), source)
+    model = model_format.load(chosen.uri)
+    read_by = formats.like(formats.guess(input, query=query, target=None), source) if input else source
     with inputs.reading(read_by, named):
         raw, digest = inputs.opened(store, "predict", read_by)
-        beside = _beside(raw, kinds, columns, named)
+        beside = _beside(raw, model.inputs, columns, named)
         if keys := {name: types[name] for name in columns.key if name in types}:  # a number joins with it again
             raw = parsing.read(raw, keys, missing=missing)
-        asked, read = inputs.asked(raw, kinds, beside=[beside], types=types, missing=missing, named=named)
+        asked, read = inputs.asked(raw, model.inputs, beside=[beside], types=types, missing=missing, named=named)
         rows = asked.select(pl.len()).collect().item() if sys.stderr.isatty() else None
         batches = inputs.batches(asked, raw, read, missing)
         first = next(batches, None)
@@ -68,7 +67,7 @@ def predict(
         raise ProjectError(f"{named} has no rows")
 
     def answered(rows: pl.DataFrame) -> pl.DataFrame:
-        return pl.from_pandas(loader.answers(model, frames.frame(rows, kinds), positive=positive))
+        return pl.from_pandas(model.answers(model.frame(rows)))
 
     example = answered(first.head(1))
     if clash := set(example.columns) & set(first.select(CARRIED).unnest(CARRIED).columns):
@@ -82,7 +81,10 @@ def predict(
         "data.digest": digest,
     }
     if "threshold" in example.columns:
-        about |= {"positive": positive or str(model.classes_[-1]), "threshold": str(example["threshold"][0])}
+        about |= {
+            "positive": model.positive or str(model.pipeline.classes_[-1]),
+            "threshold": str(example["threshold"][0]),
+        }
     tally: Counter[Any] = Counter()
     kept = file or store.path("predict") / "scores.parquet"
     with store.output(kept, about) as add, tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar:
@@ -101,6 +103,11 @@ def predict(
         scores={"rows": tally["rows"], **scores},
         tags={name: value for name, value in about.items() if value},
     )
+
+
+def _name(stated: str | None) -> str:
+    """What the rows are called in a sentence."""
+    return inputs.name(stated) if stated else "the source"
 
 
 def _file(output: str, table: str | None) -> Path | None:

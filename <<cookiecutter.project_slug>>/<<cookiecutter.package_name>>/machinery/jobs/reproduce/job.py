@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ...data import frames
 from ...errors import ProjectError
 from ...evaluation import estimators
 from ...layout import Layout
-from ...mlflow import registry, run_history
+from ...mlflow import model_format, run_history
 from ...pipeline.source_fingerprint import fingerprint
 from ...pipeline.store import Store
 from ...result import StageResult
@@ -87,10 +86,10 @@ def compare(steps: list[dict[str, Any]], again: Store, *, model_id: str) -> tupl
 def _predictions(again: Store, model_id: str) -> tuple[float, str]:
     """How far apart the predictions of the recorded model and of the new one are, on the same rows."""
     try:
-        old, kinds = registry.load(f"models:/{model_id}")
-        new, _ = registry.load(again.path("train") / "model")
-        frame = frames.frame(again.table("split").head(10_000).collect(), kinds)
-        distance = float(np.abs(estimators.outputs(old, frame) - estimators.outputs(new, frame)).max())
+        old, new = model_format.load(f"models:/{model_id}"), model_format.load(again.path("train") / "model")
+        rows = again.table("split").head(10_000).collect()
+        answers = [estimators.outputs(each.pipeline, each.frame(rows)) for each in (old, new)]
+        distance = float(np.abs(answers[0] - answers[1]).max())
     except Exception as error:  # of a library of another version, most of all
         return np.inf, f"other predictions; how far apart cannot be told ({type(error).__name__}: {error})"
     return distance or np.finfo(float).tiny, f"other predictions, by up to {distance:.3g}"

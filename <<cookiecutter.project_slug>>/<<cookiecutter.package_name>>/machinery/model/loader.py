@@ -1,18 +1,22 @@
-"""A fitted model's answers as a table. This file travels with each model, as the code that MLflow serves it by: so it
-imports nothing of this package, and a model that was saved long ago answers as it did then."""
+"""A fitted model and its answers as a table. This file travels with each model, as the code that MLflow serves it by:
+so a model that was saved long ago answers as it did then."""
 
 from __future__ import annotations
 
 import functools
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    import polars as pl
     from threadpoolctl import ThreadpoolController
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
@@ -25,6 +29,7 @@ LIKELIEST = (
     "RandomForestClassifier",
     "VotingClassifier",
 )
+RAW = ("number", "boolean", "date", "text")  # the kinds of raw columns
 TEXT = (str, "text")  # numbers MLflow checks itself; of other kinds:
 HELD: dict[str, tuple[Any, str]] = {
     "boolean": (bool, "true, false"),
@@ -75,27 +80,65 @@ def _libraries(modules: int) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-class Served:
-    """A model as MLflow asks it: rows that it cannot answer are refused in a sentence, over HTTP with status 400."""
+@dataclass(frozen=True)
+class Model:
+    """A fitted pipeline, and how it gets its columns from the raw ones of a table."""
 
-    def __init__(self, model: Any, kinds: dict[str, str], positive: str | None) -> None:
-        self.model, self.kinds, self.positive = model, kinds, positive
+    pipeline: Any
+    inputs: dict[str, str]  # the raw columns that it needs, and their kinds: {"bill_length_mm": "number"}
+    kinds: dict[str, str]  # the columns that the pipeline takes: raw and derived ones
+    columns: list[Any] = field(default_factory=list)  # the derived ones, see derived.Column
+    positive: str | None = None  # of two classes, the one that is looked for; None: the last
+    resolve: Callable[[str], Callable[..., Any]] | None = None  # the function behind a derived column's name
+
+    def frame(self, rows: pl.DataFrame) -> pd.DataFrame:
+        """`rows` of raw columns as the pipeline takes them (n, d): columns of float64, boolean, datetime and text."""
+        from .derived import apply, typed
+
+        made = typed(rows, self.inputs)
+        if self.columns and self.resolve:
+            made = apply(self.columns, made, resolve=self.resolve)
+        return typed(made, self.kinds).to_pandas()
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the pipeline takes other columns, or other types of them, than the raw table has."""
+        return self.inputs != {name: kind if kind in RAW else "text" for name, kind in self.kinds.items()}
+
+    def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """What `answers` gives for `frame` (n, d) of the columns that the pipeline takes."""
+        return answers(self.pipeline, frame, positive=self.positive)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The answers for `frame`, whose columns MLflow has held to the signature."""
+        """The answers for `frame` of raw columns, which MLflow has held to the signature.
+
+        Rows that cannot be answered are refused in a sentence: over HTTP with status 400.
+        """
         from mlflow.exceptions import MlflowException
 
         if frame.empty:
             raise MlflowException.invalid_parameter_value("there are no rows to answer for")
         rows = frame.replace([float("inf"), float("-inf")], float("nan"))  # missing, as they were in training
-        for name, kind in self.kinds.items():
+        for name, kind in self.inputs.items():
             type_, words = HELD.get(kind, TEXT)
             for value in frame[name].dropna() if kind != "number" else ():
                 if not isinstance(value, type_) or (kind == "date" and not _is_iso(value)):
                     raise MlflowException.invalid_parameter_value(f"column {name} holds {words} or null, not {value!r}")
             if kind == "date":
                 rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True).dt.tz_localize(None)
-        return answers(self.model, rows, positive=self.positive)
+        return self.answers(self.frame(_table(rows, self.inputs)) if self.prepares else rows[list(self.kinds)])
+
+
+def _table(frame: pd.DataFrame, kinds: dict[str, str]) -> pl.DataFrame:
+    """`frame` as a table of the types of `kinds`, also where a column holds nothing but nulls."""
+    import polars as pl
+
+    from .derived import PLAIN
+
+    plain = frame.astype(object).where(frame.notna(), None)
+    return pl.DataFrame(
+        {name: pl.Series(name, plain[name].tolist(), PLAIN.get(kind, pl.String())) for name, kind in kinds.items()}
+    )
 
 
 def _is_iso(value: str | datetime) -> bool:
@@ -106,17 +149,33 @@ def _is_iso(value: str | datetime) -> bool:
         return False
 
 
-def positive(address: str) -> str | None:
-    """The class that the saved model at `address` looks for; None: the last."""
-    from mlflow.models import get_model_info
-
-    return (get_model_info(address).metadata or {}).get("positive")
-
-
-def _load_pyfunc(path: str) -> Served:
-    """The model in the folder `path`, for MLflow, which looks for a function of this name."""
+def load(path: str) -> Model:
+    """The model in the folder `path`, as model_format.save wrote it."""
     import mlflow.sklearn
     from mlflow.models import get_model_info
 
     about = get_model_info(path).metadata or {}
-    return Served(mlflow.sklearn.load_model(path), about["kinds"], about["positive"])
+    columns = about.get("derived", [])
+    if columns:
+        from .derived import Column
+
+        columns = [Column(**each) for each in columns]
+    return Model(
+        mlflow.sklearn.load_model(path),
+        inputs=about["inputs"],
+        kinds=about["kinds"],
+        columns=columns,
+        positive=about["positive"],
+        resolve=_resolve,
+    )
+
+
+def _resolve(name: str) -> Callable[..., Any]:
+    """The function that a derived column names: ".features.age_at" is that of the project, which travels along."""
+    module, _, function = name.rpartition(".")
+    return getattr(
+        import_module(module, f"{__package__}.project") if name.startswith(".") else import_module(module), function
+    )
+
+
+_load_pyfunc = load  # the name that MLflow looks for

@@ -1,0 +1,164 @@
+"""The one format that models are kept in: MLflow's, by skops and not pickle, with the code that they are served by."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import sys
+import tempfile
+from collections.abc import Collection
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model as Description
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
+
+from ..errors import ProjectError
+from ..model import loader
+from ..model.loader import Model
+
+PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a served model needs
+# Of all other kinds: string. Any, because MLflow would make a missing truth value false, and guess whether 03.04.2021
+# is in March or in April; loader.Model holds both to what they are.
+TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date": AnyType()}
+SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds by the types of a foreign signature
+
+
+def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str, code: Collection[str] = ()) -> None:
+    """Writes `model` to `folder`; `example`: rows (n, d) of its raw columns. The model answers without the project.
+
+    With it travel the files of `model/` and, where functions of `package` derive columns, `code`: the modules of
+    `package` that these reach. Where the estimator's class is one of `package`, all of the package does. Every column
+    is required, and numbers are doubles: an inferred signature would make columns with missing values optional, and a
+    served model would then not say which column a request lacks.
+    """
+    import mlflow.sklearn
+    from skops.io import dumps, get_untrusted_types
+
+    inputs = Schema([ColSpec(TYPES.get(kind, DataType.string), name) for name, kind in model.inputs.items()])
+    outputs = infer_signature(model.predict(example)).inputs
+    trusted = get_untrusted_types(data=dumps(model.pipeline))
+    root = Path(sys.modules[package].__file__ or "").parent
+    own = any(name.startswith(f"{package}.") for name in trusted)
+    needed = [*trusted, *(["polars"] if model.prepares else []), *_libraries(root, package, code)]
+    pins = [f"{name}=={metadata.version(name)}" for name in _distributions(needed, package)]
+    with tempfile.TemporaryDirectory() as scratch:
+        travelling = _travelling(Path(scratch), root, package, code)
+        mlflow.sklearn.save_model(
+            model.pipeline,
+            str(folder),
+            code_paths=[str(travelling), *([str(root)] if own else [])],
+            signature=ModelSignature(inputs, outputs),
+            input_example=example,
+            metadata={
+                "positive": model.positive,
+                "kinds": model.kinds,
+                "inputs": model.inputs,
+                "derived": [asdict(column) for column in model.columns],
+            },
+            pip_requirements=None if own else pins,  # None: MLflow loads it elsewhere to see what its code imports
+            extra_pip_requirements=pins if own else None,
+            serialization_format="skops",
+            skops_trusted_types=trusted,  # named one by one in the model's file
+        )
+        description = Description.load(folder)
+        description.flavors["python_function"]["loader_module"] = f"{travelling.name}.loader"
+        description.save(folder / "MLmodel")
+    if code and not load(folder).predict(example).equals(model.predict(example)):
+        raise ProjectError(
+            "features.derive: away from the project, the model answers otherwise than here: the functions in "
+            "features.py have to rest on their arguments and on imported modules alone"
+        )
+
+
+def load(address: str | Path) -> Model:
+    """The model in a folder or at a `models:/` address, derived columns by the code that travelled with it.
+
+    A foreign scikit-learn model has the columns of its signature. Raises ProjectError for what cannot be loaded.
+    """
+    import mlflow.sklearn
+
+    try:
+        folder = Path(address) if Path(address).is_dir() else Path(mlflow.artifacts.download_artifacts(str(address)))
+        description = Description.load(folder)
+    except (MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ProjectError(f"{address} cannot be loaded, its files may be gone: {reason}") from error
+    try:
+        module = description.flavors["python_function"]["loader_module"]
+        if module.endswith(".loader"):
+            return _imported(module, folder / "code").load(str(folder))
+        about = description.metadata or {}
+        signed = {column.name: SIGNED.get(repr(column.type), "text") for column in description.signature.inputs}
+        kinds = about.get("kinds", signed)
+        return Model(mlflow.sklearn.load_model(str(folder)), kinds, kinds, positive=about.get("positive"))
+    except ImportError as error:
+        way_out = f"`uv add {error.name}` and `make lock` install it"
+        raise ProjectError(f"{address} cannot be loaded without {error.name}: {way_out}") from error
+
+
+def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:
+    """The id of the model in `folder` as MLflow has it under `key`; uploaded by the active run where it has not.
+
+    The files go up as they are: they are not made a second time.
+    """
+    client, active = MlflowClient(), mlflow.active_run()
+    assert active is not None
+    experiment = active.info.experiment_id
+    found = client.search_logged_models([experiment], filter_string=f"tags.`stage.key` = '{key}'")
+    for model in found:
+        if model.status == "READY" and client.list_logged_model_artifacts(model.model_id):  # files can be deleted
+            return model.model_id
+    made = client.create_logged_model(
+        experiment, name, source_run_id=active.info.run_id, tags={"stage.key": key}, params=params, model_type=kind
+    )
+    client.log_model_artifacts(made.model_id, str(folder))
+    client.finalize_logged_model(made.model_id, "READY")
+    return made.model_id
+
+
+def _travelling(scratch: Path, root: Path, package: str, code: Collection[str]) -> Path:
+    """A package of the code that travels, called after what is in it: two models of one process may differ in it."""
+    files = {file.name: file.read_text("utf-8") for file in Path(loader.__file__).parent.glob("*.py")}
+    files |= {f"project/{name}": (root / name).read_text("utf-8") for name in sorted(code)}
+    mark = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in files.items()).encode()).hexdigest()[:8]
+    folder = scratch / f"model_{mark}"
+    for name, text in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # what a module of the project imports by the project's name is the copy that travels, too
+        moved = re.sub(rf"(?m)^(\s*(?:from|import)\s+){package}(?=[.\s])", rf"\1{folder.name}.project", text)
+        file.write_text(moved if name.startswith("project/") else text, encoding="utf-8")
+    return folder
+
+
+def _imported(module: str, code: Path) -> Any:
+    """`module` out of the folder `code`: a copy that another model brought is as good, its name says what is in it."""
+    sys.path.insert(0, str(code))
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(str(code))
+
+
+def _libraries(root: Path, package: str, code: Collection[str]) -> set[str]:
+    """The top-level names of what the modules in the files `code` import from outside of `package`."""
+    imports = rf"(?m)^\s*(?:from|import)\s+(?!{package}\b)([A-Za-z_]\w*)"
+    return {name for file in code for name in re.findall(imports, (root / file).read_text("utf-8"))}
+
+
+def _distributions(names: Collection[str], package: str) -> list[str]:
+    """What a model needs that has to do with the modules `names`, by the names that it is installed by."""
+    there = (*PACKAGES, "sklearn", package, "__future__", *sys.stdlib_module_names)
+    others = sorted({name.partition(".")[0] for name in names} - set(there))
+    installed = metadata.packages_distributions() if others else {}  # looking takes a third of a second
+    return [*PACKAGES, *(installed[name][0] for name in others if name in installed)]
