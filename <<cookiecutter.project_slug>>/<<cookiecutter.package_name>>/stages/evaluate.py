@@ -30,7 +30,7 @@ def evaluate(
     """The candidate's scores on its test rows, with the baseline's and the champion's; figures and report."""
     data = evaluation_data.read(store.model, store.table("split").collect(), columns=columns, task=task)
     target = data.targets["test"]
-    scored = score_model(data.model, data.frames["test"], target, task)
+    scored = score_model(data.model.pipeline, data.frames["test"], target, task)
     thresholds = calibration.threshold_table(scored)
     learned = curves.training_curves(data, task, rows=evaluation.resampled_rows) if columns.target else {}
 

@@ -92,7 +92,7 @@ def register(
 
 def _served(store: Store, *, private: bool) -> tuple[int, str]:
     """How many test rows the candidate was asked about over HTTP, and how its answers differ from those here, or ""."""
-    from ..machinery.serving import server_check  # scikit-learn with it: where nothing is served, it is not needed
+    from ..machinery.serving import server_check  # imported where something is served: it takes a while
 
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()
     return len(rows), server_check.wrong_answer(store.model, rows, private=private) or ""

@@ -8,11 +8,13 @@ import polars as pl
 
 from ..data import frames, split_record
 from ..errors import ProjectError
-from ..mlflow import model_format, registry, version_tags
-from ..model.loader import Model
+from ..mlflow import model_format
 from .scored_model import ScoredModel, score_model
 
 if TYPE_CHECKING:
+    from ..mlflow.registry import ModelVersion
+    from ..mlflow.version_tags import SplitRecord
+    from ..model.loader import Model
     from .bootstrap import Bootstrap
     from .evaluation_data import EvaluationData
 
@@ -27,9 +29,7 @@ class Comparison(NamedTuple):
     champion: ScoredModel
 
 
-def compare(
-    data: EvaluationData, scored: ScoredModel, champion: registry.ModelVersion, bootstrap: Bootstrap
-) -> Comparison:
+def compare(data: EvaluationData, scored: ScoredModel, champion: ModelVersion, bootstrap: Bootstrap) -> Comparison:
     """The candidate, of which `scored` has the answers to its test rows, and the `champion` on rows kept from both.
 
     Raises NotComparable.
@@ -56,10 +56,10 @@ def compare(
 
 
 def _champion(
-    data: EvaluationData, champion: registry.ModelVersion, bootstrap: Bootstrap, who: str
-) -> tuple[Model, version_tags.SplitRecord]:
+    data: EvaluationData, champion: ModelVersion, bootstrap: Bootstrap, who: str
+) -> tuple[Model, SplitRecord]:
     """The champion, and the record of its split."""
-    record, target = version_tags.read(champion.tags).trained, bootstrap.columns.target
+    record, target = champion.noted.trained, bootstrap.columns.target
     if record is None:
         raise NotComparable(f"{who} was not registered by this project: what rows it knows cannot be told")
     other = "give this model a name of its own by registered_model=..."
@@ -83,6 +83,6 @@ def _scored(model: Model, rows: pl.DataFrame, bootstrap: Bootstrap, candidate: S
         theirs = score_model(model.pipeline, model.frame(rows), target, task)
         for each in (theirs, candidate):
             each.scores(task.metrics)
-    except ValueError as error:  # also of the code that travelled with it
+    except ValueError as error:  # of the project, or of the code that travelled with the champion
         raise NotComparable(f"{who} cannot be compared on {len(rows)} rows: {error}") from error
     return theirs

@@ -46,15 +46,15 @@ def _scores(data: EvaluationData, scored: ScoredModel, bootstrap: Bootstrap) -> 
     dummy = scoring.baseline(frames["train"], targets["train"], kind=task.kind)
     others = {"baseline": score_model(dummy, frames["test"], targets["test"], task)}
     for side in sorted({"train", "validation"} & frames.keys()):
-        others[side] = score_model(data.model, frames[side], targets[side], task)
+        others[side] = score_model(data.model.pipeline, frames[side], targets[side], task)
     test = scored.scores(task.metrics)
-    shuffled, wanted = estimators.as_scorer_input(data.model, targets["test"], positive=task.positive)
+    shuffled, wanted = estimators.as_scorer_input(data.model.pipeline, targets["test"], positive=task.positive)
     return {side: each.scores(task.metrics) for side, each in others.items()} | {
         "test": test,
         "interval": list(bootstrap.interval(next(iter(test.values())), bootstrap.scores(scored, rows), rows)),
         "classes": _classes(targets["test"]) if task.kind == "classification" else {},
         "slices": slices.score_slices(scored, rows, bootstrap),
-        "members": ensembles.score_members(data.model, frames["test"], targets["test"], task),
+        "members": ensembles.score_members(data.model.pipeline, frames["test"], targets["test"], task),
         "importances": importance.falls(
             shuffled,
             frames["test"],

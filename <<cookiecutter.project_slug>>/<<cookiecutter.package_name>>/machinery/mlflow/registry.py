@@ -1,4 +1,4 @@
-"""MLflow models: saved, loaded, logged, registered, and which of them is champion."""
+"""Versions of registered models: which there are, what holds an alias, what is written on each."""
 
 from __future__ import annotations
 

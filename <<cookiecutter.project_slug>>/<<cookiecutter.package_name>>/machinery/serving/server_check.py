@@ -23,7 +23,7 @@ import pandas as pd
 import polars as pl
 
 from ..mlflow import model_format
-from ..model.derived import typed
+from ..model import derived
 from .request import request
 
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
@@ -58,7 +58,7 @@ def difference(
 def wrong_answer(folder: Path, rows: pl.DataFrame, *, private: bool) -> str | None:
     """How the model in `folder`, once it is served, answers `rows` otherwise than here; see `difference`."""
     model = model_format.load(folder)
-    frame = typed(rows, model.inputs).to_pandas()
+    frame = derived.typed(rows, model.inputs).to_pandas()
     return difference(folder, frame, model.predict(frame), private=private)
 
 

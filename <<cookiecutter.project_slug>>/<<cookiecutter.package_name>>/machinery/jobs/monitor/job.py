@@ -102,12 +102,12 @@ class _Model:
         task: Task,
     ) -> None:
         self.chosen, self.store, self.columns, self.missing, self.task = chosen, store, columns, missing, task
-        self.model, self.reference = model_format.load(chosen.uri), reference.load(chosen)
         self.title = chosen.title
         if chosen.noted.trained is None:
             raise ProjectError(f"{self.title} was not registered by this project: which rows it knows cannot be told")
         self.record = chosen.noted.trained
         self.target = self.record.target
+        self.model, self.reference = model_format.load(chosen.uri), reference.load(chosen)
         labels = getattr(self.model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
         read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
         label = {self.target: Type(read_as)} if self.target and read_as and labels.size else {}
