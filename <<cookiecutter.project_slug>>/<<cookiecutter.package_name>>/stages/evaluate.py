@@ -13,7 +13,7 @@ from ..machinery.errors import ProjectError
 from ..machinery.evaluation import bootstrap, calibration, curves, ensembles, estimators, scoring, slices
 from ..machinery.evaluation.scored_model import Bootstrap, ScoredModel, score_model
 from ..machinery.mlflow import model_format, registry
-from ..machinery.pipeline import provenance
+from ..machinery.pipeline import processes
 from ..machinery.report import model_report, pages, plots
 from ..machinery.result import StageResult
 
@@ -279,7 +279,7 @@ def _costs(store: Store, case: EvaluationData) -> dict[str, float]:
     """What the candidate takes to keep, and to ask about one row."""
     files = [file for file in (store.model).rglob("*") if file.is_file()]
     row = case.frames["test"].head(1)
-    latency = provenance.seconds(lambda: estimators.answers(case.model, row), times=10)
+    latency = processes.seconds(lambda: estimators.answers(case.model, row), times=10)
     return {"megabytes": sum(file.stat().st_size for file in files) / 1e6, "latency_ms": 1000 * latency}
 
 

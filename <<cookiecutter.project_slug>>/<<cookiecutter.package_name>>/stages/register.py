@@ -9,7 +9,7 @@ import polars as pl
 
 from .. import gates
 from ..machinery.data import splits
-from ..machinery.errors import ProjectError
+from ..machinery.errors import GateFailed, ProjectError
 from ..machinery.mlflow import aliases, model_format, registry
 from ..machinery.pipeline import provenance
 from ..machinery.report import model_report, pages
@@ -43,7 +43,7 @@ def register(
 ) -> StageResult:
     """Registers the candidate unless that very model is registered already, and moves the alias it has earned.
 
-    With gate.on_fail=error it raises ProjectError where the gate fails, when that is done.
+    With gate.on_fail=error it raises GateFailed where the gate fails, when that is done.
     """
     sections = {"columns": columns, "task": task, "split": split, "evaluation": evaluation, "seed": seed}
     evaluated, digest = store.outcome("evaluate").facts, store.outcome("train").facts["digest"]
@@ -97,7 +97,7 @@ def register(
         ),
     )
     if gate.on_fail == "error" and not passed:
-        raise ProjectError(f"{title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
+        raise GateFailed(f"{title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
     return outcome
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..machinery.data import expectations as expected
-from ..machinery.errors import ProjectError
+from ..machinery.errors import ConfigError, DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
@@ -14,20 +14,17 @@ if TYPE_CHECKING:
 
 
 def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Columns) -> StageResult:
-    """Raises ProjectError where an expectation fails, listing each, and where a column that the line needs is
-    missing."""
+    """Raises DataError where an expectation fails, listing each, and where a column that has a role is missing."""
     table = store.table("ingest")
     names = table.collect_schema().names()
     if "split" in names:
-        raise ProjectError(
-            "the table has a column split, which is the name of the one that this project adds: rename it"
-        )
+        raise DataError("the table has a column split, which is the name of the one that this project adds: rename it")
     for role, wanted in _roles(columns).items():
         for column in wanted:
             if column not in names:
-                raise ProjectError(f"columns.{role}={column}: the table has no such column; it has {_some(names)}")
+                raise DataError(f"columns.{role}={column}: the table has no such column; it has {_some(names)}")
             if role != "target" and column == columns.target:
-                raise ProjectError(f"columns.{role} names {column}, which is columns.target: it can be one of them")
+                raise ConfigError(f"columns.{role} names {column}, which is columns.target: it can be one of them")
     suite = expected.suite(expectations)
     result = expected.masked(expected.validate(expected.frame(table, expectations), suite), columns.sensitive)
     failed = expected.failures(result)
@@ -39,7 +36,7 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
     )
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)
-        raise ProjectError(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
+        raise DataError(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
     return outcome
 
 

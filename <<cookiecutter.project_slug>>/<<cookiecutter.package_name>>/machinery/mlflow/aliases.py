@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from ..errors import ProjectError
+from ..errors import ProjectError, Unavailable
 
 PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
 LONGEST = 5000  # characters of a reason that are kept: MLflow refuses a tag of 100 000
@@ -124,7 +124,7 @@ def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, w
     Before it is done: a note of what did not happen does less harm than a change that nobody can explain.
     """
     if not turn.lasts():
-        raise ProjectError(
+        raise Unavailable(
             f"{turn.name}: this took so long that somebody else's change was let in: give the command again"
         )
     if not new:

@@ -1,0 +1,43 @@
+"""Processes of this machine: which one this is, whether another is still there, what it may use."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def this() -> str:
+    """The name of this process, which no other ever has: "host 4711 1764050000", its machine, its id and its start."""
+    import psutil
+
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+def is_dead(process: str) -> bool:
+    """Whether the process of that name (see `this`) ran on this machine and has ended."""
+    import psutil
+
+    host, number, born = process.split(" ")
+    try:
+        return host == socket.gethostname() and f"{psutil.Process(int(number)).create_time():.0f}" != born
+    except psutil.NoSuchProcess:
+        return True
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seconds(call: Callable[[], Any], *, times: int) -> float:
+    """The median of the seconds that `call` takes when it is made some `times`."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
