@@ -6,7 +6,6 @@ the process's id at its start, and one with its exit code at its end."""
 import importlib
 import json
 import os
-import signal
 import sys
 
 import sqlalchemy.orm
@@ -39,11 +38,9 @@ def child(project: str, package: str, folder: str, words: list[str], known: dict
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.path.insert(0, project)
     sys.argv = [package, *words]
-    main = importlib.import_module(f"{package}.__main__")
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, main._interrupt)
+    main = importlib.import_module(f"{package}.__main__").main
     try:
-        return main.main(words)
+        return main()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -37,12 +37,12 @@ class Features:
 
 @dataclass
 class Gate:
-    """When a candidate becomes champion: each key but `on_fail` is a function of gates.py."""
+    """When a candidate becomes champion: each key but `on_fail` is a function of gates.py; they run in this order."""
 
     min_baseline_gain: float
+    min_scores: dict[str, float]
     max_loss: float
     min_gain: float | None
-    min_scores: dict[str, float]
     min_slice_scores: dict[str, float]
     max_calibration_error: float | None
     max_megabytes: float | None

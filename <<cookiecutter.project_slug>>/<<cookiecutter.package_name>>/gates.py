@@ -1,146 +1,162 @@
-"""Whether a model is good enough, each reason in a sentence."""
+"""Your gates: what a candidate has to reach before it becomes champion.
+
+A gate is a function that is called like its key in conf/gate/, such as `gate.max_megabytes=50`. It gets the key's value
+as `limit`, and the `evidence`: what the evaluation measured, and more. It gives a GateResult with a sentence that says
+why; a list of them; or None where there is nothing to judge. A key that is null calls no gate.
+
+To add one, write the function here, its field in `Gate` of config.py, and its value in conf/gate/default.yaml. A
+function without `limit` always holds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
 from .machinery.errors import ProjectError
+from .machinery.evaluation import gate_results
+from .machinery.evaluation.gate_results import Evidence, GateResult
 
 if TYPE_CHECKING:
-    from .config import Config, Gate
-
+    from .config import Config
 
 ON_FAIL = ("challenger", "error")
 
 
-@dataclass(frozen=True)
-class GateResult:
-    name: str
-    passed: bool
-    sentence: str
-
-
-def verdicts(
-    evaluated: dict[str, Any],
-    *,
-    gate: Gate,
-    metric: str | None,
-    confidence: float,
-    min_rows: int,
-    expectations: int,
-    dirty: str,
-    rolled_back: str | None,
-) -> list[GateResult]:
-    """The verdict of every gate on a candidate that was `evaluated` as stages/evaluate tells; `metric` decides.
-
-    Without a target there is no metric. `expectations`: how many the data met. `dirty`: "true", "false", or "unknown"
-    where the work tree is none of git's. `rolled_back`: when and why this model was taken back, if it was.
-    """
-    found = _scored(evaluated, gate, metric) + _compared(evaluated, gate, metric, confidence)
-    found += _sliced(evaluated["slices"], gate, min_rows)
-    limits = [
-        ("max_calibration_error", "the calibration error", evaluated["numbers"].get("calibration_error"), ""),
-        ("max_megabytes", "the model's size", evaluated["costs"]["megabytes"], " MB"),
-        ("max_latency_ms", "the time for a row", evaluated["costs"]["latency_ms"], " ms"),
-    ]
-    for name, what, value, unit in limits:
-        limit = getattr(gate, name)
-        if limit is not None:
-            kept = value is not None and value <= limit
-            told = "is not known: this model gives no probabilities" if value is None else f"{value:.3g}{unit} is"
-            sentence = f"{what} {told}" + ("" if value is None else f" {'within' if kept else 'above'} {limit:g}{unit}")
-            found.append(GateResult(name, kept, sentence))
-    if gate.validated or expectations:
-        sentence = f"the data met its {expectations} expectations"
-        none = "no expectations hold the data: write some in conf/data/, or gate.validated=false"
-        found.append(GateResult("validated", bool(expectations), sentence if expectations else none))
-    if gate.clean_tree:
-        sentences = {
-            "true": "the work tree has changes that are in no commit: commit them, or gate.clean_tree=false",
-            "false": "the work tree is clean",
-        }
-        unknown = "the project is in no commit of git, without which a run cannot be repeated: gate.clean_tree=false"
-        found.append(GateResult("clean_tree", dirty == "false", sentences.get(dirty, unknown)))
-    if rolled_back:
-        found.append(
-            GateResult("rolled_back", False, f"this model was taken back {rolled_back}; promote brings it back")
-        )
-    return found
-
-
-def _scored(evaluated: dict[str, Any], gate: Gate, metric: str | None) -> list[GateResult]:
-    """Against the dummy baseline, and against absolute floors."""
-    scores, found = evaluated["test"], []
-    if metric is not None:
-        score, baseline, least = scores[metric], evaluated["baseline"][metric], gate.min_baseline_gain
-        beats = score - baseline > least
-        sentence = f"{metric} {score:.4f} {'beats' if beats else 'does not beat'} the dummy baseline's {baseline:.4f}"
-        found.append(GateResult("min_baseline_gain", beats, sentence + (f" by more than {least:g}" if least else "")))
-    elif "hindrance" not in evaluated:
+def min_baseline_gain(limit: float, evidence: Evidence) -> GateResult | None:
+    """Better than a model that answers every row alike, by more than `limit`."""
+    result, metric = evidence.evaluation, evidence.evaluation.metric
+    if metric is None:
         sentence = "there is no target to score by, and no champion to contend with"
-        found.append(GateResult("min_baseline_gain", True, sentence))
-    for name, floor in gate.min_scores.items():
-        reached = scores[name] >= floor
-        sentence = f"{name} {scores[name]:.4f} {'reaches' if reached else 'is below'} {floor:g}"
-        found.append(GateResult(f"min_scores.{name}", reached, sentence))
-    return found
+        return None if result.not_comparable else GateResult("min_baseline_gain", True, sentence)
+    score, baseline = result.test[metric], result.baseline[metric]
+    better = score - baseline > limit
+    sentence = f"{metric} {score:.4f} {'beats' if better else 'does not beat'} the dummy baseline's {baseline:.4f}"
+    return GateResult("min_baseline_gain", better, sentence + (f" by more than {limit:g}" if limit else ""))
 
 
-def _compared(evaluated: dict[str, Any], gate: Gate, metric: str | None, confidence: float) -> list[GateResult]:
-    """Against the champion, on the same rows; chance in them speaks for the candidate unless a gain has to be shown."""
-    if "hindrance" in evaluated:
-        return [GateResult("max_loss", False, evaluated["hindrance"])]
-    if "gain" not in evaluated:
-        return []
-    gain, low, high = (evaluated["gain"][name] for name in ("value", "low", "high"))
-    theirs = evaluated["champion"][metric]
-    sure = f" ({low:+.4f} to {high:+.4f} with {confidence:.0%} confidence)" if low is not None else ""
-    told = f"{metric} {theirs + gain:.4f} against the champion's {theirs:.4f} on the same rows: {gain:+.4f}{sure}"
-    lost = (gain if high is None else high) < -gate.max_loss
-    allowed = f"; {gate.max_loss:g} may be lost" if gate.max_loss else ""
-    better = low is not None and low > 0
+def min_scores(limit: dict[str, float], evidence: Evidence) -> list[GateResult]:
+    """Each score at least as high as its floor: {accuracy: 0.8}."""
+    results = []
+    for name, floor in limit.items():
+        score = evidence.evaluation.test[name]
+        sentence = f"{name} {score:.4f} {'reaches' if score >= floor else 'is below'} {floor:g}"
+        results.append(GateResult(f"min_scores.{name}", score >= floor, sentence))
+    return results
+
+
+def max_loss(limit: float, evidence: Evidence) -> GateResult | None:
+    """No worse than the champion on the same rows by more than `limit` and chance."""
+    result, gain = evidence.evaluation, evidence.evaluation.gain
+    if result.not_comparable:
+        return GateResult("max_loss", False, result.not_comparable)
+    if gain is None:
+        return None
+    theirs, sure = result.champion[result.metric or ""], _interval(evidence)
+    lost = (gain.value if gain.high is None else gain.high) < -limit
+    better = gain.low is not None and gain.low > 0
     means = "worse" if lost else "better" if better else "no worse beyond chance"
-    found = [GateResult("max_loss", not lost, f"{told}, {means}{allowed}")]
-    if gate.min_gain is not None:
-        shown = (gain if low is None else low) > gate.min_gain
-        sentence = f"a gain of more than {gate.min_gain:g} over the champion is {'shown' if shown else 'not shown'}"
-        found.append(GateResult("min_gain", shown, f"{sentence}: {gain:+.4f}{sure}"))
-    return found
+    sentence = (
+        f"{result.metric} {theirs + gain.value:.4f} against the champion's {theirs:.4f} on the same rows: "
+        f"{gain.value:+.4f}{sure}, {means}" + (f"; {limit:g} may be lost" if limit else "")
+    )
+    return GateResult("max_loss", not lost, sentence)
 
 
-def _sliced(slices: list[dict[str, Any]], gate: Gate, min_rows: int) -> list[GateResult]:
-    """Each slice of enough rows against the floors."""
-    found = []
-    for name, floor in gate.min_slice_scores.items():
-        told = [each for each in slices if name in each and each["rows"] >= min_rows]
-        below = [each for each in told if each[name] < floor]
-        where = ", ".join(f"{each['column']} {each['value']} ({each[name]:.4f})" for each in below)
-        if not told:
-            where = f"no slice has the {min_rows} rows that evaluation.min_rows asks for"
-        sentence = (
-            f"{name} is below {floor:g} for {where}" if below else f"{name} reaches {floor:g} in {len(told)} slices"
-        )
-        found.append(GateResult(f"min_slice_scores.{name}", bool(told) and not below, where if not told else sentence))
-    return found
+def min_gain(limit: float, evidence: Evidence) -> GateResult | None:
+    """Better than the champion by more than `limit`, beyond chance."""
+    gain = evidence.evaluation.gain
+    if gain is None or evidence.evaluation.not_comparable:
+        return None
+    shown = (gain.value if gain.low is None else gain.low) > limit
+    sentence = f"a gain of more than {limit:g} over the champion is {'shown' if shown else 'not shown'}"
+    return GateResult("min_gain", shown, f"{sentence}: {gain.value:+.4f}{_interval(evidence)}")
+
+
+def min_slice_scores(limit: dict[str, float], evidence: Evidence) -> list[GateResult]:
+    """Each score at least as high as its floor on each slice that has evaluation.min_rows rows."""
+    results = []
+    for name, floor in limit.items():
+        scored = [each for each in evidence.evaluation.slices if each.scores and each.rows >= evidence.min_rows]
+        below = [each for each in scored if each.scores[name] < floor]
+        where = ", ".join(f"{each.column} {each.value} ({each.scores[name]:.4f})" for each in below)
+        sentence = f"no slice has the {evidence.min_rows} rows that evaluation.min_rows asks for"
+        if scored:
+            reached = f"{name} reaches {floor:g} in {len(scored)} slices"
+            sentence = f"{name} is below {floor:g} for {where}" if below else reached
+        results.append(GateResult(f"min_slice_scores.{name}", bool(scored) and not below, sentence))
+    return results
+
+
+def max_calibration_error(limit: float, evidence: Evidence) -> GateResult:
+    """Predicted probabilities off from the shares that come true by no more than `limit`, on average."""
+    error = evidence.evaluation.numbers.get("calibration_error")
+    if error is None:
+        sentence = "the calibration error is not known: this model gives no probabilities"
+        return GateResult("max_calibration_error", False, sentence)
+    return _at_most("max_calibration_error", "the calibration error", error, limit)
+
+
+def max_megabytes(limit: float, evidence: Evidence) -> GateResult:
+    """Files of the model of no more than `limit` MB."""
+    return _at_most("max_megabytes", "the model's size", evidence.evaluation.costs["megabytes"], limit, " MB")
+
+
+def max_latency_ms(limit: float, evidence: Evidence) -> GateResult:
+    """One row answered within `limit` ms, the median of some."""
+    return _at_most("max_latency_ms", "the time for a row", evidence.evaluation.costs["latency_ms"], limit, " ms")
+
+
+def validated(limit: bool, evidence: Evidence) -> GateResult | None:
+    """Data that met expectations; they are named also where they are not asked for."""
+    if evidence.expectations:
+        return GateResult("validated", True, f"the data met its {evidence.expectations} expectations")
+    none = "no expectations hold the data: write some in conf/data/, or gate.validated=false"
+    return GateResult("validated", False, none) if limit else None
+
+
+def clean_tree(limit: bool, evidence: Evidence) -> GateResult | None:
+    """A commit that the run can be repeated from."""
+    sentences = {
+        "true": "the work tree has changes that are in no commit: commit them, or gate.clean_tree=false",
+        "false": "the work tree is clean",
+    }
+    unknown = "the project is in no commit of git, without which a run cannot be repeated: gate.clean_tree=false"
+    sentence = sentences.get(evidence.dirty, unknown)
+    return GateResult("clean_tree", evidence.dirty == "false", sentence) if limit else None
+
+
+def rolled_back(evidence: Evidence) -> GateResult | None:
+    """Not a model that somebody took back: only a person makes it champion again."""
+    sentence = f"this model was taken back {evidence.rolled_back}; promote brings it back"
+    return GateResult("rolled_back", False, sentence) if evidence.rolled_back else None
+
+
+def serving(limit: bool, evidence: Evidence) -> GateResult | None:
+    """The same answers when it is served in an environment of its own; tried only where all other gates are passed."""
+    if not limit or evidence.failed:
+        return None
+    rows, wrong = evidence.served()
+    return GateResult("serving", not wrong, wrong or f"served, it answers {rows} test rows as it does here")
 
 
 def refuse(config: Config) -> None:
-    """Raises ProjectError for a gate that no model could pass, or that would look at nothing."""
-    kind, gate = config.task.kind, config.gate
+    """Raises ProjectError, before any stage runs, for a gate that no model could pass, or that would judge nothing."""
+    kind, gate, slices = config.task.kind, config.gate, config.evaluation.slices
+    gate_results.refuse_unmatched(sys.modules[__name__], gate)
     if gate.on_fail not in ON_FAIL:
         raise ProjectError(f"gate.on_fail={gate.on_fail}: it is {' or '.join(ON_FAIL)}")
-    known = [name.rpartition(".")[2] for name in config.task.metrics]
-    for floors in ("min_scores", "min_slice_scores"):
-        for name in getattr(config.gate, floors):
-            if name not in known:
+    computed = [name.rpartition(".")[2] for name in config.task.metrics]
+    for key in ("min_scores", "min_slice_scores"):
+        for name in getattr(gate, key):
+            if name not in computed:
                 from .machinery.evaluation import scoring  # scikit-learn: only where there is something to say
 
                 for each in config.task.metrics:
                     scoring.scorer(each)
                 raise ProjectError(
-                    f"gate.{floors}.{name}: task.metrics does not compute it; it has {', '.join(known)} "
-                    f"(gate.{floors}={{}} asks for no floor)"
+                    f"gate.{key}.{name}: task.metrics does not compute it; it has {', '.join(computed)} "
+                    f"(gate.{key}={{}} asks for no floor)"
                 )
     if gate.max_calibration_error is not None and kind != "classification":
         raise ProjectError(
@@ -148,7 +164,19 @@ def refuse(config: Config) -> None:
         )
     if kind == "anomaly" and config.columns.target is None and gate.min_scores:
         raise ProjectError("columns.target=null: nothing can be scored then; gate.min_scores={} asks for no floor")
-    if gate.min_slice_scores and not config.evaluation.slices:
+    if gate.min_slice_scores and not slices:
         raise ProjectError(
             "gate.min_slice_scores needs slices: evaluation.slices=[...] names the columns that make them"
         )
+
+
+def _interval(evidence: Evidence) -> str:
+    gain = evidence.evaluation.gain
+    if gain is None or gain.low is None:
+        return ""
+    return f" ({gain.low:+.4f} to {gain.high:+.4f} with {evidence.confidence:.0%} confidence)"
+
+
+def _at_most(name: str, what: str, value: float, limit: float, unit: str = "") -> GateResult:
+    within = value <= limit
+    return GateResult(name, within, f"{what} {value:.3g}{unit} is {'within' if within else 'above'} {limit:g}{unit}")

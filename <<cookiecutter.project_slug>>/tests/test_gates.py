@@ -1,27 +1,52 @@
+from dataclasses import make_dataclass
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 from << cookiecutter.package_name >> import gates
+from << cookiecutter.package_name >>.config import Gate
 from << cookiecutter.package_name >>.machinery.config import compose
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
+from << cookiecutter.package_name >>.machinery.evaluation import gate_results
+from << cookiecutter.package_name >>.machinery.evaluation.gate_results import Evidence
+from << cookiecutter.package_name >>.machinery.evaluation.result import EvaluationResult, Gain, ModelFacts, SliceScore
+from << cookiecutter.package_name >>.machinery.layout import Layout
 
-DEFAULTS = compose.resolve([])[0].gate
+PACKAGE = "<< cookiecutter.package_name >>"
+DEFAULTS = compose.resolve(Layout(Path(__file__).parents[1], PACKAGE), [])[0].gate
 NONE = {"min_scores": {}, "min_slice_scores": {}}
 
 
-def verdicts(accuracy=0.9, *, against=None, hindrance=None, slices=(), error=None, dirty="true", back=None, **asked):
+def verdicts(
+    accuracy=0.9,
+    *,
+    against=None,
+    not_comparable=None,
+    slices=(),
+    error=None,
+    dirty="true",
+    back="",
+    wrong="",
+    **limits,
+):
     """By name, what is said of a candidate; `against`: the champion's score, and the interval of the gain."""
-    told = {"test": {"accuracy": accuracy}, "baseline": {"accuracy": 0.5}, "slices": slices, "numbers": {}}
-    told["costs"] = {"megabytes": 3.0, "latency_ms": 20.0}
-    if error is not None:
-        told["numbers"]["calibration_error"] = error
-    if hindrance:
-        told["hindrance"] = hindrance
-    if against:
-        champion, low, high = against
-        told |= {"champion": {"accuracy": champion}, "gain": {"value": accuracy - champion, "low": low, "high": high}}
-    gate = compose.Gate(**{**vars(DEFAULTS), **NONE, **asked})
-    limits = {"metric": "accuracy", "confidence": 0.95, "min_rows": 30, "expectations": 0}
-    found = gates.verdicts(told, gate=gate, dirty=dirty, rolled_back=back, **limits)
-    return {verdict.name: verdict for verdict in found}
+    champion, low, high = against or (None, None, None)
+    result = EvaluationResult(
+        rows=100,
+        model=ModelFacts("Dummy", "Dummy()", {}, None, ""),
+        costs={"megabytes": 3.0, "latency_ms": 20.0},
+        test={"accuracy": accuracy},
+        baseline={"accuracy": 0.5},
+        champion={"accuracy": champion} if against else {},
+        gain=Gain(accuracy - champion, low, high) if against else None,
+        not_comparable=not_comparable,
+        slices=list(slices),
+        numbers={} if error is None else {"calibration_error": error},
+    )
+    evidence = Evidence(result, 0.95, 30, 0, dirty=dirty, rolled_back=back, served=lambda: (20, wrong))
+    found = gate_results.results(gates, Gate(**{**vars(DEFAULTS), **NONE, **limits}), evidence)
+    return {each.name: each for each in found}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +62,7 @@ def verdicts(accuracy=0.9, *, against=None, hindrance=None, slices=(), error=Non
         ({"against": (0.95, -0.08, -0.01), "max_loss": 0.02}, "max_loss", True),
         ({"against": (0.95, None, None)}, "max_loss", False),  # without intervals the scores decide
         ({"against": (0.9, None, None)}, "max_loss", True),
-        ({"hindrance": "no row is shared"}, "max_loss", False),
+        ({"not_comparable": "no row is shared"}, "max_loss", False),
         ({"against": (0.85, -0.01, 0.11), "min_gain": 0.0}, "min_gain", False),  # better, but not beyond chance
         ({"against": (0.85, 0.01, 0.09), "min_gain": 0.0}, "min_gain", True),
         ({"error": 0.05, "max_calibration_error": 0.05}, "max_calibration_error", True),
@@ -49,6 +74,8 @@ def verdicts(accuracy=0.9, *, against=None, hindrance=None, slices=(), error=Non
         ({"validated": True}, "validated", False),
         ({"clean_tree": True}, "clean_tree", False),
         ({"clean_tree": True, "dirty": "false"}, "clean_tree", True),
+        ({"serving": True}, "serving", True),
+        ({"serving": True, "wrong": "the prediction of row 1 is 1 when it is served, and 0 here"}, "serving", False),
         ({"back": "on 2026-11-02 by ana: wrong prices"}, "rolled_back", False),
     ],
 )
@@ -60,10 +87,10 @@ def test_a_gate_decides_and_says_why(given, name, passed):
 
 def test_a_slice_below_its_floor_is_named_and_a_small_one_does_not_count():
     slices = [
-        {"column": "region", "value": "north", "rows": 50, "accuracy": 0.7},
-        {"column": "region", "value": "south", "rows": 50, "accuracy": 0.9},
-        {"column": "region", "value": "west", "rows": 3, "accuracy": 0.0},
-        {"column": "region", "value": "east", "rows": 50},  # one class only: not to be scored
+        SliceScore("region", "north", 50, scores={"accuracy": 0.7}),
+        SliceScore("region", "south", 50, scores={"accuracy": 0.9}),
+        SliceScore("region", "west", 3, scores={"accuracy": 0.0}),
+        SliceScore("region", "east", 50, note="one class only"),
     ]
     found = verdicts(slices=slices, min_slice_scores={"accuracy": 0.8})["min_slice_scores.accuracy"]
     assert not found.passed and found.sentence == "accuracy is below 0.8 for region north (0.7000)"
@@ -75,3 +102,18 @@ def test_a_slice_below_its_floor_is_named_and_a_small_one_does_not_count():
 def test_the_sentence_of_a_comparison_has_all_that_decides():
     told = verdicts(against=(0.95, -0.08, -0.01))["max_loss"].sentence
     assert "0.9000 against the champion's 0.9500" in told and "-0.0500 (-0.0800 to -0.0100 with 95% confidence)" in told
+
+
+def test_a_model_is_not_served_where_another_gate_has_failed():
+    assert "serving" not in verdicts(accuracy=0.4, serving=True)
+
+
+def test_a_gate_is_a_function_and_a_key_of_the_same_name():
+    own = ModuleType("own")
+    exec("def max_rows(limit, evidence): ...", vars(own))
+    own.max_rows.__module__ = "own"
+    gate_results.refuse_unmatched(gates, DEFAULTS)
+    with pytest.raises(ProjectError, match=r"gates.max_rows is called by nobody: give it a field `max_rows`"):
+        gate_results.refuse_unmatched(own, make_dataclass("Gate", ["on_fail"])("error"))
+    with pytest.raises(ProjectError, match=r"gate.max_cost: gates.py has no function max_cost\(limit, evidence\)"):
+        gate_results.refuse_unmatched(own, make_dataclass("Gate", ["max_rows", "max_cost"])(1, 2))

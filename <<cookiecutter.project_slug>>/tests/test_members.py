@@ -8,8 +8,9 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from << cookiecutter.package_name >>.machinery.evaluation import ensembles, estimators
+from << cookiecutter.package_name >> import encoders, models
 from << cookiecutter.package_name >>.machinery.errors import ProjectError
+from << cookiecutter.package_name >>.machinery.evaluation import ensembles, estimators
 
 FRAME = pd.DataFrame({"n": np.arange(60.0) % 7, "m": np.arange(60.0) % 5})
 LABELS = np.where(FRAME["n"] + FRAME["m"] > 5, "yes", "no")
@@ -19,12 +20,12 @@ NUMBERS = {"forest": RandomForestRegressor(5, random_state=1), "linear": Ridge()
 
 
 def fitted(estimator, target=LABELS, kind="classification", transform=None):
-    model = estimators.pipeline(estimator, kinds=dict.fromkeys(FRAME, "number"), transform=transform, **SETTINGS)
+    model = encoders.pipeline(estimator, kinds=dict.fromkeys(FRAME, "number"), transform=transform, **SETTINGS)
     return estimators.fit(model, FRAME, target, kind=kind)
 
 
 def test_the_members_of_a_blend_make_up_its_answers():
-    whole = fitted(estimators.blend(TWO, weights=[3, 1]))
+    whole = fitted(models.blend(TWO, weights=[3, 1]))
     found = ensembles.members(whole)
     assert [(name, each.weight) for name, each in found.items()] == [("forest", 3), ("linear", 1)]
     assert found["forest"].params["n_estimators"] == "5" and "max_leaf_nodes" not in found["forest"].params
@@ -34,24 +35,24 @@ def test_the_members_of_a_blend_make_up_its_answers():
 
 
 def test_the_members_of_a_stack_answer_alone_and_have_no_weights():
-    stack = estimators.stack(TWO, LogisticRegression(), folds=3, seed=1)
+    stack = models.stack(TWO, LogisticRegression(), folds=3, seed=1)
     found = ensembles.members(fitted(stack))
     alone = fitted(RandomForestClassifier(5, random_state=1))
     assert (found["forest"].model.predict_proba(FRAME) == alone.predict_proba(FRAME)).all()
     assert {each.weight for each in found.values()} == {None}
-    again = fitted(estimators.stack(TWO, LogisticRegression(), folds=3, seed=1))
+    again = fitted(models.stack(TWO, LogisticRegression(), folds=3, seed=1))
     assert (again.predict_proba(FRAME) == fitted(stack).predict_proba(FRAME)).all()
     with pytest.raises(ProjectError, match=r"model.folds=1: it takes 2 at least"):
-        estimators.stack(TWO, LogisticRegression(), folds=1, seed=1)
+        models.stack(TWO, LogisticRegression(), folds=1, seed=1)
 
 
 def test_members_answer_in_the_unit_of_the_target_and_by_the_threshold_of_the_whole():
     prices = np.exp(FRAME["n"] + FRAME["m"]).to_numpy()
-    numbers = estimators.stack(NUMBERS, Ridge(), folds=3, seed=1)
+    numbers = models.stack(NUMBERS, Ridge(), folds=3, seed=1)
     found = ensembles.members(fitted(numbers, prices, kind="regression", transform="log"))
     alone = fitted(RandomForestRegressor(5, random_state=1), prices, kind="regression", transform="log")
     assert (found["forest"].model.predict(FRAME) == alone.predict(FRAME)).all()
-    low = estimators.decided(fitted(estimators.blend(TWO, [1, 1])), FRAME, LABELS, threshold=1e-9, positive="yes")
+    low = estimators.decided(fitted(models.blend(TWO, [1, 1])), FRAME, LABELS, threshold=1e-9, positive="yes")
     assert set(ensembles.members(low)["linear"].model.predict(FRAME)) == {"yes"}
 
 

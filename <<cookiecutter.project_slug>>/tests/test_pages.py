@@ -7,9 +7,11 @@ import sys
 from html.parser import HTMLParser
 
 import numpy as np
+import polars as pl
 import pytest
 from matplotlib import pyplot
 
+from << cookiecutter.package_name >>.machinery.evaluation.result import SliceScore
 from << cookiecutter.package_name >>.machinery.report import pages, plots
 
 NAME = '<b>"x"|`$a$_b_*c*\n# 🐧' + "w" * 200
@@ -92,9 +94,11 @@ def figures() -> list[str]:
     shares = np.stack([1 - chances, chances], axis=1)
     classes = np.array(["$a", NAME])
     made = plots.classification(classes[target], shares, predicted=classes[target], classes=classes)
-    made["thresholds"] = plots.thresholds(target, chances, chosen=0.5)
-    made["slices"] = plots.intervals([(NAME, 0.5, 0.4, 0.6)], metric="f1", reference=0.5)
-    made["curves"] = plots.curves({"train": [(1, 0.5), (2, 0.7)]}, metric="f1")
+    table = pl.DataFrame({name: [0.2, 0.4] for name in ("threshold", "precision", "recall", "f1", "flagged")})
+    made["thresholds"] = plots.threshold_curve(table, chosen=0.5)
+    slices = [SliceScore("island", NAME, 9, 0.5, 0.4, 0.6)]
+    made["slices"] = plots.slice_intervals(slices, metric="f1", reference=0.5)
+    made["curves"] = plots.training_curves({"train": [(1, 0.5), (2, 0.7)]}, metric="f1")
     return [plots.svg(figure) for figure in made.values()]
 
 
@@ -108,9 +112,9 @@ def test_figures_share_a_page():
 
 
 def test_a_figure_is_the_same_bytes_in_another_process():
-    code = "from << cookiecutter.package_name >> import plots as p\n"
-    code += "print(p.svg(p.curves({'a': [(1, .5), (2, .7)]}, metric='f1')), end='')"
-    made = plots.svg(plots.curves({"a": [(1, 0.5), (2, 0.7)]}, metric="f1"))
+    code = "from << cookiecutter.package_name >>.machinery.report import plots as p\n"
+    code += "print(p.svg(p.training_curves({'a': [(1, .5), (2, .7)]}, metric='f1')), end='')"
+    made = plots.svg(plots.training_curves({"a": [(1, 0.5), (2, 0.7)]}, metric="f1"))
     settings = os.environ | {"PYTHONHASHSEED": "7", "PYTHONUTF8": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=settings, check=True)
     assert done.stdout == made

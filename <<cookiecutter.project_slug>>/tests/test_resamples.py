@@ -7,7 +7,7 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from << cookiecutter.package_name >>.machinery.evaluation import bootstrap, calibration, curves, slices
+from << cookiecutter.package_name >>.machinery.evaluation import bootstrap, calibration, curves, scored_model, slices
 
 RANDOM = np.random.default_rng(1)
 FRAME = RANDOM.normal(size=(300, 3))
@@ -18,9 +18,9 @@ LABELS = np.where(FRAME[:, 0] + RANDOM.normal(size=300) > 0, "yes", "no")
 def test_kept_answers_are_scored_as_the_model_is(name):
     model = LogisticRegression().fit(FRAME, LABELS)
     rows, scorer = np.array([5, 1, 1, 200, 7, 8, 9, 250]), get_scorer(name)
-    kept = bootstrap.answers(model, FRAME)
+    scored = scored_model.ScoredModel(kept := scored_model.record(model, FRAME), kept, LABELS)
     assert scorer(kept, rows, LABELS[rows]) == pytest.approx(scorer(model, FRAME[rows], LABELS[rows]), abs=1e-12)
-    assert scorer(bootstrap.chosen(kept, rows), np.arange(8), LABELS[rows]) == scorer(kept, rows, LABELS[rows])
+    assert scorer(scored.part(rows).view, np.arange(8), LABELS[rows]) == scorer(kept, rows, LABELS[rows])
 
 
 def means(values, **how):
@@ -70,7 +70,11 @@ def test_probabilities_that_are_right_have_no_error_and_others_theirs():
 def test_each_threshold_is_told_as_scikit_learn_scores_it():
     told = RANDOM.uniform(size=50)
     right = (RANDOM.uniform(size=50) < told).astype(int)
-    row = calibration.thresholds(right, told).filter(pl.col("threshold").round(2) == 0.4).row(0, named=True)
+    answers = scored_model.RecordedAnswers(
+        LogisticRegression().fit(FRAME, LABELS), {"predict_proba": lambda: np.column_stack([1 - told, told])}, 50
+    )
+    table = calibration.threshold_table(scored_model.ScoredModel(answers, answers, right))
+    row = table.filter(pl.col("threshold").round(2) == 0.4).row(0, named=True)
     flagged = told >= 0.4
     assert row["precision"] == pytest.approx(right[flagged].mean()) and row["flagged"] == pytest.approx(flagged.mean())
     assert row["recall"] == pytest.approx(flagged[right == 1].mean())
@@ -94,8 +98,8 @@ def test_slices_in_words(values, expected):
 
 def test_curves_are_of_models_that_are_built_step_by_step():
     model = make_pipeline(StandardScaler(), HistGradientBoostingRegressor(max_iter=60)).fit(FRAME, FRAME[:, 0])
-    steps = list(curves.stages(model, model[-1], FRAME))
+    steps = list(curves.answers_by_iteration(model, model[-1], FRAME))
     assert steps[0][0] == 1 and steps[-1][0] == 60 and len(steps) == curves.MOST
     assert (steps[-1][1]["predict"]() == model.predict(FRAME)).all()
     linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, LABELS)
-    assert list(curves.stages(linear, linear[-1], FRAME)) == []
+    assert list(curves.answers_by_iteration(linear, linear[-1], FRAME)) == []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -110,35 +109,6 @@ def identity(table: pl.LazyFrame, columns: Roles) -> list[str]:
     return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
 
 
-def record(
-    columns: list[str],
-    *,
-    by: str,
-    shares: dict[str, float],
-    roles: Roles,
-    seed: int,
-    gap: str | None,
-    cuts: list[float],
-) -> dict:
-    """What a later run needs to tell which rows of a table with these `columns` a model was trained on."""
-    known: dict[str, Any] = {"by": by, "shares": shares, "target": roles.target, "seed": seed, "gap": gap, "cuts": cuts}
-    known |= {"key": roles.key, "group": roles.group, "time": roles.time, "drop": roles.drop}
-    whole = not roles.key and by in ("hash", "stratified")
-    return known | {"columns": _mark(columns, roles.drop) if whole else ""}
-
-
-def can_replay(record: dict, columns: list[str]) -> bool:
-    """Whether `record` tells the sides of the rows of a table with these `columns`."""
-    return not record["columns"] or record["columns"] == _mark(columns, record["drop"])
-
-
-def replay(whole: pl.LazyFrame, record: dict, columns: Roles) -> pl.Series:
-    """The side (n,) of each row of the table `whole` for the model that has this `record`."""
-    roles = replace(columns, **{name: record[name] for name in ("key", "group", "time", "drop", "target")})
-    how = {name: record[name] for name in ("by", "shares", "seed", "gap", "cuts")}
-    return assign(whole, columns=roles, **how).select("split").collect().to_series()
-
-
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     """`table` with the column `split`: a number in [0, 1) out of BLAKE2b over the seed and the row's key columns.
 
@@ -156,11 +126,6 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
 
     place = pl.struct(columns).map_batches(hashed, return_dtype=pl.Float64, is_elementwise=True)
     return table.with_columns(split=place)
-
-
-def _mark(columns: list[str], drop: list[str]) -> str:
-    kept = [name for name in columns if name not in drop]
-    return blake2b("\x1f".join(kept).encode(), digest_size=16).hexdigest()
 
 
 def _canonical(values: pl.Series) -> pl.Series:

@@ -1,84 +1,55 @@
-"""How sure a score is: a model's answers kept, and scored again on rows drawn anew."""
+"""How sure a score is: recorded answers scored again on rows drawn anew."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator
-from sklearn.utils.metaestimators import available_if
+import polars as pl
 
-from ..model import loader
+from . import scoring
 
-METHODS = ("predict", "predict_proba", "decision_function", "score_samples")
-
-
-class Answers(BaseEstimator):
-    """What the fitted model `like` answers to the rows of a table, each method asked once.
-
-    A scorer of scikit-learn takes it for a model, and the numbers of rows (m,) for rows.
-    """
-
-    def __init__(self, like: Any, asked: dict[str, Callable[[], np.ndarray]]) -> None:
-        self.like, self.asked = like, asked
-        if hasattr(like, "classes_"):
-            self.classes_ = like.classes_
-
-    def fit(self, rows: np.ndarray, target: np.ndarray) -> Answers:
-        """Itself: the answers are there."""
-        return self
-
-    @available_if(lambda self: "predict" in self.asked)
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """The predictions (m,) for `rows` (m,)."""
-        return self.asked["predict"]()[rows]
-
-    @available_if(lambda self: "predict_proba" in self.asked)
-    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
-        """The probabilities (m, classes) for `rows` (m,)."""
-        return self.asked["predict_proba"]()[rows]
-
-    @available_if(lambda self: "decision_function" in self.asked)
-    def decision_function(self, rows: np.ndarray) -> np.ndarray:
-        """What decides, (m,) or (m, classes), for `rows` (m,)."""
-        return self.asked["decision_function"]()[rows]
-
-    @available_if(lambda self: "score_samples" in self.asked)
-    def score_samples(self, rows: np.ndarray) -> np.ndarray:
-        """How ordinary (m,) an outlier detector finds `rows` (m,)."""
-        return self.asked["score_samples"]()[rows]
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        return self.like.__sklearn_tags__()
+if TYPE_CHECKING:
+    from ..config.schema import Columns, Evaluation, Task
+    from .scored_model import ScoredModel
 
 
-def answers(model: Any, frame: pd.DataFrame) -> Answers:
-    """The `Answers` of `model` to `frame` (n, d)."""
+@dataclass(frozen=True)
+class Bootstrap:
+    """How far chance in the rows carries the deciding score, the first of task.metrics."""
 
-    def asked(method: str) -> Callable[[], np.ndarray]:
-        @cache
-        def ask() -> np.ndarray:
-            with loader.steadily():
-                return getattr(model, method)(frame)
+    columns: Columns
+    task: Task
+    evaluation: Evaluation
+    seed: int
 
-        return ask
+    def scores(self, scored: ScoredModel, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
+        """The deciding score (draws,) on rows drawn from `rows`, which are the same for every model; NaN: undefined.
 
-    return Answers(model, {method: asked(method) for method in METHODS if hasattr(model, method)})
+        `part`: draws one in so many.
+        """
+        group = [pl.col(name).cast(pl.String).fill_null("") for name in self.columns.group]
+        together = rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None
+        alike = rows[self.columns.target or ""].cast(pl.String).to_numpy()
+        drawn = draws(
+            len(rows),
+            count=self.evaluation.resamples // part,
+            most=self.evaluation.resampled_rows,
+            seed=self.seed,
+            classes=None if self.task.kind == "regression" else alike,
+            groups=together,
+        )
+        scorer = scoring.scorer(self.task.metrics[0])
+        with warnings.catch_warnings(action="ignore"):
+            return np.array([_drawn(scorer, scored, at) for at in drawn])
 
-
-def chosen(answers: Any, rows: np.ndarray) -> Any:
-    """`answers` to some of its rows alone: those of the numbers `rows` (m,)."""
-    return Answers(answers, {method: _chosen(answers, method, rows) for method in METHODS if hasattr(answers, method)})
-
-
-def _chosen(answers: Any, method: str, rows: np.ndarray) -> Callable[[], np.ndarray]:
-    return cache(lambda: getattr(answers, method)(rows))
+    def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:
+        """The interval of `score`, by what it was on rows drawn from `rows`."""
+        size = {"rows": len(rows), "most": self.evaluation.resampled_rows}
+        return interval(score, drawn, confidence=self.evaluation.confidence, **size)
 
 
 def draws(
@@ -86,7 +57,7 @@ def draws(
 ) -> Iterator[np.ndarray]:
     """`count` times the numbers of rows drawn with replacement: as many as there are, or `most`.
 
-    Rows of one of the `groups` (n,) are drawn together, for they do not tell independently; without groups each of the
+    Rows of one of the `groups` (n,) are drawn together, for they are not independent; without groups each of the
     `classes` (n,) keeps its share, or a rare one would be missing at times.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993).
     """
@@ -106,9 +77,10 @@ def draws(
 def interval(
     score: float, drawn: np.ndarray, *, confidence: float, rows: int, most: int
 ) -> tuple[float, float] | tuple[None, None]:
-    """Between which two values `score` lies with `confidence`, by its values (count,) on rows `drawn`; NaN: undefined.
+    """Low and high end of the interval that holds `score` with `confidence`, from its values `drawn` (count,).
 
-    Where fewer than all `rows` were drawn, the deviations are as much too wide as the root of what is missing.
+    Both are None where most of `drawn` are NaN. Draws of fewer rows than there are spread too widely: their deviations
+    are scaled by sqrt(most / rows).
     Source: Politis, Romano and Wolf, Subsampling (1999), for fewer rows than there are.
     """
     defined = drawn[np.isfinite(drawn)]
@@ -117,3 +89,11 @@ def interval(
     tails = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     low, high = score + (tails - score) * np.sqrt(min(rows, most) / rows)
     return float(low), float(high)
+
+
+def _drawn(scorer: Any, scored: ScoredModel, rows: np.ndarray) -> float:
+    """What `scorer` gives for the rows of the numbers `rows`; NaN where it is undefined, as for one class only."""
+    try:
+        return scorer(scored.view, rows, scored.target[rows])
+    except ValueError:
+        return np.nan

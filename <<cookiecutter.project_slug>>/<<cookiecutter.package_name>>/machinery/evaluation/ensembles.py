@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+
+from .result import MemberScore
+from .scored_model import score_model
+
+if TYPE_CHECKING:
+    from ..config.schema import Task
 
 ENSEMBLES = (StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor)
 # What a threshold and a transformed target are wrapped around.
@@ -48,4 +55,15 @@ def members(model: Pipeline) -> dict[str, Member]:
             setattr(around, inside, alone)
             alone = around
         found[name] = Member(Pipeline([*model.steps[:-1], ("estimator", alone)]), params, weights.get(name))
+    return found
+
+
+def score_members(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, task: Task) -> list[MemberScore]:
+    """What each member of `model` scores alone on `frame` (n, d), which is prepared once for all of them."""
+    parts = members(model)
+    prepared = model[:-1].transform(frame) if parts else None
+    found = []
+    for name, member in parts.items():
+        scores = score_model(member.model[-1], prepared, target, task).scores(task.metrics)
+        found.append(MemberScore(name, member.weight, member.params, scores))
     return found

@@ -147,7 +147,7 @@ def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, thresho
     return Pipeline([*model.steps[:-1], ("estimator", last.fit(model[:-1].transform(frame), target))])
 
 
-def answers(model: Pipeline, frame: pd.DataFrame) -> np.ndarray:
+def outputs(model: Pipeline, frame: pd.DataFrame) -> np.ndarray:
     """A classifier's probabilities (n, classes), an outlier detector's scores (n,), the greater the odder, or a
     regressor's predictions (n,)."""
     with loader.steadily():
@@ -163,6 +163,6 @@ def digest(model: Pipeline, frame: pd.DataFrame, *, data: str) -> str:
     """
     told = (data, model[-1], sorted(model[-1].get_params().items()), list(frame.columns))
     whole = hashlib.sha256(repr(told).encode())
-    found = answers(model, frame)
+    found = outputs(model, frame)
     whole.update(found.astype("<f8").tobytes() if found.dtype.kind in "fiub" else repr(found.tolist()).encode())
     return whole.hexdigest()

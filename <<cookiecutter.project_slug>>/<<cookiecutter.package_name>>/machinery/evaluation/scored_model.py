@@ -1,75 +1,128 @@
-"""What a model's answers score, and how far chance in the rows carries it."""
+"""A model's answers to some rows, recorded once, and what they score."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 
-from . import bootstrap, estimators, scoring
+from ..model import loader
+from . import estimators, scoring
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns, Evaluation, Task
+    from ..config.schema import Task
+
+METHODS = ("predict", "predict_proba", "decision_function", "score_samples")
 
 
-class ScoredModel(NamedTuple):
-    """What a model answers to some rows, and what is right, both as scorers take them."""
+class RecordedAnswers(BaseEstimator):
+    """What the fitted model `like` answers to `count` rows: `answers` gives the array of each method.
 
-    answers: Any
-    target: np.ndarray
+    A scorer of scikit-learn takes it for a model, and the numbers of rows (m,) for rows.
+    """
 
-    def scores(self, names: list[str], rows: np.ndarray | None = None) -> dict[str, float]:
-        """The scores `names` on all rows, or on those of the numbers `rows` (m,)."""
-        rows = np.arange(len(self.target)) if rows is None else rows
-        return scoring.scores(self.answers, rows, self.target[rows], names=names)
+    def __init__(self, like: Any, answers: Mapping[str, Callable[[], np.ndarray]], count: int) -> None:
+        self.like, self.answers, self.count = like, answers, count
+        if hasattr(like, "classes_"):
+            self.classes_ = like.classes_
+
+    def fit(self, rows: np.ndarray, target: np.ndarray) -> RecordedAnswers:
+        """Itself: the answers are there."""
+        return self
+
+    @available_if(lambda self: "predict" in self.answers)
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """The predictions (m,) for `rows` (m,)."""
+        return self.answers["predict"]()[rows]
+
+    @available_if(lambda self: "predict_proba" in self.answers)
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        """The probabilities (m, classes) for `rows` (m,)."""
+        return self.answers["predict_proba"]()[rows]
+
+    @available_if(lambda self: "decision_function" in self.answers)
+    def decision_function(self, rows: np.ndarray) -> np.ndarray:
+        """What decides, (m,) or (m, classes), for `rows` (m,)."""
+        return self.answers["decision_function"]()[rows]
+
+    @available_if(lambda self: "score_samples" in self.answers)
+    def score_samples(self, rows: np.ndarray) -> np.ndarray:
+        """How ordinary (m,) an outlier detector calls `rows` (m,)."""
+        return self.answers["score_samples"]()[rows]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        return self.like.__sklearn_tags__()
 
 
-def score_model(model: Any, frame: Any, target: np.ndarray, task: Task) -> ScoredModel:
-    """What `model` answers to `frame` (n, d), beside what is right, `target` (n,)."""
-    return ScoredModel(*estimators.as_scorer_input(bootstrap.answers(model, frame), target, positive=task.positive))
+def record(model: Any, frame: Any) -> RecordedAnswers:
+    """The answers of `model` to `frame` (n, d): each method runs once, when its answers are first needed."""
+
+    def answer(method: str) -> np.ndarray:
+        with loader.steadily():
+            return getattr(model, method)(frame)
+
+    methods = {each: cache(partial(answer, each)) for each in METHODS if hasattr(model, each)}
+    return RecordedAnswers(model, methods, len(frame))
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """How far chance in the test rows carries the deciding score."""
+class ScoredModel:
+    """What a model answers to n rows, and what is right."""
 
-    columns: Columns
-    task: Task
-    evaluation: Evaluation
-    seed: int
+    answers: RecordedAnswers  # in the target's own labels
+    view: Any  # the same as scorers take them: of two classes, and of anomalies, 1 and 0
+    target: np.ndarray  # (n,) as scorers take it; empty where there is none
 
-    def scores(self, judged: ScoredModel, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
-        """The deciding score (draws,) on rows drawn anew: on the same ones for every model, given the same `rows`.
+    def scores(self, names: list[str]) -> dict[str, float]:
+        """The scores `names`: {"roc_auc": 0.993}. Raises ProjectError for one that these rows do not allow."""
+        return scoring.score(self.view, self.rows, self.target, names=names)
 
-        `part`: draws one in so many.
-        """
-        group = [pl.col(name).cast(pl.String).fill_null("") for name in self.columns.group]
-        together = rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None
-        alike = rows[self.columns.target or ""].cast(pl.String).to_numpy()
-        drawn = bootstrap.draws(
-            len(rows),
-            count=self.evaluation.resamples // part,
-            most=self.evaluation.resampled_rows,
-            seed=self.seed,
-            classes=None if self.task.kind == "regression" else alike,
-            groups=together,
-        )
-        scorer = scoring.scorer(self.task.metrics[0])
-        with warnings.catch_warnings(action="ignore"):
-            return np.array([_drawn(scorer, judged, at) for at in drawn])
+    def part(self, rows: np.ndarray) -> ScoredModel:
+        """The same of the rows of the numbers `rows` (m,) alone."""
+        return ScoredModel(_part(self.answers, rows), _part(self.view, rows), self.target[rows])
 
-    def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:
-        """The interval of `score`, by what it was on rows drawn from `rows`."""
-        size = {"rows": len(rows), "most": self.evaluation.resampled_rows}
-        return bootstrap.interval(score, drawn, confidence=self.evaluation.confidence, **size)
+    @property
+    def rows(self) -> np.ndarray:
+        """The numbers (n,) of all rows."""
+        return np.arange(self.answers.count)
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        """(n, classes), of two classes the second is the one that is looked for; None of a model that has none."""
+        return self.view.predict_proba(self.rows) if hasattr(self.view, "predict_proba") else None
+
+    @property
+    def oddness(self) -> np.ndarray:
+        """How odd (n,) an outlier detector calls each row."""
+        return -self.answers.score_samples(self.rows)
+
+    @property
+    def flagged(self) -> np.ndarray:
+        """Whether (n,) an outlier detector calls a row an anomaly."""
+        return self.answers.predict(self.rows) == -1
 
 
-def _drawn(scorer: Any, judged: ScoredModel, rows: np.ndarray) -> float:
-    """What `scorer` gives for the rows of the numbers `rows`; NaN where it is undefined, as for one class only."""
-    try:
-        return scorer(judged.answers, rows, judged.target[rows])
-    except ValueError:
-        return np.nan
+def score_model(model: Any, frame: pd.DataFrame, target: np.ndarray, task: Task) -> ScoredModel:
+    """What `model` answers to `frame` (n, d), with what is right, `target` (n,)."""
+    return as_scored(record(model, frame), target, task)
+
+
+def as_scored(answers: RecordedAnswers, target: np.ndarray, task: Task) -> ScoredModel:
+    """`answers` to n rows of which `target` (n,) is right; empty where there is none."""
+    if not len(target):
+        return ScoredModel(answers, answers, target)
+    return ScoredModel(answers, *estimators.as_scorer_input(answers, target, positive=task.positive))
+
+
+def _part(answers: Any, rows: np.ndarray) -> RecordedAnswers:
+    methods = [method for method in METHODS if hasattr(answers, method)]
+    return RecordedAnswers(answers, {each: cache(partial(getattr(answers, each), rows)) for each in methods}, len(rows))

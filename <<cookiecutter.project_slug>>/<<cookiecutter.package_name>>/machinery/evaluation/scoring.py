@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
-from threadpoolctl import threadpool_limits
 
 from ..errors import ProjectError
 from ..model import loader
 
 
-def scores(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
+def score(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> dict[str, float]:
     """What each scorer of `names` gives for `model` on `frame` (n, d) and `target` (n,): more is better.
 
     Raises ProjectError for an unknown scorer and for one that these rows or this model do not allow.
@@ -70,26 +68,10 @@ def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:
     return dummy.fit(frame, target)
 
 
-def rates(answers: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
-    """The share of rows `flagged` (n,) as anomalies, and how their scores `answers` (n,) are distributed."""
-    quantiles = {f"anomaly_score_p{share}": float(np.percentile(answers, share)) for share in (5, 50, 95, 99)}
+def anomaly_rates(oddness: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
+    """The share of rows `flagged` (n,) as anomalies, and quantiles of how odd (n,) rows are: {"anomaly_rate": 0.14}."""
+    quantiles = {f"anomaly_score_p{share}": float(np.percentile(oddness, share)) for share in (5, 50, 95, 99)}
     return {"anomaly_rate": float(flagged.mean()), **quantiles}
-
-
-def importances(
-    model: Any, frame: pd.DataFrame, target: np.ndarray, *, name: str, repeats: int, rows: int, seed: int
-) -> dict[str, float]:
-    """How much the score `name` falls, on average, when a column of `frame` is shuffled, the greatest fall first.
-
-    Source: https://scikit-learn.org/stable/modules/permutation_importance.html
-    """
-    chosen = np.random.default_rng(seed).permutation(len(frame))[:rows]
-    with threadpool_limits(1):  # many small predictions: threads would wait for one another
-        found = permutation_importance(
-            model, frame.iloc[chosen], target[chosen], scoring=scorer(name), n_repeats=repeats, random_state=seed
-        )
-    falls = dict(zip(frame.columns, map(float, found.importances_mean), strict=True))
-    return dict(sorted(falls.items(), key=lambda fall: -fall[1]))
 
 
 def _line(error: Exception) -> str:

@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..errors import ProjectError
+from . import scoring
+from .result import SliceScore
+
+if TYPE_CHECKING:
+    from .bootstrap import Bootstrap
+    from .scored_model import ScoredModel
+
 MOST = 8  # slices of a column: the greatest, and one for all others
 QUARTERS = [0.25, 0.5, 0.75]
+FEWER = 4  # a slice's interval rests on one draw in so many
+
+
+def score_slices(scored: ScoredModel, rows: pl.DataFrame, bootstrap: Bootstrap) -> list[SliceScore]:
+    """What `scored` is worth on each slice of `rows`, to which it has the answers, by the columns evaluation.slices."""
+    task, found = bootstrap.task, []
+    for column in bootstrap.evaluation.slices:
+        names = labels(rows[column])
+        for value in names.gather(rows[column].arg_sort(nulls_last=True)).unique(maintain_order=True):
+            at = (names == value).arg_true().to_numpy()
+            part = scored.part(at)
+            try:
+                scores = part.scores(task.metrics)
+            except ProjectError:
+                note = "not to be scored: too few rows, or one class only"
+                found.append(SliceScore(column, value, len(at), note=note))
+                continue
+            score = scores[scoring.short(task.metrics[0])]
+            low, high = bootstrap.interval(score, bootstrap.scores(part, rows[at], part=FEWER), rows[at])
+            found.append(SliceScore(column, value, len(at), score, low, high, scores=scores))
+    return found
 
 
 def labels(values: pl.Series) -> pl.Series:

@@ -14,9 +14,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ..errors import ProjectError, Unavailable
+from . import version_tags
+from .version_tags import LONGEST
 
 PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
-LONGEST = 5000  # characters of a reason that are kept: MLflow refuses a tag of 100 000
 STAMP = "alias %Y-%m-%d %H:%M:%S.%f UTC"  # the name of the tag that tells of a change
 
 
@@ -99,7 +100,8 @@ def roll_back(name: str, *, over: str | None, who: str, why: str, since: float =
         before = next((each for each in reigns if each != champion and _is_worthy(turn, each)), None)
         if champion:  # first: what was taken back must not come again by itself, whatever happens to this process
             told = f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}"
-            turn.client.set_model_version_tag(name, champion, "rolled_back", told[:LONGEST])
+            for tag, text in version_tags.written(rolled_back=told).items():
+                turn.client.set_model_version_tag(name, champion, tag, text)
         _move(turn, "champion", champion, previous, who, why)
         _move(turn, "previous", previous, before, who, f"version {previous} is champion again")
     return champion, previous
@@ -154,7 +156,7 @@ def _is_worthy(turn: _Turn, version: str | None) -> bool:
     """Whether there is such a version, and nobody took it back."""
     if not version or not _is_there(turn.name, version):
         return False
-    return not turn.client.get_model_version(turn.name, version).tags.get("rolled_back")
+    return not version_tags.read(turn.client.get_model_version(turn.name, version).tags).rolled_back
 
 
 def _is_there(name: str, version: str | None) -> bool:

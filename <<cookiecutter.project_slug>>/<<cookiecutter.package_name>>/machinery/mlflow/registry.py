@@ -1,9 +1,8 @@
-"""MLflow models: saved, loaded, logged, registered, and which of them is champion."""
+"""Versions of registered models: which there are, what holds an alias, what is written on each."""
 
 from __future__ import annotations
 
 import io
-import json
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,9 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+
+from . import version_tags
+from .version_tags import VersionTags
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,15 @@ class ModelVersion:
     def uri(self) -> str:
         return f"models:/{self.name}/{self.version}"
 
+    @property
+    def title(self) -> str:
+        return f"{self.name} version {self.version}"
+
+    @property
+    def noted(self) -> VersionTags:
+        """What this project has written on it."""
+        return version_tags.read(self.tags)
+
 
 def aliases(name: str) -> dict[str, dict[str, Any]]:
     """What holds each alias of `name`: its version, what it answers (a digest), and what it was compared `against`."""
@@ -39,7 +50,7 @@ def aliases(name: str) -> dict[str, dict[str, Any]]:
         raise
     found = {alias: version(name, number) for alias, number in sorted(held.items())}
     return {
-        alias: {"version": each.version, "digest": each.digest, "against": json.loads(each.tags.get("against", "null"))}
+        alias: {"version": each.version, "digest": each.digest, "against": each.noted.against}
         for alias, each in found.items()
         if each
     }
@@ -84,7 +95,8 @@ def note(found: ModelVersion, tags: dict[str, str]) -> ModelVersion:
 def approve(found: ModelVersion, *, who: str, why: str) -> None:
     """Writes on `found` who made it champion, when and why; that it was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in found.tags else {}  # to delete it takes a permission more
-    note(found, {"approver": who, "approved": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "reason": why[:5000]} | again)
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    note(found, version_tags.written(approver=who, approved=now, reason=why, **again))
 
 
 def registered(found: Any) -> ModelVersion:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
 
 
 def this() -> str:
@@ -31,13 +27,3 @@ def is_dead(process: str) -> bool:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def seconds(call: Callable[[], Any], *, times: int) -> float:
-    """The median of the seconds that `call` takes when it is made some `times`."""
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)

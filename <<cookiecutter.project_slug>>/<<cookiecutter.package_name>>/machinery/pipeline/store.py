@@ -43,10 +43,14 @@ class Store:
         return self.drafts.get(stage) or self._kept(stage)
 
     @property
+    def model_stage(self) -> str:
+        """The last stage so far that has left a model."""
+        return next(stage for stage in reversed(self.keys) if (self.path(stage) / "model" / "MLmodel").is_file())
+
+    @property
     def model(self) -> Path:
         """The folder of the newest model that a stage has left so far."""
-        folders = [self.path(stage) / "model" for stage in self.keys]
-        return next(folder for folder in reversed(folders) if (folder / "MLmodel").is_file())
+        return self.path(self.model_stage) / "model"
 
     def table(self, stage: str) -> pl.LazyFrame:
         """The table that `stage` wrote."""

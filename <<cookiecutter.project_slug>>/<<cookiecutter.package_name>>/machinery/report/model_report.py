@@ -1,133 +1,180 @@
-"""What there is to say of a candidate, for its report and its model card."""
+"""The report and the model card of a candidate, put together from what was measured and decided."""
 
 from __future__ import annotations
 
 import textwrap
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from . import pages
 
 if TYPE_CHECKING:
     from ..config.schema import Columns, Evaluation, Split, Task
+    from ..evaluation.gate_results import GateResult
+    from ..evaluation.result import EvaluationResult
+    from ..mlflow.registry import ModelVersion
 
 FEW = 200  # test rows: with fewer, a report says how much that is
 RARE = 30  # test rows of a class
 LONG = 600  # characters of a model's parameters
 
 
-def content(
-    *,
-    title: str,
-    columns: Columns,
-    task: Task,
-    split: Split,
-    evaluation: Evaluation,
-    seed: int,
-    facts: dict[str, dict[str, Any]],
-    figures: dict[str, str],
-    verdict: dict[str, Any] | None = None,
-    gates: list[dict[str, Any]] | None = None,
-    address: str = "",
-) -> dict[str, Any]:
-    """What pages.report and pages.card take, out of the `facts` of the stages and the `figures` as SVG.
+@dataclass(frozen=True)
+class Setup:
+    """What was evaluated, and how."""
 
-    Without `verdict`, `gates` and the `address` of the version, a candidate that is not registered yet.
-    """
-    trained, evaluated, rows = facts["train"], facts["evaluate"], facts["split"]["rows"]
-    metric, confidence = next(iter(evaluated["test"]), ""), evaluation.confidence
-    sides = ", ".join(f"{count:,} {side}" for side, count in rows.items())
-    told = {
-        "predicts": columns.target or "anomalies",
-        "data": f"{facts['ingest']['rows']:,} rows x {len(facts['ingest']['columns'])} columns",
-        "digest of the data": facts["ingest"]["digest"],
-        "split": f"by {split.by}, seed {seed}: {sides} rows",
-        "model": textwrap.shorten(trained["model"], LONG, placeholder=" ..."),
-        "size": f"{evaluated['costs']['megabytes']:.3g} MB",
-        "one row is answered in": f"{evaluated['costs']['latency_ms']:.3g} ms",
-    }
-    if "threshold" in trained["scores"]:
-        told["threshold"] = f"{trained['scores']['threshold']:.4g}"
-    error = evaluated["numbers"].get("calibration_error")
+    columns: Columns
+    task: Task
+    split: Split
+    evaluation: Evaluation
+    seed: int
+    table: dict[str, Any]  # {"rows": 344, "columns": {"island": "String"}, "digest": "3fc0..."}: facts of the dataset
+    rows: dict[str, int]  # {"train": 262, "test": 71}: of each side
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a candidate in the registry."""
+
+    passed: bool
+    alias: str
+    reasons: list[str]  # sentences of all gates, or of those that failed
+    version: ModelVersion
+    gates: list[GateResult]
+
+    @property
+    def verdict(self) -> str:
+        return "passed" if self.passed else "failed"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it takes a person to make it champion."""
+        return self.passed and self.alias == "challenger"
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the run: {"gate": "failed", "registered": "penguins/3", "gate.max_loss": "failed: r2 0.81 ..."}."""
+        gates = {
+            f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in self.gates
+        }
+        return {"gate": self.verdict, "registered": f"{self.version.name}/{self.version.version}"} | gates
+
+
+def texts(
+    result: EvaluationResult, setup: Setup, *, title: str, figures: dict[str, str], decision: Decision | None = None
+) -> dict[str, str]:
+    """report.html and model_card.md; `figures`: <svg> by name. Without a `decision`, of one that is not registered."""
+    content = _content(result, setup, title, figures, decision)
+    return {"report.html": pages.report(**content), "model_card.md": pages.card(**content)}
+
+
+def _content(
+    result: EvaluationResult, setup: Setup, title: str, figures: dict[str, str], decision: Decision | None
+) -> dict[str, Any]:
+    """What pages.report and pages.card take."""
+    model, target, data = result.model, setup.columns.target, setup.table["digest"]
+    error = result.numbers.get("calibration_error")
+    sentence = "How far predicted probabilities are from the shares that come true, on average."
+    reproduce = "uv run mlflow run . --env-manager local -e reproduce -P run_id="
     return {
         "title": title,
-        "verdict": verdict,
-        "about": f"{trained['estimator']} predicting {columns.target or 'anomalies'} ({task.kind}) from "
-        f"{len(trained['kinds'])} columns, fitted to {rows['train']:,} rows.",
-        "facts": list(told.items()),
-        "metric": metric,
-        "scores": _scores(evaluated),
-        "confidence": confidence,
-        "comparison": _comparison(evaluated, metric, confidence),
-        "gates": gates or [],
-        "members": evaluated.get("members", []),
-        "slices": evaluated["slices"],
-        "calibration": {
-            "error": error,
-            "sentence": "How far predicted probabilities are from the shares that come true, on average.",
-        }
-        if error is not None
-        else None,
-        "importances": evaluated.get("importances", []),
+        "verdict": _verdict(decision) if decision else None,
+        "about": f"{model.estimator} predicting {target or 'anomalies'} ({setup.task.kind}) from "
+        f"{len(model.kinds)} columns, fitted to {setup.rows['train']:,} rows.",
+        "facts": list(_details(result, setup).items()),
+        "metric": result.metric or "",
+        "scores": _scores(result),
+        "confidence": setup.evaluation.confidence,
+        "comparison": _comparison(result, setup.evaluation.confidence),
+        "gates": decision.gates if decision else [],
+        "members": [vars(each) for each in result.members],
+        "slices": [asdict(each) for each in result.slices],
+        "calibration": {"error": error, "sentence": sentence} if error is not None else None,
+        "importances": result.importances,
         "figures": [{"name": name, "title": name.replace("_", " "), "svg": svg} for name, svg in figures.items()],
-        "columns": list(trained["kinds"].items()),
-        "target": columns.target,
-        "limits": _limits(evaluated, columns=columns, split=split, min_rows=evaluation.min_rows),
-        "reproduce": [f"uv run mlflow run . --env-manager local -e reproduce -P run_id={address}"] if address else [],
-        "made": f"seed {seed}, data {facts['ingest']['digest'][:8]}, model {trained['digest'][:8]}",
+        "columns": list(model.kinds.items()),
+        "target": target,
+        "limits": _limits(result, setup),
+        "reproduce": [reproduce + decision.version.uri] if decision else [],
+        "made": f"seed {setup.seed}, data {data[:8]}, model {model.digest[:8]}",
     }
 
 
-def _scores(evaluated: dict[str, Any]) -> list[dict[str, Any]]:
+def _verdict(decision: Decision) -> dict[str, Any]:
+    """The decision in a sentence."""
+    waits = ["it waits for approval (promotion=manual)"] if decision.waits else []
+    sentence = "; ".join([*waits, *decision.reasons])
+    return {"passed": decision.passed, "alias": decision.alias, "sentence": sentence}
+
+
+def _details(result: EvaluationResult, setup: Setup) -> dict[str, str]:
+    """Short facts with their labels."""
+    sides = ", ".join(f"{count:,} {side}" for side, count in setup.rows.items())
+    found = {
+        "predicts": setup.columns.target or "anomalies",
+        "data": f"{setup.table['rows']:,} rows x {len(setup.table['columns'])} columns",
+        "digest of the data": setup.table["digest"],
+        "split": f"by {setup.split.by}, seed {setup.seed}: {sides} rows",
+        "model": textwrap.shorten(result.model.settings, LONG, placeholder=" ..."),
+        "size": f"{result.costs['megabytes']:.3g} MB",
+        "one row is answered in": f"{result.costs['latency_ms']:.3g} ms",
+    }
+    threshold = result.model.threshold
+    return found if threshold is None else found | {"threshold": f"{threshold:.4g}"}
+
+
+def _scores(result: EvaluationResult) -> list[dict[str, Any]]:
     """A row for each metric, the deciding one first and with its interval."""
     found: list[dict[str, Any]] = []
-    for metric, score in evaluated["test"].items():
-        low, high = (None, None) if found else evaluated["interval"]
+    for metric, score in result.test.items():
+        low, high = (None, None) if found else result.interval
         row = {"metric": metric, "candidate": score, "low": low, "high": high}
-        row |= {who: evaluated.get(who, {}).get(metric) for who in ("baseline", "champion", "validation", "train")}
-        if "candidate" in evaluated:
-            row["champion"] = None  # its scores are of other rows; the comparison tells
+        row |= {side: getattr(result, side).get(metric) for side in ("baseline", "champion", "validation", "train")}
+        if result.candidate:
+            row["champion"] = None  # its scores are of other rows; the comparison has them
         found.append(row)
     return found
 
 
-def _comparison(evaluated: dict[str, Any], metric: str, confidence: float) -> dict[str, Any] | None:
-    if "hindrance" in evaluated:
-        return {"sentence": f"Not compared: {evaluated['hindrance']}."}
-    if "gain" not in evaluated:
+def _comparison(result: EvaluationResult, confidence: float) -> dict[str, Any] | None:
+    """The gain over the champion with a sentence; None where there is no champion."""
+    gain = result.gain
+    if result.not_comparable:
+        return {"sentence": f"Not compared: {result.not_comparable}."}
+    if gain is None or result.against is None:
         return None
-    gain, rows = evaluated["gain"], evaluated["compared_rows"]
-    champion = f"version {evaluated['against']['version']}"
-    sure = gain["low"] is not None
-    between = f", between {gain['low']:+.4f} and {gain['high']:+.4f} with {confidence:.0%} confidence" if sure else ""
-    means = "the same within chance"
-    if sure and not gain["low"] <= 0 <= gain["high"]:
-        means = "better" if gain["value"] > 0 else "worse"
+    champion, between, means = f"version {result.against['version']}", "", "the same within chance"
+    if gain.low is not None and gain.high is not None:
+        between = f", between {gain.low:+.4f} and {gain.high:+.4f} with {confidence:.0%} confidence"
+        if not gain.low <= 0 <= gain.high:
+            means = "better" if gain.value > 0 else "worse"
     return {
-        "sentence": f"{metric} {gain['value']:+.4f} from the champion's, {champion}, on the same {rows:,} rows that "
-        f"neither was trained on{between}: {means}.",
+        "sentence": f"{result.metric} {gain.value:+.4f} from the champion's, {champion}, on the same "
+        f"{result.compared_rows:,} rows that neither was trained on{between}: {means}.",
         "champion": champion,
-        "rows": rows,
-        "gain": gain["value"],
-        "low": gain["low"],
-        "high": gain["high"],
+        "rows": result.compared_rows,
+        "gain": gain.value,
+        "low": gain.low,
+        "high": gain.high,
     }
 
 
-def _limits(evaluated: dict[str, Any], *, columns: Columns, split: Split, min_rows: int) -> list[str]:
-    """What the scores do not tell."""
-    found = []
-    if evaluated["rows"] < FEW:
-        found.append(f"Scores rest on {evaluated['rows']:,} test rows: the interval says how much chance is in them.")
-    metric, low = next(iter(evaluated["test"]), ""), evaluated["interval"][0]
-    if low is not None and low <= evaluated["baseline"][metric]:
+def _limits(result: EvaluationResult, setup: Setup) -> list[str]:
+    """What the scores do not show."""
+    found, min_rows = [], setup.evaluation.min_rows
+    if result.rows < FEW:
+        found.append(f"Scores rest on {result.rows:,} test rows: the interval says how much chance is in them.")
+    metric, low = result.metric, result.interval[0]
+    if metric and low is not None and low <= result.baseline[metric]:
         found.append(f"The interval of {metric} reaches down to the baseline: that it beats the dummy may be chance.")
-    rare = {name: count for name, count in evaluated.get("classes", {}).items() if count < RARE}
+    rare = [f"{name} ({count:,})" for name, count in result.classes.items() if count < RARE]
     if rare:
-        named = ", ".join(f"{name} ({count:,})" for name, count in list(rare.items())[:10])
-        found.append(f"Few test rows of {columns.target} {named}: what is said of them is least certain.")
-    small = [f"{each['column']} {each['value']}" for each in evaluated["slices"] if each["rows"] < min_rows]
+        named = ", ".join(rare[:10])
+        found.append(f"Few test rows of {setup.columns.target} {named}: what is said of them is least certain.")
+    small = [f"{each.column} {each.value}" for each in result.slices if each.rows < min_rows]
     if small:
         found.append(f"Fewer than {min_rows} test rows in {', '.join(small[:10])}.")
-    if split.by != "time":
+    if setup.split.by != "time":
         found.append("Test rows are of the same time as training rows: data that changes later is not in these scores.")
-    if columns.sensitive:
-        found.append(f"Nothing is shown of the values of {', '.join(columns.sensitive)} (sensitive).")
+    if setup.columns.sensitive:
+        found.append(f"Nothing is shown of the values of {', '.join(setup.columns.sensitive)} (sensitive).")
     return found

@@ -1,19 +1,22 @@
-"""Figures of how a model does on rows that it is shown."""
+"""Figures: of a model's answers, its columns, its training, of drift, and of a search for settings."""
 
 from __future__ import annotations
 
 import io
 import re
-from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
+
+if TYPE_CHECKING:
+    from ..evaluation.result import SliceScore
 
 matplotlib.use("agg")  # figures are files here; matplotlib would look for a screen
 
@@ -37,15 +40,15 @@ STYLE: Any = {
 
 
 def classification(
-    target: np.ndarray, probabilities: np.ndarray, *, predicted: np.ndarray, classes: np.ndarray
+    target: np.ndarray, probabilities: np.ndarray | None, *, predicted: np.ndarray, classes: np.ndarray
 ) -> dict[str, Figure]:
     """Confusion matrix, ROC, precision-recall and calibration from `target` and what was `predicted` (n,), and
     `probabilities` (n, classes).
 
-    Of a classifier that gives labels (n,) instead of probabilities, the confusion matrix alone.
+    Of a classifier that gives no probabilities, the confusion matrix alone.
     """
     figures = {"confusion_matrix": _confusion(target, predicted, classes)}
-    if probabilities.ndim == 1:
+    if probabilities is None:
         return figures
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
     truths = [(_short(label, 24), target == label, probabilities[:, column]) for column, label in sides]
@@ -57,17 +60,13 @@ def classification(
     return figures
 
 
-def thresholds(target: np.ndarray, probabilities: np.ndarray, *, chosen: float) -> Figure:
-    """Precision, recall, F1 and the share of flagged rows at each threshold, from `target` of 0 and 1 and
-    `probabilities` (n,); a line stands at the threshold that was `chosen`."""
-    steps = np.linspace(0, 1, 401)
-    flagged = len(target) - np.searchsorted(np.sort(probabilities), steps)
-    hits = target.sum() - np.searchsorted(np.sort(probabilities[target == 1]), steps)
-    precision = np.divide(hits, flagged, out=np.full(len(steps), np.nan), where=flagged > 0)
-    recall, f1 = hits / max(target.sum(), 1), 2 * hits / np.maximum(flagged + target.sum(), 1)
+def threshold_curve(table: pl.DataFrame, *, chosen: float) -> Figure:
+    """Precision, recall, F1 and the share of flagged rows by threshold, from calibration.threshold_table; a line stands
+    at the threshold that was `chosen`."""
     figure, axes = _blank("Scores at each threshold, test rows", grid="both")
-    for name, values in [("precision", precision), ("recall", recall), ("F1", f1), ("flagged", flagged / len(target))]:
-        axes.plot(steps, values, linestyle="--" if name == "flagged" else "-", linewidth=1.6, label=name)
+    for name in ("precision", "recall", "f1", "flagged"):
+        dashed, label = name == "flagged", {"f1": "F1"}.get(name, name)
+        axes.plot(table["threshold"], table[name], linestyle="--" if dashed else "-", linewidth=1.6, label=label)
     axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label=f"chosen, {chosen:.4g}")
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="threshold of the probability", ylabel="score, share")
     _legend(axes)
@@ -93,12 +92,12 @@ def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]
     return {"actual_predicted": against, "residuals": residuals}
 
 
-def anomalies(answers: np.ndarray, flagged: np.ndarray) -> Figure:
-    """How the anomaly scores `answers` (n,) are distributed, those of rows that are `flagged` (n,) apart."""
+def anomaly_scores(oddness: np.ndarray, flagged: np.ndarray) -> Figure:
+    """How the anomaly scores `oddness` (n,) are distributed, those of rows that are `flagged` (n,) apart."""
     figure, axes = _blank("Anomaly scores, test rows", grid="y")
-    bins = np.histogram_bin_edges(answers, bins=40)
+    bins = np.histogram_bin_edges(oddness, bins=40)
     axes.hist(
-        [answers[~flagged], answers[flagged]], bins=bins, stacked=True, rwidth=0.92, label=["ordinary", "anomaly"]
+        [oddness[~flagged], oddness[flagged]], bins=bins, stacked=True, rwidth=0.92, label=["ordinary", "anomaly"]
     )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="score, the greater the odder", ylabel="rows")
@@ -106,7 +105,7 @@ def anomalies(answers: np.ndarray, flagged: np.ndarray) -> Figure:
     return figure
 
 
-def importances(falls: dict[str, float], *, metric: str, most: int = 20) -> Figure:
+def importance_bars(falls: dict[str, float], *, metric: str, most: int = 20) -> Figure:
     """Bars of how much `metric` falls when a column is shuffled, the `most` important ones."""
     names = list(falls)[:most][::-1]
     figure, axes = _blank("Permutation importance, test rows", height=_height(names), grid="x")
@@ -117,17 +116,17 @@ def importances(falls: dict[str, float], *, metric: str, most: int = 20) -> Figu
     return figure
 
 
-def intervals(rows: list[tuple[str, float, float, float]], *, metric: str, reference: float | None) -> Figure:
-    """Dots with whiskers: name, `metric`, and the interval's ends of each of `rows`; a line at the `reference`."""
-    rows = rows[::-1]
-    figure, axes = _blank("Scores of slices, test rows", height=_height(rows), grid="x")
+def slice_intervals(slices: list[SliceScore], *, metric: str, reference: float | None) -> Figure:
+    """Dots with whiskers: `metric` of each slice, and its interval; a line at the `reference`."""
+    slices, places = slices[::-1], range(len(slices))
+    figure, axes = _blank("Scores of slices, test rows", height=_height(slices), grid="x")
     if reference is not None:
         axes.axvline(reference, **REFERENCE, label=f"all rows, {reference:.4g}")
-    lows, highs = [row[2] for row in rows], [row[3] for row in rows]
-    axes.hlines(range(len(rows)), lows, highs, color=COLOURS[0], linewidth=2.5, alpha=0.5)
-    axes.scatter([row[1] for row in rows], range(len(rows)), s=34, zorder=3)
+    lows, highs = [each.low for each in slices], [each.high for each in slices]
+    axes.hlines(places, lows, highs, color=COLOURS[0], linewidth=2.5, alpha=0.5)
+    axes.scatter([each.score for each in slices], places, s=34, zorder=3)
     axes.set_xlabel(metric)
-    _rows(axes, [row[0] for row in rows])
+    _rows(axes, [f"{each.column}: {each.value}" for each in slices])
     if reference is not None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
@@ -160,7 +159,7 @@ def shares(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
     return figure
 
 
-def curves(curves: dict[str, list[tuple[int, float]]], *, metric: str) -> Figure:
+def training_curves(curves: dict[str, list[tuple[int, float]]], *, metric: str) -> Figure:
     """Training curves: a line per name, of `metric` after each iteration."""
     figure, axes = _blank("Training curves", grid="both")
     for name, points in curves.items():
@@ -212,31 +211,19 @@ def explained(shares: dict[str, float], *, metric: str) -> Figure:
 def svg(figure: Figure) -> str:
     """`figure` as an <svg> to put into a page: transparent, in the page's text colour and font, always the same bytes.
 
-    Ids carry a digest of the figure, so that those of several on one page do not clash.
+    Of several figures on a page each needs its own title: the ids of its parts are made from it.
     """
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "0"}):
-        quiet = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.canvas.print_figure(buffer, format="svg", facecolor="none", edgecolor="none", dpi=160, metadata=quiet)
+    buffer, plain = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.get_suptitle()}):
+        figure.canvas.print_figure(buffer, format="svg", facecolor="none", edgecolor="none", dpi=160, metadata=plain)
     text = buffer.getvalue()
     text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)  # it would hold for the page
-    used, mark = set(re.findall(r'#(\w+)[")]', text)), f"f{sha256(text.encode()).hexdigest()[:8]}-"
-
-    def page(tag: re.Match[str]) -> str:
-        found = re.sub(r"#000000\b|" + INK, "currentColor", tag[0])
-        found = re.sub(r"(font-family: |font: [a-z ]*[\d.]+px )[^;\"]*", r"\1system-ui, sans-serif", found)
-        found = re.sub(r"(\.\d\d)\d+", r"\1", found)  # hundredths of a point are not seen
-        found = re.sub(r' id="([^"]*)"', lambda name: f' id="{mark}{name[1]}"' if name[1] in used else "", found)
-        return re.sub(r'(url\(|href=")#', rf"\1#{mark}", found)
-
-    text = re.sub(r"<[^!>][^>]*>", page, text)  # tags alone: a class may be called id="x"
-    return re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
-        r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" \1 fill="currentColor" '
-        'stroke-linejoin="round">',
-        text,
-        count=1,
-    )
+    text = text.replace("<svg ", '<svg fill="currentColor" stroke-linejoin="round" ', 1)
+    text = re.sub(r'(<\w+) id="[\w.]+_\d+"', r"\1", text)  # the names of parts are the same in every figure
+    text = re.sub(r'(style="font: [a-z ]*[\d.]+px )[^;"]*', r"\1system-ui, sans-serif", text)
+    # Hundredths of a point are not seen, and are a quarter of the text.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
+    return re.sub(f"#000000|{INK}", "currentColor", text)
 
 
 def _roc(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:

@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pandas as pd
+import polars as pl
 
+from ..mlflow import model_format
+from ..model import derived
 from .request import request
 
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
@@ -50,6 +53,13 @@ def difference(
             if json.dumps(served.get(name)) != json.dumps(here.get(name)):
                 return f"the {name} of row {row} is {served.get(name)} when it is served, and {here.get(name)} here"
     return None
+
+
+def wrong_answer(folder: Path, rows: pl.DataFrame, *, private: bool) -> str | None:
+    """How the model in `folder`, once it is served, answers `rows` otherwise than here; see `difference`."""
+    model = model_format.load(folder)
+    frame = derived.typed(rows, model.inputs).to_pandas()
+    return difference(folder, frame, model.predict(frame), private=private)
 
 
 class Reply(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -16,10 +15,11 @@ import polars as pl
 
 from ...config.schema import Type
 from ...data import expectations as expected
-from ...data import formats, frames, parsing, splits
+from ...data import formats, frames, parsing, split_record
 from ...errors import ProjectError
 from ...evaluation import scoring
-from ...evaluation.scored_model import Bootstrap, score_model
+from ...evaluation.bootstrap import Bootstrap
+from ...evaluation.scored_model import score_model
 from ...mlflow import model_format, registry, tracking
 from ...report import pages, plots
 from ...result import StageResult
@@ -102,10 +102,12 @@ class _Model:
         task: Task,
     ) -> None:
         self.chosen, self.store, self.columns, self.missing, self.task = chosen, store, columns, missing, task
+        self.title = chosen.title
+        if chosen.noted.trained is None:
+            raise ProjectError(f"{self.title} was not registered by this project: which rows it knows cannot be told")
+        self.record = chosen.noted.trained
+        self.target = self.record.target
         self.model, self.reference = model_format.load(chosen.uri), reference.load(chosen)
-        self.record = json.loads(chosen.tags["trained"])
-        self.target: str | None = self.record["target"]
-        self.title = f"{chosen.name} version {chosen.version}"
         labels = getattr(self.model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
         read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
         label = {self.target: Type(read_as)} if self.target and read_as and labels.size else {}
@@ -173,9 +175,9 @@ def _held(model: _Model, raw: pl.LazyFrame) -> pl.Series:
     """Whether each row of the source was kept from the model; false where that cannot be told."""
     whole = parsing.read(raw, model.types, missing=model.missing)
     held = np.zeros(whole.select(pl.len()).collect().item(), dtype=bool)
-    if splits.can_replay(model.record, whole.collect_schema().names()):
+    if split_record.can_replay(model.record, whole.collect_schema().names()):
         known = pl.col(model.target or "").is_not_null()  # as the stage split has it
-        sides = splits.replay(whole.filter(known), model.record, model.columns)
+        sides = split_record.replay(whole.filter(known), model.record, model.columns)
         at = whole.select(known.arg_true()).collect().to_series()
         held[at.filter(sides == "test").to_numpy()] = True
     return pl.Series(held)
@@ -187,7 +189,7 @@ def _compared(
     """What became of the columns, the answers, the labels and the scores, and which of it is an alarm."""
     found = _findings(model, seen, drift.ignore)
     scored, notes = _scored(model, seen, chance)
-    was = json.loads(model.chosen.tags.get("scores", "null"))
+    was = vars(model.chosen.noted.scores) if model.chosen.noted.scores else None
     rate = drift.alarm_rate / 2 if scored else drift.alarm_rate  # the other half is the score's
     fall = _fall(was, scored, chance, drift.max_loss, rate) if scored and was else None
     if scored and not fall:

@@ -28,10 +28,8 @@ def promote(
         raise ProjectError(f"version={version}: {registered_model} has no such version; it has {known}")
     if not approver.strip():
         raise ConfigError("approver is empty: name who decides this")
-    if candidate.tags.get("gate") == "failed" and not reason:
-        raise ProjectError(
-            f"version {version} failed the gate ({candidate.tags.get('reasons')}): say why as reason=..."
-        )
+    if candidate.noted.gate == "failed" and not reason:
+        raise ProjectError(f"version {version} failed the gate ({candidate.noted.reasons}): say why as reason=...")
     why = reason or "approved"
     aliases.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
     registry.approve(candidate, who=approver, why=why)

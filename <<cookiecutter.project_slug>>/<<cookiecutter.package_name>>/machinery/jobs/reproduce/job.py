@@ -110,7 +110,7 @@ def _predictions(again: Store, stage: str, table: str, model_id: str) -> tuple[f
     try:
         old, new = model_format.load(f"models:/{model_id}"), model_format.load(again.path(stage) / "model")
         rows = again.table(table).head(10_000).collect()
-        answers = [estimators.answers(each.pipeline, each.frame(rows)) for each in (old, new)]
+        answers = [estimators.outputs(each.pipeline, each.frame(rows)) for each in (old, new)]
         distance = float(np.abs(answers[0] - answers[1]).max())
     except Exception as error:  # of a library of another version, most of all
         return np.inf, f"other predictions; how far apart cannot be told ({type(error).__name__}: {error})"

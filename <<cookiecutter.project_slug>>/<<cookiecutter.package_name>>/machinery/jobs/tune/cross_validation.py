@@ -56,7 +56,7 @@ class Folds:
         )
         frame, truth = candidate.model.frame(test), frames.target(test, target, kind=task.kind)
         scored, truth = estimators.as_scorer_input(candidate.model.pipeline, truth, positive=task.positive)
-        [score] = scoring.scores(scored, frame, truth, names=task.metrics[:1]).values()
+        [score] = scoring.score(scored, frame, truth, names=task.metrics[:1]).values()
         return score
 
 

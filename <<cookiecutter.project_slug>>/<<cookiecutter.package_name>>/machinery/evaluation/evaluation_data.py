@@ -1,0 +1,68 @@
+"""The candidate, and the rows that it is judged by."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from ..data import frames
+from ..mlflow import model_format
+from . import estimators
+from .result import ModelFacts
+
+if TYPE_CHECKING:
+    from ..config.schema import Columns, Task
+    from ..model.loader import Model
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """A model, and a table by the sides of its split; sides["test"]: the test rows that have a target."""
+
+    folder: Path  # of the model
+    model: Model
+    table: pl.DataFrame  # all rows, with the column `split`
+    sides: dict[str, pl.DataFrame]
+    frames: dict[str, pd.DataFrame]  # the same as the model takes them (n, d)
+    targets: dict[str, np.ndarray]  # (n,) what is right; empty (0,) without a target
+
+    def facts(self, digest: str) -> ModelFacts:
+        """What the model is; `digest`: of its answers."""
+        last, kinds = self.model.pipeline[-1], self.model.kinds
+        name = type(estimators.inner(last)).__name__
+        return ModelFacts(name, repr(last), kinds, getattr(last, "threshold", None), digest)
+
+    def costs(self) -> dict[str, float]:
+        """The megabytes of the model's files, and the milliseconds to answer one row, the median of 10."""
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        row, seconds = self.frames["test"].head(1), []
+        for _ in range(10):
+            began = time.perf_counter()
+            estimators.outputs(self.model.pipeline, row)
+            seconds.append(time.perf_counter() - began)
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        return {"megabytes": megabytes, "latency_ms": 1000 * median(seconds)}
+
+
+def read(folder: Path, table: pl.DataFrame, *, columns: Columns, task: Task) -> EvaluationData:
+    """The model in `folder` with the rows of `table`, which has the column `split`."""
+    model, target = model_format.load(folder), columns.target
+    known = table if target is None else table.filter(pl.col(target).is_not_null())
+    sides = {side: rows for (side,), rows in known.partition_by("split", as_dict=True).items() if side != "gap"}
+    return EvaluationData(
+        folder=folder,
+        model=model,
+        table=table,
+        sides=sides,
+        frames={side: model.frame(rows) for side, rows in sides.items()},
+        targets={
+            side: frames.target(rows, target, kind=task.kind) if target else np.empty(0) for side, rows in sides.items()
+        },
+    )

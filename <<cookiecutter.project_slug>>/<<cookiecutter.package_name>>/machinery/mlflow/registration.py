@@ -1,0 +1,61 @@
+"""A candidate made a version of a registered model, and the alias that it earns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import ProjectError
+from . import aliases, registry, version_tags
+from .registry import ModelVersion
+from .version_tags import ScoresRecord, SplitRecord
+
+
+def register_once(
+    name: str,
+    model_id: str,
+    *,
+    digest: str,
+    trained: SplitRecord,
+    description: str,
+    tags: Mapping[str, str | None],
+) -> tuple[ModelVersion, bool]:
+    """The version of `name` that answers as `digest` says, out of the logged model `model_id` where there is none yet;
+    and whether it is new.
+
+    A new one gets the user's `tags`, and the record of how its table was split.
+    """
+    if twin := registry.twin(name, digest):
+        return twin, False
+    own = {key: value for key, value in tags.items() if value is not None}
+    noted = version_tags.written(digest=digest, trained=trained) | own
+    return registry.register(name, model_id, description=description, tags=noted), True
+
+
+def award(
+    version: ModelVersion, *, passed: bool, promotion: str, against: dict[str, str] | None, who: str
+) -> tuple[str, str]:
+    """The alias of `version` once it has `passed` the gates or not, and why it is not champion all the same, or "".
+
+    Champion where promotion=auto, unless another model took that place since the version was compared with the champion
+    `against`, on behalf of `who`; else challenger. A champion stays champion until another takes its place.
+    """
+    registry.note(version, version_tags.written(against=against))
+    name, number, refused = version.name, version.version, ""
+    if aliases.holders(name).get("champion") == number:
+        return "champion", ""
+    if passed and promotion == "auto":
+        try:
+            over = against["version"] if against else None
+            aliases.promote(name, number, over=over, who=who, why="it passed the gate")
+            return "champion", ""
+        except ProjectError as error:
+            refused = str(error)
+    why = "it passed the gate, promotion=manual" if passed and not refused else "it did not pass the gate"
+    aliases.challenge(name, number, who=who, why=why)
+    return "challenger", refused
+
+
+def note_gate(version: ModelVersion, passed: bool, reasons: list[str], scores: ScoresRecord) -> None:
+    """Writes on `version` whether it has `passed` the gates, why, and what it scored."""
+    verdict = "passed" if passed else "failed"
+    registry.note(version, version_tags.written(gate=verdict, reasons="; ".join(reasons), scores=scores))
