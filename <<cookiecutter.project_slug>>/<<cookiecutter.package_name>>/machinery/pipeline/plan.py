@@ -27,6 +27,7 @@ from .store import Store
 
 UNSEEN = ("model_id", "progress", "workspace")  # where a stage works and what it is called there: no part of the key
 CODE = ("pipeline.execution", "pipeline.store")  # of the machinery: what decides what a stage gives, whichever it is
+HANDED = {"champion": "mlflow.registry"}  # where the class of an argument is that a stage need not import
 TARGET = "_target_"
 BEFORE = "the stage before"
 VERSION = "source_version"
@@ -213,7 +214,8 @@ class Plan:
     def modules(self, stage: str, inputs: dict[str, Any]) -> list[str]:
         """The modules that decide what `stage` gives: what its own, what its `inputs` name and what calls it reach."""
         named = self.code.named([vars(value) if is_dataclass(value) else value for value in inputs.values()])
-        return self.code.reachable([f"stages.{stage}", *named, *self.layout.machinery(*CODE)])
+        handed = [HANDED[name] for name in inputs if name in HANDED]
+        return self.code.reachable([f"stages.{stage}", *named, *self.layout.machinery(*CODE, *handed)])
 
     def unlocked(self) -> dict[str, str]:
         """The versions of the libraries that the model comes from and the lock does not pin: extras."""

@@ -42,16 +42,19 @@ def changes(root: Path, *, secret: Callable[[str], str | None]) -> dict[str, str
     if tree(root).get("git.dirty") != "true":
         return {}
     new = [name for name in _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
+    new = [name for name in new if (root / name).exists()]  # another process may have removed one
     large = [name for name in new if (root / name).stat().st_size > MOST]
     with tempfile.TemporaryDirectory() as folder:
         index = Path(_git(root, "rev-parse", "--absolute-git-dir").strip()) / "index"
         other = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
-        if small := [name for name in new if name not in large]:
-            _git(root, "add", "--intent-to-add", "--", *small, **other)
         try:
+            if small := [name for name in new if name not in large]:
+                _git(root, "add", "--intent-to-add", "--", *small, **other)
             text = _git(root, "diff", "--binary", "--relative", "HEAD", "--", ".", **other)
         except UnicodeDecodeError:
             return {"uncommitted.txt": "not recorded: the changes are no UTF-8\n"}
+        except subprocess.CalledProcessError:
+            return {"uncommitted.txt": "not recorded: files changed while git read them\n"}
     if len(text) > 10 * MOST:
         return {"uncommitted.txt": f"not recorded: the changes are {len(text):,} characters long\n"}
     if what := secret(text):
