@@ -204,7 +204,7 @@ class Plan:
                 parts |= _flat(name, vars(value) if is_dataclass(value) else value)
         parts |= {self.code.path(module): self.code.digest(module) for module in self.modules(stage, inputs)}
         parts["Python"] = ".".join(platform.python_version_tuple()[:2])
-        lock = (self.layout.root / "requirements.txt").read_text(encoding="utf-8")
+        lock = self.layout.lock.read_text(encoding="utf-8")
         for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
             parts[name] = f"{parts[name]}, {pin}" if name in parts else pin.removeprefix("==")
         if "model" in inputs:
@@ -219,7 +219,7 @@ class Plan:
 
     def unlocked(self) -> dict[str, str]:
         """The versions of the libraries that the model comes from and the lock does not pin: extras."""
-        lock = (self.layout.root / "requirements.txt").read_text(encoding="utf-8")
+        lock = self.layout.lock.read_text(encoding="utf-8")
         names = {text.partition(".")[0] for text in leaves(self.config.model) if isinstance(text, str)}
         found = {}
         for name in sorted(name for name in names if re.fullmatch(r"\w+", name)):
