@@ -1,23 +1,29 @@
-"""What a command line asks for, done: `[stage or job] key=value ...`, or MLflow's `--key value`."""
+"""The commands of a project: `[stage or job] key=value ...`, or MLflow's `--key value`."""
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import signal
 import sys
 import time
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .layout import Layout
+from .errors import INTERRUPTED, ConfigError, ProjectError
+from .layout import MACHINERY, Layout
+from .pipeline.command_result import CommandResult
 
 if TYPE_CHECKING:
     from .pipeline.plan import Plan
 
 HYDRA_FLAGS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i"}
 EXPLAIN = "explain"  # the word that runs nothing
+LAST = "last.json"  # in platform.outputs
 DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody, and
     "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -31,10 +37,10 @@ DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines,
 
 
 def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
-    """The exit code of the words `argv` (None: those of this process) for the project in `root`; errors.py has the
-    codes.
+    """The exit code of the words `argv` (None: those of this process) for the project in `root`: see errors.py.
 
-    An error that a person can act on is one sentence on stderr.
+    An error that a person can act on is one sentence on stderr. What the command did is written to outputs/last.json,
+    or to the file that the word `result=...` names.
     """
     began = time.time()
     if argv is None:
@@ -42,6 +48,8 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, _interrupt)
     gc.disable()  # while importing, see layout.py
+    plans: list[Plan] = []
+    result, file = CommandResult(""), ""
     try:
         from dotenv import load_dotenv
 
@@ -51,63 +59,71 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
         os.chdir(root)
         load_dotenv(root / ".env", override=False)
         os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
-        return _run(argv, Layout(root, package), caller, began)
+        words, file = _without_result(argv, caller)
+        result.exit_code = _run(words, Layout(root, package), caller, began, result, plans)
+    except ProjectError as error:
+        _fail(package, result, str(error), error.code)
     except ModuleNotFoundError as error:
-        if (error.name or package).partition(".")[0] in (package, __name__.partition(".")[0]):
+        if (error.name or package).partition(".")[0] in (package, MACHINERY.partition(".")[0]):
             raise
-        return _fail(package, f"{sys.executable} has no {error.name}: run through `uv run`, or `uv sync` first")
+        _fail(package, result, f"{sys.executable} has no {error.name}: run through `uv run`, or `uv sync` first", 1)
     except KeyboardInterrupt as interrupt:
-        return _fail(package, str(interrupt) or "interrupted", code=130)
+        _fail(package, result, str(interrupt) or "interrupted", INTERRUPTED)
     finally:
         gc.enable()
+    if result.command and (file or result.command != EXPLAIN):
+        result.exit_code = _write(result, file, plans, argv, package)
+    under_mlflow = bool(os.environ.get("MLFLOW_RUN_ID"))  # which makes a failure of every code but 0
+    return 0 if under_mlflow and result.status == "finished" else result.exit_code
 
 
-def _run(argv: list[str], layout: Layout, caller: Path, began: float) -> int:
-    from .errors import ProjectError
-
+def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: CommandResult, plans: list[Plan]) -> int:
+    """The exit code; `result` and `plans` are filled on the way, so that a failure can be written down as well."""
     is_word = argv and re.fullmatch(r"\w+", argv[0])
     word, words = (argv[0], argv[1:]) if is_word else (layout.stages[-1], argv)
     run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id and HYDRA_FLAGS & set(words):
+        return _hydra(layout, words)
+    result.command, result.run_id = word, run_id
     try:
         job = word if word in layout.jobs else None
         if word not in (*layout.stages, EXPLAIN) and not job:
-            words_there = "|".join([*layout.stages, EXPLAIN, *layout.jobs])
-            raise ProjectError(
-                f"{word} is no stage and no job: python -m {layout.package} [{words_there}] [key=value ...]"
+            raise ConfigError(
+                f"{word} is no stage and no job: python -m {layout.package} [{_words(layout)}] [key=value ...]"
             )
-        if not run_id and HYDRA_FLAGS & set(words):
-            return _hydra(layout, words)
-        plan = _plan(layout, words, caller, job)
-        if word == EXPLAIN:
-            print(*plan.explained(), sep="\n")
-            return 0
-    except (
-        ProjectError
-    ) as error:  # before there is a run of ours: `mlflow run` has opened one, which it will end as FAILED
+        plan = _plan(layout, words, caller, job, began)
+    except ProjectError as error:  # before there is a run of ours: `mlflow run` has opened one, which it ends as FAILED
+        code = ConfigError.code if type(error) is ProjectError else error.code
         if run_id:
             from .mlflow import tracking
 
-            tracking.fail(run_id, str(error))
-        return _fail(layout.package, str(error))
+            tracking.fail(run_id, str(error), code)
+        return _fail(layout.package, result, str(error), code)
+    plans.append(plan)
+    plan.result, result.overrides = result, plan.overrides
+    if word == EXPLAIN:
+        result.summary = plan.explained()
+        print(*result.summary, sep="\n")
+        return 0
     if not job and plan.up_to_date(word):
         plan.store.remember()
         summary, made = plan.done(word)
         if run_id:
             from .mlflow import tracking
 
-            tracking.link(made, summary, run_id, stage=word)
+            tracking.link(made, summary, run_id, stage=word, exit_code="0")
         print(summary)
         return 0
     from .pipeline import runner
 
-    try:
-        code = runner.run_job(word, plan, began) if job else runner.run(word, plan)
-    except ProjectError as error:
-        return _fail(layout.package, str(error))
-    return 0 if run_id else code
+    return runner.run_job(word, plan) if job else runner.run(word, plan)
 
 
-def _plan(layout: Layout, words: list[str], caller: Path, job: str | None) -> Plan:
+def _words(layout: Layout) -> str:
+    return "|".join([*layout.stages, EXPLAIN, *layout.jobs])
+
+
+def _plan(layout: Layout, words: list[str], caller: Path, job: str | None, began: float) -> Plan:
     from .config import compose, credentials
     from .config.overrides import overrides
     from .pipeline.plan import Plan
@@ -119,16 +135,61 @@ def _plan(layout: Layout, words: list[str], caller: Path, job: str | None) -> Pl
         from .data import derivation
 
         derivation.check(config, package=layout.package)
-    return Plan(layout, config, raw_config, typed)
+    return Plan(layout, config, raw_config, typed, began=began)
 
 
-def _fail(package: str, sentence: str, code: int = 1) -> int:
-    """`code`, once the `sentence` is on stderr."""
-    if sys.stdout.isatty():
-        print("\r\033[K", end="", flush=True)  # the line of the stage that was under way
+def _without_result(argv: list[str], caller: Path) -> tuple[list[str], str]:
+    """The words without `result=path` (or MLflow's `--result path`), and that path, from the folder of the command."""
+    words, file = list(argv), ""
+    for at, word in enumerate(argv):
+        if word == "--result" and at + 1 < len(argv):
+            file, words = argv[at + 1], argv[:at] + argv[at + 2 :]
+        elif word.removeprefix("--").startswith("result="):
+            file, words = word.partition("=")[2], argv[:at] + argv[at + 1 :]
+    return words, str(caller / Path(file).expanduser()) if file else ""
+
+
+def _write(result: CommandResult, file: str, plans: list[Plan], argv: list[str], package: str) -> int:
+    """The exit code, once `result` stands in `file`, or else in platform.outputs."""
+    from .config import credentials
+    from .pipeline.store import Store
+
+    typed = [word.partition("=")[2] for word in argv if word.removeprefix("--").startswith("platform.outputs=")]
+    store = plans[0].store if plans else Store(Path(typed[-1] if typed else "outputs"))  # what conf says is not known
+    path = Path(file) if file else store.root / LAST
+    values = plans[0].hidden if plans else credentials.hidden("")
+    text = json.dumps(_hidden(asdict(result), values), indent=2, ensure_ascii=False, default=str)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.replace(path, text + "\n")
+    except OSError as error:
+        if file:  # somebody waits for it
+            return _fail(package, result, f"result={file} cannot be written: {error.strerror}", result.exit_code or 1)
+    return result.exit_code
+
+
+def _hidden(value: Any, values: dict[str, str]) -> Any:
+    """`value`, nested, without the `values` of credentials in its texts."""
     from .config import credentials
 
-    print(f"{package}: {credentials.hide(sentence, credentials.hidden(''))}", file=sys.stderr)
+    if isinstance(value, dict):
+        return {key: _hidden(each, values) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_hidden(each, values) for each in value]
+    return credentials.hide(value, values) if isinstance(value, str) else value
+
+
+def _fail(package: str, result: CommandResult, sentence: str, code: int) -> int:
+    """`code`, once the `sentence` is on stderr and in `result`."""
+    if sys.stdout.isatty():
+        print("\r\033[K", end="", flush=True)  # the line of the stage that was under way
+    with suppress(ModuleNotFoundError):  # a library is missing: that is what the sentence says
+        from .config import credentials
+
+        sentence = credentials.hide(sentence, credentials.hidden(""))
+    result.status, result.cause = "interrupted" if code == INTERRUPTED else "failed", sentence
+    result.exit_code = code
+    print(f"{package}: {sentence}", file=sys.stderr)
     return code
 
 
@@ -136,7 +197,9 @@ def _hydra(layout: Layout, words: list[str]) -> int:
     """Hydra's own answer to flags such as `--cfg job` and `--help`; nothing is run."""
     import hydra
 
-    sys.argv = [layout.package, *words]
+    header = f"python -m {layout.package} [{_words(layout)}] [key=value ...]"
+    help_words = [f"hydra.help.app_name='{layout.package}'", f"hydra.help.header='{header}'"]
+    sys.argv = [layout.package, *words, *help_words]
     hydra.main(config_path=str(layout.conf), config_name="config", version_base="1.3")(lambda _: None)()
     return 0
 

@@ -1,4 +1,15 @@
-"""What goes wrong for a reason that a person can act on."""
+"""What goes wrong for a reason that a person can act on, and the exit codes of `python -m <package>`.
+
+     0  done, or nothing had to be done
+     1  anything else: data that cannot be used, a model that cannot be fitted, an error of a library
+     2  ConfigError: the configuration or the command line has to be changed
+     3  an alarm of `monitor`: the command did its work, and something is wrong with the rows or the server
+     4  GateFailed: the candidate failed its gate, and gate.on_fail=error
+    75  Unavailable: a server, a database or a lock: the same command may succeed later
+   130  interrupted
+
+`mlflow run` knows 0 and 1 only: there the code is the tag `exit_code` of the run, and outputs/last.json has it too.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +20,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .result import StageResult
 
+INTERRUPTED = 130
+
 
 class ProjectError(ValueError):
     """One sentence that names the value and the way out; it ends the command, without a traceback.
 
-    `outcome` is what there is to look at all the same: it is logged, and never reused.
+    `outcome` is a result that is logged all the same, and never reused.
     """
+
+    code = 1
 
     def __init__(self, sentence: str, outcome: StageResult | None = None) -> None:
         super().__init__(sentence)
@@ -27,6 +42,28 @@ class ProjectError(ValueError):
         return f"{str(self).partition(': ')[0]}: the reason is withheld (columns.sensitive)"
 
 
+class ConfigError(ProjectError):
+    """The configuration or the command line has to be changed."""
+
+    code = 2
+
+
+class DataError(ProjectError):
+    """The source cannot be read, or its table does not have the columns, the values or the rows that are needed."""
+
+
+class GateFailed(ProjectError):
+    """A candidate failed its gate where that is an error: gate.on_fail=error."""
+
+    code = 4
+
+
+class Unavailable(ProjectError):
+    """A server, a database or a lock is not to be had now; the same command may succeed later."""
+
+    code = 75  # EX_TEMPFAIL of sysexits.h
+
+
 @contextmanager
 def sentences() -> Iterator[None]:
     """Makes errors of the code that travels with models, which cannot import this module, errors of the project."""
@@ -35,4 +72,4 @@ def sentences() -> Iterator[None]:
     except ValueError as error:
         if type(error).__name__ != "DeriveError":
             raise
-        raise ProjectError(str(error)) from error.__cause__
+        raise ConfigError(str(error)) from error.__cause__

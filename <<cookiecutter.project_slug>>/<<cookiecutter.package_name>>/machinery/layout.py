@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .pipeline.code_fingerprint import CodeFingerprint
+from typing import Any
 
 MACHINERY = __name__.rpartition(".")[0]  # wherever it was imported from
 
@@ -22,13 +19,6 @@ class Layout:
 
     root: Path
     package: str
-
-    @cached_property
-    def fingerprint(self) -> CodeFingerprint:
-        """What the project's code means now."""
-        from .pipeline.code_fingerprint import CodeFingerprint
-
-        return CodeFingerprint(self.root, self.package)
 
     @property
     def conf(self) -> Path:
@@ -64,11 +54,13 @@ class Layout:
             return self.load(f"stages.{word}", word)
         return _load(f"{MACHINERY}.jobs.{word}.job", word)
 
-    def module(self, word: str) -> str:
-        """The module of the stage or job `word`, as the code fingerprint names it."""
-        if word in self.stages:
-            return f"stages.{word}"
-        return f"{MACHINERY}.jobs.{word}.job".removeprefix(f"{self.package}.")
+    def machinery(self, *modules: str) -> list[str]:
+        """The `modules` of the machinery as the code fingerprint names them: "result" -> "machinery.result".
+
+        None where it is installed as a library: the lock then says which version of it runs.
+        """
+        start, inside = f"{self.package}.", [f"{MACHINERY}.{module}" for module in modules]
+        return [name.removeprefix(start) for name in inside if name.startswith(start)]
 
     def job_arguments(self, job: str) -> type:
         """The dataclass of the keys that `job` adds to the configuration."""

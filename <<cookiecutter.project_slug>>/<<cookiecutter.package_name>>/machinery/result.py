@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
+PAGES = ("report.html", "model_card.md")  # files of a stage that people look for first
+
 
 @dataclass
 class StageResult:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..machinery.data import parsing, sources
-from ..machinery.errors import ProjectError
+from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def ingest(
 ) -> StageResult:
     """Streams what `source` gives to Parquet.
 
-    Raises ProjectError for a source that cannot be read, for values that are not of their type, and where there are no
+    Raises DataError for a source that cannot be read, for values that are not of their type, and where there are no
     rows.
     """
     table = pl.LazyFrame()
@@ -36,10 +36,10 @@ def ingest(
             schema = typed.collect_schema()
             digest = store.save_table("ingest", typed)
     except sources.Unreadable as error:
-        raise ProjectError(_wrong(table, types, missing) or str(error)) from error
+        raise DataError(_wrong(table, types, missing) or str(error)) from error
     rows = store.table("ingest").select(pl.len()).collect().item()
     if not rows:
-        raise ProjectError("the source has no rows")
+        raise DataError("the source has no rows")
     facts = {"rows": rows, "columns": {name: str(dtype) for name, dtype in schema.items()}, "digest": digest}
     return StageResult(
         f"{rows:,} rows x {len(schema)} columns", facts=facts, dataset=digest, tags={"data.digest": digest}

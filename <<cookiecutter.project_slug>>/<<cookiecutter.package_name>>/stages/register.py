@@ -8,7 +8,7 @@ import polars as pl
 
 from .. import gates
 from ..machinery.data import split_record
-from ..machinery.errors import ProjectError
+from ..machinery.errors import GateFailed
 from ..machinery.evaluation import gate_results
 from ..machinery.evaluation.result import EvaluationResult
 from ..machinery.mlflow import registration, registry
@@ -41,7 +41,7 @@ def register(
 ) -> StageResult:
     """Registers the candidate unless that very model is registered already, and moves the alias that it has earned.
 
-    With gate.on_fail=error it raises ProjectError where the gate fails, when that is done.
+    With gate.on_fail=error it raises GateFailed where the gate fails, when that is done.
     """
     result, sides = EvaluationResult.from_facts(store.outcome("evaluate").facts), store.outcome("split").facts
     names = store.table("split").drop("split").collect_schema().names()
@@ -86,7 +86,7 @@ def register(
         texts=model_report.texts(result, setup, title=version.title, figures=svgs, decision=decision),
     )
     if gate.on_fail == "error" and not passed:
-        raise ProjectError(f"{version.title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
+        raise GateFailed(f"{version.title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
     return outcome
 
 

@@ -8,16 +8,16 @@ import polars as pl
 
 from ..machinery.data import leakage as leakages
 from ..machinery.data import splits
-from ..machinery.errors import ProjectError
+from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Columns, Leakage, Split, Task
+    from ..config import Leakage, Problem, Roles, Split
     from ..machinery.pipeline.store import Store
 
 
-def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> StageResult:
-    """Raises ProjectError where a side is left without rows, and for leakage; rows without a target are left out."""
+def split(store: Store, *, split: Split, columns: Roles, task: Problem, leakage: Leakage, seed: int) -> StageResult:
+    """Raises DataError where a side is left without rows, and for leakage; rows without a target are left out."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     table = store.table("ingest")
     labelled = table
@@ -28,16 +28,16 @@ def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: 
         labelled = table.filter(known)
     rows = labelled.select(pl.len()).collect().item()
     if not rows:
-        raise ProjectError(f"columns.target={columns.target} is missing in every row: name another column")
+        raise DataError(f"columns.target={columns.target} is missing in every row: name another column")
     cuts = list(splits.times(labelled, shares=shares, columns=columns)) if split.by == "time" else []
     assigned = splits.assign(labelled, by=split.by, shares=shares, columns=columns, seed=seed, gap=split.gap, cuts=cuts)
     digest = store.save_table("split", assigned)
     counts = dict(store.table("split").group_by("split").len().sort("split").collect().iter_rows())
     for side, share in shares.items():
         if share and not counts.get(side):
-            raise ProjectError(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
+            raise DataError(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
     if leaks := leakages.sentences(store.table("split"), split, columns, task.kind, leakage, counts):
-        raise ProjectError("; ".join(leaks))
+        raise DataError("; ".join(leaks))
     unlabelled = table.select(pl.len()).collect().item() - rows
     summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)
     return StageResult(

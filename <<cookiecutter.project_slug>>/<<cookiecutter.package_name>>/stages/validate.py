@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..machinery.data import expectations as expected
 from ..machinery.data import roles
-from ..machinery.errors import ProjectError
+from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Columns) -> StageResult:
-    """Raises ProjectError where an expectation fails, listing each, and where a column that the line needs is
+    """Raises DataError where an expectation fails, listing each, and where a column that the line needs is
     missing."""
     table = store.table("ingest")
     roles.refuse_absent(columns, table.collect_schema().names())
@@ -30,5 +30,5 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
     )
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)
-        raise ProjectError(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
+        raise DataError(f"{len(failed)} of {len(expectations)} expectations failed:{listed}", outcome)
     return outcome

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from ..errors import ProjectError
+from ..errors import ConfigError
 
 TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
 
@@ -19,10 +19,10 @@ TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be wh
 def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
     """The call that `section` describes by `_target_` and keyword arguments, checked against the signature.
 
-    Raises ProjectError for a target that cannot be imported and for an argument that it does not take or misses.
+    Raises ConfigError for a target that cannot be imported and for an argument that it does not take or misses.
     """
     if not section.get("_target_"):
-        raise ProjectError(f"{name}._target_ is missing: it names the callable")
+        raise ConfigError(f"{name}._target_ is missing: it names the callable")
     for where, call in calls(section, name):
         _check(call, where)
     return functools.partial(_call, {key: value for key, value in section.items() if key != TOLERANCE})
@@ -38,21 +38,21 @@ def calls(section: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, A
 
 
 def _check(section: dict[str, Any], name: str) -> None:
-    """Raises ProjectError as `bound` does."""
+    """Raises ConfigError as `bound` does."""
     target = section["_target_"]
     try:
         takes = _parameters(pkgutil.resolve_name(target))
     except (ImportError, AttributeError, ValueError) as error:
-        raise ProjectError(f"{name}._target_={target} cannot be imported: {error}") from error
+        raise ConfigError(f"{name}._target_={target} cannot be imported: {error}") from error
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
     for key in section:
         misspelt = not anything or difflib.get_close_matches(key, takes, n=1, cutoff=0.9)
         if not key.startswith("_") and key not in takes and misspelt:
-            raise ProjectError(f"{name}.{key}: {target} has no such argument{close(key, list(takes))}")
+            raise ConfigError(f"{name}.{key}: {target} has no such argument{close(key, list(takes))}")
     for key, parameter in takes.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and key not in section and not section.get("_partial_"):
-            raise ProjectError(f"{name}.{key} is missing: {target} needs it")
+            raise ConfigError(f"{name}.{key} is missing: {target} needs it")
 
 
 def _parameters(call: Any) -> dict[str, inspect.Parameter]:

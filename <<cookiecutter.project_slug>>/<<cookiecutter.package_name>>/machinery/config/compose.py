@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from ..errors import ProjectError
+from ..errors import ConfigError
 from ..layout import Layout
 from . import validation
 from .binding import calls, close
@@ -42,13 +42,13 @@ def composed(layout: Layout, overrides: list[str], job: str | None = None) -> Di
         typed = OmegaConf.merge(OmegaConf.structured(_schema(layout, job)), raw_config, {"choices": choices})
         return cast(DictConfig, typed)
     except MissingConfigException as error:
-        raise ProjectError(_missing(layout, error)) from error
+        raise ConfigError(_missing(layout, error)) from error
     except HydraException as error:
-        raise ProjectError(" ".join(str(error.__cause__ or error).split())) from error
+        raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
     except OmegaConfBaseException as error:
-        raise ProjectError(sentence(layout, error)) from error
+        raise ConfigError(sentence(layout, error)) from error
     except YAMLError as error:
-        raise ProjectError(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
 
 
 def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tuple[Settings, dict[str, Any]]:
@@ -58,13 +58,12 @@ def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tup
     try:
         config = cast(Settings, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
-        raise ProjectError(sentence(layout, error)) from error
+        raise ConfigError(sentence(layout, error)) from error
     validation.refuse(config)
     layout.load("gates", "refuse")(config)
-    if job in (None, "tune"):  # the others take no model but those that there are
-        validation.refuse_absent(
-            [call["_target_"] for _, call in calls(config.model, "model")], config, root=layout.root
-        )
+    if job is None or job in groups(layout):  # the other jobs train nothing
+        targets = [call["_target_"] for _, call in calls(config.model, "model")]
+        validation.refuse_absent(targets, config, root=layout.root)
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 
 
@@ -94,7 +93,7 @@ def _missing(layout: Layout, error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if group not in groups(layout):
         return " ".join(str(error).split())
-    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group == "tune" else ""
+    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group in layout.jobs else ""
     return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups(layout)[group])}{write}"
 
 

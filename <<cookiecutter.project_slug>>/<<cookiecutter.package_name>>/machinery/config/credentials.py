@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from ..errors import ProjectError
+from ..errors import ConfigError
 
 NAMED = re.compile(
     r"(^|[_\-.])(password|passwd|passphrase|pwd|secret|token|credentials?|authorization|auth|dsn|connection_?string"
@@ -57,11 +57,11 @@ def literal(stated: Any, at: str = "") -> tuple[str, str] | None:
 
 
 def refuse_literal(stated: Any) -> None:
-    """Raises ProjectError where a credential stands in `stated` as it is."""
+    """Raises ConfigError where a credential stands in `stated` as it is."""
     if told := literal(stated):
         key, what = told
         name = re.sub(r"\W+", "_", key).strip("_").upper()
-        raise ProjectError(
+        raise ConfigError(
             f"{key} holds {what}, which every run would write down: put it into the environment or .env, as {name}, "
             f"and say {key}=${{oc.env:{name}}}"
         )

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from ..errors import ProjectError
+from ..errors import ConfigError
 from ..layout import Layout
 from . import compose
 
@@ -54,9 +54,9 @@ def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
         if word.startswith("--") and not equals and rest:
             value = rest.pop(0)
         elif not equals:
-            raise ProjectError(f"{word!r} is neither key=value nor --key value")
+            raise ConfigError(f"{word!r} is neither key=value nor --key value")
         if not re.fullmatch(r"[\w.\-]+", key):
-            raise ProjectError(f"{key!r} is no key")
+            raise ConfigError(f"{key!r} is no key")
         pairs.append((key, value))
     return pairs, plain
 

@@ -1,6 +1,8 @@
-"""The sections of the configuration that the machinery reads. Their values stand in conf/, none here; what a key means
-is
-said there too."""
+"""The sections of the configuration that the machinery reads. Their values and what they mean stand in conf/.
+
+A stage whose argument is annotated with a parent class, such as Roles for the section `columns`, gets the fields of
+that class alone: a change of the others does not make it run.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +47,16 @@ class Leakage:
 
 
 @dataclass
-class Objective:
-    """What a model is fitted for, without what it is scored by."""
+class Problem:
+    """The kind of a task: classification, regression, anomaly."""
 
     kind: str
+
+
+@dataclass
+class Objective(Problem):
+    """What a model is fitted for, without what it is scored by."""
+
     positive: str | None
     threshold: str | None
     transform: str | None

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ProjectError
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from .schema import Settings
@@ -16,68 +16,66 @@ PROMOTION = ("auto", "manual")
 
 
 def refuse(config: Settings) -> None:
-    """Raises ProjectError for the first value of `config` that cannot be, or would change nothing."""
+    """Raises ConfigError for the first value of `config` that cannot be, or would change nothing."""
     if not 0 <= config.seed < 2**32:
-        raise ProjectError(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
+        raise ConfigError(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
     if not config.task.metrics:
-        raise ProjectError(
-            "task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first"
-        )
+        raise ConfigError("task.metrics is empty: name at least one scorer of scikit-learn, the one that decides first")
     name = config.registered_model
     if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
-        raise ProjectError(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
+        raise ConfigError(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
     _refuse_idle(config)
     counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items() if type(value) is int}
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():
         if count < 0:
-            raise ProjectError(f"{name}={count}: a count is 0 or more")
+            raise ConfigError(f"{name}={count}: a count is 0 or more")
 
 
 def refuse_absent(targets: list[str], config: Settings, *, root: Path) -> None:
-    """Raises ProjectError where one of a model's `targets` is of an extra in `root`'s pyproject.toml that is not
+    """Raises ConfigError where one of a model's `targets` is of an extra in `root`'s pyproject.toml that is not
     there."""
     for target in targets:
         library = str(target).partition(".")[0]
         if library and importlib.util.find_spec(library) is None:
             project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             if library in project.get("optional-dependencies", {}):
-                raise ProjectError(
+                raise ConfigError(
                     f"model={config.choices['model']} needs {library}: `uv sync --extra {library}` installs it here, "
                     f"`uv add {library}` and `make lock` for every environment"
                 )
 
 
 def _refuse_idle(config: Settings) -> None:
-    """Raises ProjectError for a setting that would change nothing, and for a task without what it needs."""
+    """Raises ConfigError for a setting that would change nothing, and for a task without what it needs."""
     kind = config.task.kind
     if config.promotion not in PROMOTION:
-        raise ProjectError(f"promotion={config.promotion}: it is {' or '.join(PROMOTION)}")
+        raise ConfigError(f"promotion={config.promotion}: it is {' or '.join(PROMOTION)}")
     if kind == "anomaly" and config.columns.target is None and config.evaluation.slices:
-        raise ProjectError("columns.target=null: nothing can be scored then; evaluation.slices=[] leaves it out")
+        raise ConfigError("columns.target=null: nothing can be scored then; evaluation.slices=[] leaves it out")
     try:
         threshold = float(config.task.threshold or 0.5)
     except ValueError:
         threshold = 0.5  # a scorer's name, which finds one
     if not 0 <= threshold <= 1:
-        raise ProjectError(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
+        raise ConfigError(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
     if not 0 < config.drift.alarm_rate < 1:
-        raise ProjectError(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
+        raise ConfigError(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
     if not 0 < config.evaluation.confidence < 1:
-        raise ProjectError(
+        raise ConfigError(
             f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95"
         )
     private = [name for name in config.evaluation.slices if name in config.columns.sensitive]
     if private:
-        raise ProjectError(
+        raise ConfigError(
             f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report"
         )
     suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
     for name, kinds in suits.items():
         if (value := getattr(config.task, name)) is not None and kind not in kinds:
-            raise ProjectError(f"task.{name}={value} is for {' and '.join(kinds)}, not for {kind}: task.{name}=null")
+            raise ConfigError(f"task.{name}={value} is for {' and '.join(kinds)}, not for {kind}: task.{name}=null")
     if config.split.gap is not None and config.split.by != "time":
-        raise ProjectError(
+        raise ConfigError(
             f"split.gap={config.split.gap} is for split=time, not for split={config.split.by}: split.gap=null"
         )
     if config.columns.target is None and kind != "anomaly":
-        raise ProjectError(f"columns.target=null is for task=anomaly; {kind} needs a column to predict")
+        raise ConfigError(f"columns.target=null is for task=anomaly; {kind} needs a column to predict")

@@ -6,16 +6,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ProjectError
+from ..errors import DataError, ProjectError, Unavailable
+
+AWAY = re.compile(r"(?i)could not connect|connection (to .* )?(refused|failed|reset)|timed? ?out|database is locked")
 
 
-class Unreadable(ProjectError):
+class Unreadable(DataError):
     """A value is not of the type that it is read as."""
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turns what readers raise into ProjectError, a sentence each."""
+    """Turns what readers raise into DataError, or Unavailable where a server does not answer, a sentence each."""
     import polars as pl  # here, and not above: what a source holds is told without it
 
     try:
@@ -23,18 +25,17 @@ def reading() -> Iterator[None]:
     except ProjectError:
         raise
     except FileNotFoundError as error:
-        raise ProjectError(
+        raise DataError(
             f"the source is not there: {_line(error)} (a relative path is looked for in the folder of the command, "
             "then in the project's)"
         ) from error
     except ImportError as error:
-        raise ProjectError(
-            f"the source needs another package (`uv add` it, then `make lock`): {_line(error)}"
-        ) from error
+        raise DataError(f"the source needs another package (`uv add` it, then `make lock`): {_line(error)}") from error
     except pl.exceptions.InvalidOperationError as error:
         raise Unreadable(f"the source cannot be read: {_line(error)}") from error
     except Exception as error:  # of polars, of a database's driver, of the reader that somebody added
-        raise ProjectError(f"the source cannot be read: {_line(error)}") from error
+        away = isinstance(error, ConnectionError | TimeoutError) or AWAY.search(str(error))
+        raise (Unavailable if away else DataError)(f"the source cannot be read: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

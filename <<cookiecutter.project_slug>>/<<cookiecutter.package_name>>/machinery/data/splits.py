@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ..errors import ProjectError
+from ..errors import ConfigError, ProjectError
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns
+    from ..config.schema import Roles
 
 RULES = ("hash", "stratified", "group", "time")
 
 
 def shares(*, test: float, validation: float, train: float | None) -> dict[str, float]:
-    """The share of each side; `train` defaults to the rest. Raises ProjectError unless they sum to 1."""
+    """The share of each side; `train` defaults to the rest. Raises ConfigError unless they sum to 1."""
     given = {"test": test, "validation": validation, "train": 1 - test - validation if train is None else train}
     stated = ", ".join(
         f"split.{side}={share:g}" for side, share in given.items() if side != "train" or train is not None
     )
     total = round(test + validation + (train or 0), 9)
     if total != 1 and (train is not None or total > 1):
-        raise ProjectError(f"{stated}: shares sum to {total:g}, not 1")
+        raise ConfigError(f"{stated}: shares sum to {total:g}, not 1")
     if min(given.values()) < 0 or test <= 0 or given["train"] <= 0:
-        raise ProjectError(
+        raise ConfigError(
             f"{stated}: split.test and what is left for training are more than 0, split.validation at least 0"
         )
     return given
@@ -37,7 +37,7 @@ def assign(
     *,
     by: str,
     shares: dict[str, float],
-    columns: Columns,
+    columns: Roles,
     seed: int,
     gap: str | None = None,
     cuts: list[float] | None = None,
@@ -51,11 +51,11 @@ def assign(
     rule needs them.
     """
     if by not in RULES:
-        raise ProjectError(f"split.by={by}: it is one of {', '.join(RULES)}")
+        raise ConfigError(f"split.by={by}: it is one of {', '.join(RULES)}")
     if by == "time":
         return _timed(table, columns, cuts or list(times(table, shares=shares, columns=columns)), gap)
     if by == "group" and not columns.group:
-        raise ProjectError("split=group needs columns.group: the columns that say which rows belong together")
+        raise ConfigError("split=group needs columns.group: the columns that say which rows belong together")
     place = position(table, key=columns.group if by == "group" else identity(table, columns), seed=seed)
     if by == "stratified":
         _refuse_numbers(table, columns.target)
@@ -65,11 +65,11 @@ def assign(
     return place.with_columns(split=_side(shares["test"], shares["test"] + shares["validation"]))
 
 
-def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) -> tuple[float, float]:
+def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Roles) -> tuple[float, float]:
     """The times at which the test rows and the validation rows of `table` begin, as polars' physical numbers."""
     name = columns.time
     if not name:
-        raise ProjectError("split=time needs columns.time: the column that orders the rows")
+        raise ConfigError("split=time needs columns.time: the column that orders the rows")
     dtype = table.collect_schema()[name]
     if not (dtype.is_temporal() or dtype.is_numeric()):
         raise ProjectError(
@@ -83,7 +83,7 @@ def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) ->
 
 
 def folds(
-    table: pl.DataFrame, *, by: str, count: int, columns: Columns, seed: int, gap: str | None = None
+    table: pl.DataFrame, *, by: str, count: int, columns: Roles, seed: int, gap: str | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The row numbers of `table` to train on and those to test on, for each of `count` folds, by the rule of `assign`.
 
@@ -104,7 +104,7 @@ def folds(
     return found
 
 
-def identity(table: pl.LazyFrame, columns: Columns) -> list[str]:
+def identity(table: pl.LazyFrame, columns: Roles) -> list[str]:
     """The columns that tell a row from others: the key, or else all that are not dropped."""
     return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
 
@@ -152,7 +152,7 @@ def _side(first: float, second: float) -> pl.Expr:
     return side.otherwise(pl.lit("train"))
 
 
-def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | None) -> pl.LazyFrame:
+def _timed(table: pl.LazyFrame, columns: Roles, cuts: list[float], gap: str | None) -> pl.LazyFrame:
     """Sides by time: test from the first of `cuts` on, validation from the second on, "gap" close before them."""
     dtype, when = table.collect_schema()[columns.time or ""], pl.col(columns.time or "")
     test, validation = (pl.lit(cut).cast(dtype) for cut in cuts)
@@ -172,7 +172,7 @@ def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | 
     return gapped
 
 
-def _windows(table: pl.DataFrame, count: int, columns: Columns, gap: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
+def _windows(table: pl.DataFrame, count: int, columns: Roles, gap: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """The row numbers of the folds by time: each of `count` stretches tested by what was trained on all before it."""
     name = columns.time or ""
     when = table[name].to_physical().sort()
@@ -187,7 +187,7 @@ def _windows(table: pl.DataFrame, count: int, columns: Columns, gap: str | None)
 
 def _refuse_numbers(table: pl.LazyFrame, target: str | None) -> None:
     if target is None:
-        raise ProjectError("split=stratified needs columns.target: use split=hash")
+        raise ConfigError("split=stratified needs columns.target: use split=hash")
     different = table.select(pl.col(target).n_unique()).collect().item()
     if table.collect_schema()[target].is_numeric() and different > 100:
         raise ProjectError(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from ..errors import ProjectError
+from ..errors import ProjectError, Unavailable
 from . import version_tags
 from .version_tags import LONGEST
 
@@ -126,7 +126,7 @@ def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, w
     Before it is done: a note of what did not happen does less harm than a change that nobody can explain.
     """
     if not turn.lasts():
-        raise ProjectError(
+        raise Unavailable(
             f"{turn.name}: this took so long that somebody else's change was let in: give the command again"
         )
     if not new:

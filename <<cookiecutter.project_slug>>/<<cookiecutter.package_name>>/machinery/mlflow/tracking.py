@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -10,7 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from ..errors import ProjectError
-from ..result import StageResult
+from ..errors import INTERRUPTED, ConfigError, ProjectError, Unavailable
+from ..locks import locked
+from ..result import PAGES, StageResult
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
-FRONT = ("report.html", "model_card.md")  # found at once: a later stage's replaces an earlier one's
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
@@ -47,22 +46,22 @@ class _Named(MetaDataset):
 def check_server(*, server: bool) -> str:
     """The address of the tracking store.
 
-    Raises ProjectError where `server` is wanted and MLFLOW_TRACKING_URI names none, and where the server does not
-    answer.
+    Raises ConfigError where `server` is wanted and MLFLOW_TRACKING_URI names none, and Unavailable where a server does
+    not answer.
     """
     address = mlflow.get_tracking_uri()
     remote = address.startswith(("http://", "https://"))
     if server and not remote and not address.startswith("databricks"):
-        raise ProjectError(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
+        raise ConfigError(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
     if remote and (silence := _silence(address)):
-        raise ProjectError(silence)
+        raise Unavailable(silence)
     return address
 
 
 def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[str]:
-    """Makes sure of the tracking store and of the experiment; gives sentences about what is not as it should be.
+    """Makes the tracking store and the experiment where they are not there; gives sentences about where runs are.
 
-    `hide`: takes what must not be told out of a text that is about to be written down.
+    `hide`: takes credentials out of a text that is about to be written down.
     Raises ProjectError as `check_server` does, and for a store that another version of MLflow made.
     """
     global _hide
@@ -70,8 +69,9 @@ def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[s
     address = check_server(server=server)
     embedded = address.startswith("sqlite:")
     try:
-        with _alone(address) if embedded else nullcontext():
-            return _experiment(MlflowClient(), project, embedded=embedded)
+        if embedded:
+            _make_store(address)
+        return _experiment(MlflowClient(), project, embedded=embedded)
     except MlflowException as error:
         if "schema" in str(error):
             raise ProjectError(
@@ -97,27 +97,28 @@ def run(
 
     Where values are `private`, the cause and the traceback are without what a library says, which may name some.
     """
-    told_tags = {key: _hide(value) for key, value in tags.items()}
+    hidden = {key: _hide(value) for key, value in tags.items()}
     with mlflow.start_run(
         run_name=name,
         nested=nested,
-        tags=told_tags,  # from the first moment on: a killed one carries them, see end_orphaned_runs
+        tags=hidden,  # from the first moment on: a killed one carries them, see end_orphaned_runs
         description=_hide(description) or None,
         log_system_metrics=system_metrics,
     ) as active:
         try:
             yield active.info.run_id
         except KeyboardInterrupt:
-            mlflow.set_tag("cause", "interrupted")
+            mlflow.set_tags({"cause": "interrupted", "exit_code": str(INTERRUPTED)})
             mlflow.end_run("KILLED")
             raise
         except Exception as error:
-            if _silence(mlflow.get_tracking_uri()):  # nobody to tell: the next run does, see end_orphaned_runs
+            if _silence(mlflow.get_tracking_uri()):  # the next run ends this one, see end_orphaned_runs
                 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
                 with suppress(Exception):
                     mlflow.end_run("FAILED")
                 raise
-            mlflow.set_tag("cause", told(error, private)[:4000])
+            sentence = as_project_error(error, private)
+            mlflow.set_tags({"cause": str(sentence)[:4000], "exit_code": str(sentence.code)})
             _log_traceback(active.info.run_id, error, private)
             raise
 
@@ -161,15 +162,25 @@ def end(
 
 
 def told(error: Exception, private: bool) -> str:
-    """What there is to say of `error`: one sentence, without what must not be told."""
+    """One sentence about `error`, without credentials and, where values are `private`, without a library's words."""
+    return str(as_project_error(error, private))
+
+
+def as_project_error(error: Exception, private: bool) -> ProjectError:
+    """`error` as one of the project's, of its own kind where it has one, with the sentence that `told` gives."""
     if isinstance(error, ProjectError):
-        return _hide(error.told(private))
+        return _kind(error)(_hide(error.told(private)))
     if silence := _silence(mlflow.get_tracking_uri()):
-        return _hide(f"{silence}; what is done is kept, and the same command goes on from there")
+        return Unavailable(_hide(f"{silence}; what is done is kept, and the same command goes on from there"))
     if denied := _denied(error):
-        return _hide(denied)
+        return ProjectError(_hide(denied))
     reason = "its text is withheld (columns.sensitive)" if private else _line(error)
-    return _hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where")
+    return ProjectError(_hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where"))
+
+
+def _kind(error: ProjectError) -> type[ProjectError]:
+    """The class of errors.py that `error` is of."""
+    return next(kind for kind in type(error).__mro__ if kind.__module__ == ProjectError.__module__)
 
 
 def end_orphaned_runs(dead: Callable[[str], bool]) -> None:
@@ -212,8 +223,8 @@ def log_outcome(outcome: StageResult, folder: Path | None, *, at: str = "", mode
     MlflowClient().log_batch(_active(), metrics=[Metric(name, value, now, at) for name, at, value in steps])
     set_tags(outcome.tags)
     for file in sorted(folder.iterdir()) if folder else ():
-        if file.suffix in ARTIFACTS:
-            mlflow.log_artifact(str(file), None if file.name in FRONT else at or None)
+        if file.suffix in ARTIFACTS:  # a later stage's page replaces an earlier one's
+            mlflow.log_artifact(str(file), None if file.name in PAGES else at or None)
 
 
 def link(made: dict[str, str], about: str, run_id: str | None = None, **tags: str) -> None:
@@ -262,10 +273,18 @@ def rename(name: str) -> None:
     mlflow.set_tag("mlflow.runName", name)
 
 
-def fail(run_id: str, cause: str) -> None:
-    """Notes the cause on the run that `mlflow run` opened and will end as FAILED, where nothing else can be done."""
-    with suppress(Exception):
+def fail(run_id: str, cause: str, code: int) -> None:
+    """Notes cause and exit code on the run that `mlflow run` opened, and will end as FAILED."""
+    with suppress(Exception):  # the sentence is printed in any case
         MlflowClient().set_tag(run_id, "cause", _hide(cause)[:4000])
+        MlflowClient().set_tag(run_id, "exit_code", str(code))
+
+
+def experiment_id() -> str:
+    """The id of the active run's experiment."""
+    active = mlflow.active_run()
+    assert active is not None
+    return active.info.experiment_id
 
 
 def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
@@ -286,10 +305,10 @@ def autolog() -> None:
 
 
 def ui_hint() -> str:
-    """Where the active run is to be looked at: its address on a server, else the command that opens the UI."""
+    """Where people can look at the active run: its address on a server, else the command that opens the UI."""
     address = mlflow.get_tracking_uri()
     if address.startswith("http"):
-        return f"{_hide(address)}/#/experiments/{mlflow.get_run(_active()).info.experiment_id}/runs/{_active()}"
+        return f"{_hide(address)}/#/experiments/{experiment_id()}/runs/{_active()}"
     here = address == f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     return "uv run mlflow ui" + ("" if here else f" --backend-store-uri {address}")
 
@@ -336,24 +355,20 @@ def _denied(error: Exception) -> str | None:
     return f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
 
 
-@contextmanager
-def _alone(address: str) -> Iterator[None]:
-    """Sees to it that the embedded store is made, by one process, and whole.
+def _make_store(address: str) -> None:
+    """Makes the embedded store at `address` where it is not there, whole, and once.
 
     MLflow's migrations fail on one another where two processes make it, and leave half of it where one is killed.
     """
     file = Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_SH if file.exists() else fcntl.LOCK_EX)
+    if file.exists():
+        return
+    with locked(file):
         if not file.exists():
             draft = file.with_name(f"{file.name}.new")
             draft.unlink(missing_ok=True)
             MlflowClient(f"sqlite:///{draft}").search_experiments()
             os.rename(draft, file)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _active() -> str:

@@ -1,4 +1,4 @@
-"""What it takes to bring a stage up to date, and why: told without MLflow, scikit-learn, or a look at a table."""
+"""The steps that bring a stage up to date, each with its key and its reason: without MLflow, or a look at a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,17 @@ from urllib.parse import unquote
 from ..config import credentials
 from ..config.schema import Settings
 from ..layout import Layout
+from ..result import PAGES, StageResult
 from . import provenance
+from .code_fingerprint import CodeFingerprint
+from .command_result import CommandResult
+from .execution import view
 from .source_fingerprint import fingerprint
 from .store import Store
 
-OPEN = ("source", "model")  # sections of `_target_` and its arguments: a stage gets the call that they describe
 UNSEEN = ("model_id", "progress", "workspace")  # where a stage works and what it is called there: no part of the key
+CODE = ("pipeline.execution", "pipeline.store")  # of the machinery: what decides what a stage gives, whichever it is
+HANDED = {"champion": "mlflow.registry"}  # where the class of an argument is that a stage need not import
 TARGET = "_target_"
 BEFORE = "the stage before"
 VERSION = "source_version"
@@ -43,12 +48,19 @@ class Step:
 
 
 class Plan:
-    """The steps of a line, one after the other, each resting on the output of those before."""
+    """The steps of the stages, one after the other, each resting on the output of those before.
 
-    def __init__(self, layout: Layout, config: Settings, raw_config: dict[str, Any], overrides: list[str]) -> None:
-        self.layout, self.stages = layout, layout.stages
+    `began`: when the command began, in seconds since 1970. `result` is filled with what the command does.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Settings, raw_config: dict[str, Any], overrides: list[str], *, began: float
+    ) -> None:
+        self.layout, self.stages, self.began = layout, layout.stages, began
         self.config, self.raw_config, self.overrides = config, raw_config, overrides
         self.store = Store(Path(config.platform.outputs))
+        self.code = CodeFingerprint(layout.root, layout.package, cache=self.store.root / "code.json")
+        self.result = CommandResult("")
         self.steps: dict[str, Step] = {}
         self.hidden = credentials.hidden(raw_config)
 
@@ -62,12 +74,12 @@ class Plan:
 
     def step(self, stage: str) -> Step:
         """What has to be done for `stage`, once the steps before it are planned."""
-        arguments = self.layout.fingerprint.arguments(self.layout.module(stage))
+        arguments = self.code.arguments(f"stages.{stage}")
         inputs = {name: self._section(name, annotation) for name, annotation in arguments.items()}
         contents = None
         if "source" in inputs:
             contents = fingerprint(self.config.source, digest=self.store.digest)
-        fingerprint_parts = self._ingredients(stage, inputs, contents or "")
+        fingerprint_parts = self._fingerprint_parts(stage, inputs, contents or "")
         key = self.store.keys[stage] = hashed([stage, fingerprint_parts])
         known_upfront = "source" not in inputs or contents is not None or self.config.source_version is not None
         step = Step(stage, key, fingerprint_parts, inputs, None, known_upfront)
@@ -76,24 +88,39 @@ class Plan:
         return step
 
     def up_to_date(self, stage: str) -> bool:
-        """Whether nothing has to be done for `stage` and all before it, and MLflow has the run that did it."""
+        """Whether nothing has to be done for `stage` and all before it, and MLflow still has the run that made it."""
         try:
             steps = (self.step(each) for each in self.up_to(stage))
-            return all(not step.reason for step in steps) and self._known(stage)
-        except Exception:  # whatever it is, the run that follows meets it too, and says it
+            return all(not step.reason for step in steps) and self._has_run(stage)
+        except Exception:  # the run that follows meets it too, and says what it is
             return False
 
     def done(self, stage: str) -> tuple[str, dict[str, str]]:
-        """A line that says that nothing has to be done for `stage`, and the runs that did it, by stage."""
-        made = {each: self.store.record(each)["run"] for each in self.steps}
+        """The sentence that `stage` is up to date, and the run that made the output of each stage so far.
+
+        ("train is up to date: ... (by run 1f3a77c0)", {"ingest": "88ee...", ..., "train": "1f3a..."})
+        """
+        for step in self.steps.values():
+            self.note(step, self.store.outcome(step.stage), reused=True)
+        made = {each["stage"]: each["run"] for each in self.result.stages}
         summary = f"{stage} is up to date: {self.store.outcome(stage).summary} (by run {made[stage][:8]})"
+        self.result.status, self.result.summary = "up to date", [summary]
         return summary, made
 
+    def note(self, step: Step, outcome: StageResult, *, reused: bool) -> None:
+        """Adds a step that is up to date to the command's result."""
+        folder, run = self.store.path(step.stage), self.store.record(step.stage)["run"]
+        about = {"stage": step.stage, "key": step.key, "reused": reused, "run": run, "summary": outcome.summary}
+        self.result.stages.append({**about, "reason": None if reused else step.reason})
+        self.result.files |= {name: str(folder / name) for name in PAGES if (folder / name).is_file()}
+        self.result.add(outcome)
+
     def explained(self) -> list[str]:
-        """For each stage of the line whether it would run, and why."""
+        """A line for each stage: "train     up to date, by run 1f3a...", or "... would run: seed changed 42 -> 7"."""
         lines = []
         for stage in self.stages:
             step = self.step(stage)
+            self.result.stages.append({"stage": stage, "key": step.key, "reason": step.reason})
             if not step.reason:
                 lines.append(f"{stage:<9} up to date, by run {self.store.record(stage)['run']}")
                 continue
@@ -109,25 +136,26 @@ class Plan:
         return lines
 
     def notice(self, stage: str) -> None:
-        """Notes what MLflow says now, at the end of a command, so that the next need not ask."""
-        if _state():  # a server is asked each time anyway
-            self._asked("aliases", self.config.registered_model)
-            self._known(stage)
+        """Notes what MLflow answers at the end of a command, so that the next need not import it."""
+        if _state():  # a server has to answer each time
+            self._answer("aliases", self.config.registered_model)
+            self._has_run(stage)
         self.store.remember()
 
-    def told(self, fingerprint_parts: dict[str, str]) -> dict[str, str]:
-        """`fingerprint_parts` as they may be written down: what comes from the environment by its name."""
+    def written(self, fingerprint_parts: dict[str, str]) -> dict[str, str]:
+        """`fingerprint_parts` as they are written down: a value of the environment as the variable's name."""
         return {name: credentials.hide(value, self.hidden) for name, value in fingerprint_parts.items()}
 
-    def _known(self, stage: str) -> bool:
-        """Whether MLflow has the run that made `stage`; its answer about aliases has said so already."""
+    def _has_run(self, stage: str) -> bool:
+        """Whether MLflow has the run that made `stage`'s output; where aliases are as it left them, it has."""
         moves_aliases = self.store.outcome(stage).aliases is not None
-        return moves_aliases or self._asked("run", self.store.record(stage)["run"])
+        return moves_aliases or self._answer("run", self.store.record(stage)["run"])
 
-    def _asked(self, question: str, about: str) -> Any:
-        """What MLflow says of the `aliases` of a registered model, or whether it has a `run`.
+    def _answer(self, question: str, about: str) -> Any:
+        """MLflow's answer: the "aliases" of a registered model, or whether there is such a "run".
 
-        Where the file of the embedded store is as it was when that was noted, it is not asked, and so not imported.
+        To import MLflow takes seconds. So the answer is noted with the state of the embedded store's file, and the note
+        is the answer as long as that is the same.
         """
         state = _state()
         if state == GONE:
@@ -143,17 +171,17 @@ class Plan:
         return noted[f"{question} {about}"]
 
     def _section(self, name: str, annotation: str) -> Any:
-        """The value of a stage's argument `name`: a section of the config, as the class `annotation`, or what is no
-        part
-        of the config."""
+        """The value of a stage's argument: the section `name` as the class `annotation`, or what is no section."""
         if name == "champion":
-            champion = self._asked("aliases", self.config.registered_model).get("champion")
+            champion = self._answer("aliases", self.config.registered_model).get("champion")
             itself = champion and champion["digest"] == self._candidate()
             # the champion is not compared with itself, but with what it was compared with when it became champion
             return champion["against"] if itself else champion
         if name == "dirty":  # only where a gate looks at it: else each edit would run the stage again
             matters = getattr(getattr(self.config, "gate", None), "clean_tree", False)
             return provenance.tree(self.layout.root).get("git.dirty", "unknown") if matters else "not asked"
+        if name == "now":  # another one each time: so is the key
+            return self.began
         return None if name in UNSEEN else view(getattr(self.config, name), annotation)
 
     def _candidate(self) -> str | None:
@@ -161,30 +189,36 @@ class Plan:
         whole = [stage for stage in reversed(self.steps) if not self.store.why_unusable(stage)]
         return next((model for stage in whole if (model := self.store.outcome(stage).model)), None)
 
-    def _ingredients(self, stage: str, inputs: dict[str, Any], contents: str) -> dict[str, str]:
-        """All that decides what `stage` gives: what it rests on and inputs, its code, the lock, Python."""
-        found = {CONTENTS: contents} if contents else {}
+    def _fingerprint_parts(self, stage: str, inputs: dict[str, Any], contents: str) -> dict[str, str]:
+        """All that decides what `stage` gives, each part under its name: the key is the hash of this.
+
+        {"model.max_depth": "8", "stages/train.py": "4be0...", "polars": "1.9.0", "the stage before": "88ee...", ...}
+        """
+        parts = {CONTENTS: contents} if contents else {}
         if "source" in inputs and self.config.source_version is not None:
-            found[VERSION] = self.config.source_version
+            parts[VERSION] = self.config.source_version
         for name, value in inputs.items():
             if name == "champion":
-                found[name] = f"version {value['version']} ({value['digest'][:8]})" if value else "none"
+                parts[name] = f"version {value['version']} ({value['digest'][:8]})" if value else "none"
             elif name not in UNSEEN:
-                found |= _flat(name, vars(value) if is_dataclass(value) else value)
-        raw_config = [vars(value) if is_dataclass(value) else value for value in inputs.values()]
-        code = self.layout.fingerprint
-        for module in code.reachable([self.layout.module(stage), *code.named(raw_config)]):
-            found[code.path(module)] = code.digest(module)
-        found["Python"] = ".".join(platform.python_version_tuple()[:2])
+                parts |= _flat(name, vars(value) if is_dataclass(value) else value)
+        parts |= {self.code.path(module): self.code.digest(module) for module in self.modules(stage, inputs)}
+        parts["Python"] = ".".join(platform.python_version_tuple()[:2])
         lock = self.layout.lock.read_text(encoding="utf-8")
         for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
-            found[name] = f"{found[name]}, {pin}" if name in found else pin.removeprefix("==")
+            parts[name] = f"{parts[name]}, {pin}" if name in parts else pin.removeprefix("==")
         if "model" in inputs:
-            found |= {f"model.{name}": number for name, number in self.unlocked().items()}
-        return found | ({BEFORE: self.steps[self.before(stage)].key} if stage != self.stages[0] else {})
+            parts |= {f"model.{name}": number for name, number in self.unlocked().items()}
+        return parts | ({BEFORE: self.steps[self.before(stage)].key} if stage != self.stages[0] else {})
+
+    def modules(self, stage: str, inputs: dict[str, Any]) -> list[str]:
+        """The modules that decide what `stage` gives: what its own, what its `inputs` name and what calls it reach."""
+        named = self.code.named([vars(value) if is_dataclass(value) else value for value in inputs.values()])
+        handed = [HANDED[name] for name in inputs if name in HANDED]
+        return self.code.reachable([f"stages.{stage}", *named, *self.layout.machinery(*CODE, *handed)])
 
     def unlocked(self) -> dict[str, str]:
-        """The versions of the libraries that the model comes from and the lock does not hold: extras."""
+        """The versions of the libraries that the model comes from and the lock does not pin: extras."""
         lock = self.layout.lock.read_text(encoding="utf-8")
         names = {text.partition(".")[0] for text in leaves(self.config.model) if isinstance(text, str)}
         found = {}
@@ -195,7 +229,7 @@ class Plan:
         return found
 
     def reason(self, step: Step) -> str | None:
-        """Why `step` has to run; None where it has not to."""
+        """Why `step` has to run; None where its output is used again."""
         if not self.config.reuse:
             return "reuse=false"
         if not step.known_upfront:
@@ -203,7 +237,7 @@ class Plan:
         if why_unusable := self.store.why_unusable(step.stage):
             return why_unusable if self.store.path(step.stage).exists() else self._changes(step)
         left = self.store.outcome(step.stage).aliases
-        if left is not None and (now := self._asked("aliases", self.config.registered_model)) != left:
+        if left is not None and (now := self._answer("aliases", self.config.registered_model)) != left:
             return f"the registry changed: {_holders(left)} -> {_holders(now)}"
         return None
 
@@ -214,15 +248,15 @@ class Plan:
         ]
         if not records:
             return "first run"
-        new = self.told(step.fingerprint_parts)
+        new = self.written(step.fingerprint_parts)
         old = max(records, key=lambda each: len(each.items() & new.items()))
         names = [name for name in new | old if old.get(name) != new.get(name)]
         swapped = [name.removesuffix(TARGET) for name in names if name.endswith(f".{TARGET}")]
-        told = [name for name in names if not any(name.startswith(each) and name != each + TARGET for each in swapped)]
+        names = [name for name in names if not any(name.startswith(each) and name != each + TARGET for each in swapped)]
         before = self.before(step.stage)
-        found = [_change(name, old.get(name), new.get(name), before) for name in told]
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        return ", ".join(found[:SHOWN]) + more or "a value from the environment changed"
+        changes = [_change(name, old.get(name), new.get(name), before) for name in names]
+        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        return ", ".join(changes[:SHOWN]) + more or "a value from the environment changed"
 
 
 def hashed(parts: list[Any]) -> str:
@@ -247,17 +281,6 @@ def _state() -> list[Any]:
         return [*found, stream.read(28)[24:].hex()]  # SQLite counts its transactions there
 
 
-def view(section: Any, annotation: str) -> Any:
-    """`section`, a dataclass, with the fields of its parent class called `annotation` alone; itself where it has none.
-
-    Objective of Task(kind="regression", ..., metrics=["r2"]) is without `metrics`.
-    """
-    parents = [each for each in type(section).__mro__[1:] if each.__name__ == annotation.rpartition(".")[2]]
-    if not parents or not is_dataclass(parents[0]):
-        return section
-    return parents[0](**{field.name: getattr(section, field.name) for field in fields(parents[0])})
-
-
 def _flat(name: str, value: Any) -> dict[str, str]:
     """The leaves of nested mappings as {"model.max_depth": "8"}; a list is a leaf."""
     if is_dataclass(value):
@@ -278,7 +301,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 def _change(name: str, old: str | None, new: str | None, before: str) -> str:
-    """What became of one ingredient, in words."""
+    """How one part of a fingerprint differs, in words."""
     if name.endswith(f".{TARGET}") and old and new:
         short = [text.rpartition(".")[2] for text in (old, new)]
         name, (old, new) = name.removesuffix(f".{TARGET}"), (old, new) if short[0] == short[1] else short

@@ -1,10 +1,11 @@
-"""A plan carried out: each stage reused, or run in an MLflow run that is nested in the command's."""
+"""The steps of a plan, carried out: each stage reused, or run in an MLflow run nested in the command's."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import gc
+import inspect
 import json
 import os
 import sys
@@ -17,11 +18,12 @@ from typing import Any
 from ..config import credentials
 from ..config.binding import bound
 from ..config.schema import Settings
-from ..errors import ProjectError, sentences
+from ..errors import ConfigError, ProjectError
 from ..mlflow import model_format, registry, tracking
 from ..result import StageResult
-from . import provenance, seeds
-from .plan import CONTENTS, OPEN, Plan, Step, hashed
+from . import processes, provenance
+from .execution import execute
+from .plan import CONTENTS, Plan, Step, hashed
 from .store import write
 
 UNLOCKED = (
@@ -31,105 +33,106 @@ UNLOCKED = (
 
 
 def run(word: str, plan: Plan) -> int:
-    """Brings the stage `word`, and all that stand before it, up to date; gives the exit code."""
+    """Brings the stage `word`, and all stages before it, up to date; gives the exit code."""
     config = plan.config
     model, data = config.choices["model"], config.choices["data"]
     about = f"{model} predicting {config.columns.target or 'anomalies'} of {data}. {config.description}"
     with _tracked(word, f"{model}-{data}", about, plan) as notes:
         line = PipelineRun(plan)
-        tracking.log_params(line.params)
-        for stage in plan.up_to(word):
-            line.bring_up_to_date(stage)
+        line.bring_all_up_to_date(word)
         tracking.log_texts({"lineage.json": _json(line.lineage())})
         line.link(about)
         extras = plan.unlocked()
         tracking.set_tags({f"version.{name}": number for name, number in extras.items()})
         notes += [UNLOCKED.format(name) for name in extras]
-        _close(line.outcomes, notes)
+        closing = [outcome.closing for outcome in line.outcomes.values() if outcome.closing]
+        print(*(f"\n{lines}" for lines in closing), sep="\n")
+        _close([*(note for outcome in line.outcomes.values() for note in outcome.notes), *notes], plan)
     plan.notice(word)
     return 0
 
 
-def run_job(word: str, plan: Plan, began: float) -> int:
+def run_job(word: str, plan: Plan) -> int:
     """The exit code of the job `word`: a function that takes sections of the config by its arguments, as a stage does.
 
-    It may take `raw_config`, the config as written, the `overrides` typed, when the command `began` (seconds since
-    1970),
-    and `bring_up_to_date`, which does that to the stages up to the one that it is given, too.
+    It may also take `raw_config` (the config as written), the `overrides`, `began` (when the command began, in seconds
+    since 1970), `layout`, `code` (the project's fingerprints), `progress`, and `bring_up_to_date(stage)`, which does
+    that to a stage and all before it.
     """
-    config, raw_config, name = plan.config, plan.raw_config, f"{word}-{plan.config.choices['data']}"
+    config, name = plan.config, f"{word}-{plan.config.choices['data']}"
 
     def bring_up_to_date(last: str) -> None:
         line = PipelineRun(plan)
-        tracking.log_params(line.params)
-        for stage in plan.up_to(last):
-            line.bring_up_to_date(stage)
+        line.bring_all_up_to_date(last)
         line.link(config.description)
         tracking.rename(name)  # not after what the stages gave
 
     with _tracked(word, name, config.description, plan) as notes:
-        store = plan.store
-        seeds.plant(config.seed)
+        store, function = plan.store, plan.layout.function(word)
         store.keys[word] = hashed([time.time_ns(), os.getpid()])
-        known = {
+        offered = {
             **vars(config),
-            "raw_config": raw_config,
+            "raw_config": plan.raw_config,
             "overrides": plan.overrides,
-            "began": began,
+            "began": plan.began,
             "progress": tracking.log_progress,
             "layout": plan.layout,
+            "code": plan.code,
+            "bring_up_to_date": bring_up_to_date,
         }
-        known["bring_up_to_date"] = bring_up_to_date
-        inputs = {name: known[name] for name in plan.layout.fingerprint.arguments(plan.layout.module(word))}
+        takes = inspect.signature(function).parameters.values()
+        inputs = {each.name: offered[each.name] for each in takes if each.kind is each.KEYWORD_ONLY}
         with store.draft(word) as folder:
             try:
-                with sentences():
-                    outcome = plan.layout.function(word)(store, **inputs)
+                outcome = execute(function, store, inputs=inputs, seed=config.seed, libraries=(), opened=())
             except ProjectError as error:
-                _log_refused(error, folder)
+                _log_refused(error, folder, plan)
                 raise
             write(folder, outcome)
             tracking.log_outcome(outcome, folder)
-            tracking.set_tags({"mlflow.note.content": outcome.summary})
+            tracking.set_tags({"mlflow.note.content": outcome.summary, "exit_code": str(outcome.code)})
+        plan.result.add(outcome)
+        plan.result.summary = outcome.summary.splitlines()
         print(outcome.summary)
-        _notes([*outcome.notes, *notes])
+        _close([*outcome.notes, *notes], plan)
     return outcome.code
 
 
 @contextmanager
 def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]]:
-    """An MLflow run of a command; gives what is worth noting of where it is. Whatever is raised becomes
-    ProjectError."""
+    """An MLflow run of a command; gives sentences about where it is. Whatever is raised becomes a ProjectError."""
     gc.freeze()  # all that is imported by now stays
     gc.enable()
     config, raw_config, root = plan.config, plan.raw_config, plan.layout.root
     server, private = config.platform.server, bool(config.columns.sensitive)
     hide = functools.partial(credentials.hide, values=credentials.hidden(raw_config))
     notes = tracking.connect(project=config.project, server=server, hide=hide)
-    if config.tracking.autolog:
-        tracking.autolog()
-    tags = {
-        "stage": word,
-        "seed": str(config.seed),
-        "lock": provenance.lock(root),
-        **provenance.tree(root),
-        **provenance.about(),
-        **tracking.versions(),
-    }
-    tags |= {name: value for name, value in config.tags.items() if value is not None}
-    metrics = config.tracking.system_metrics
     try:
-        with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private):
-            tracking.end_orphaned_runs(provenance.dead)
+        if config.tracking.autolog:
+            tracking.autolog()
+        tags = {
+            "stage": word,
+            "seed": str(config.seed),
+            "lock": provenance.lock(root),
+            **provenance.tree(root),
+            **provenance.about(),
+            **tracking.versions(),
+        }
+        tags |= {name: value for name, value in config.tags.items() if value is not None}
+        metrics = config.tracking.system_metrics
+        with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private) as run_id:
+            plan.result.run_id, plan.result.experiment_id = run_id, tracking.experiment_id()
+            plan.result.look = tracking.ui_hint()
+            tracking.end_orphaned_runs(processes.is_dead)
             tracking.log_texts({"config.json": _json(raw_config)})
             tracking.log_texts(provenance.changes(root, secret=functools.partial(_secret, hide=hide)))
             yield notes
     except Exception as error:
-        raise ProjectError(tracking.told(error, private)) from error
+        raise tracking.as_project_error(error, private) from error
 
 
 def _secret(text: str, *, hide: Callable[[str], str]) -> str | None:
-    """What must not be told of `text`."""
+    """What kind of credential stands in `text`; None where it may be written down."""
     return credentials.found(text) or ("a value of the environment" if hide(text) != text else None)
 
 
@@ -141,8 +144,14 @@ class PipelineRun:
         self.params = {name: credentials.hide(value, plan.hidden) for name, value in _params(plan.config).items()}
         self.outcomes: dict[str, StageResult] = {}
         self.steps: list[dict[str, Any]] = []  # the lineage, a stage each
-        self.reused: dict[str, str] = {}  # the runs that made what is used again, by stage
+        self.reused: dict[str, str] = {}  # the runs that made the outputs that are used again, by stage
         self.model_id = ""
+
+    def bring_all_up_to_date(self, last: str) -> None:
+        """Runs or reuses each stage up to `last`, in an MLflow run that has this run's parameters."""
+        tracking.log_params(self.params)
+        for stage in self.plan.up_to(last):
+            self.bring_up_to_date(stage)
 
     def bring_up_to_date(self, stage: str) -> None:
         """Runs `stage`, or reuses what it gave under the same key, and logs that to the parent run."""
@@ -154,9 +163,12 @@ class PipelineRun:
         if reused:
             self.reused[stage] = record["run"]
         self.outcomes[stage] = outcome
-        told = {name: record[name] for name in ("stage", "key", "run", "files")}
-        self.steps.append({**told, "reused": reused, "facts": outcome.facts, "scores": outcome.scores})
+        recorded = {name: record[name] for name in ("stage", "key", "run", "files")}
+        made = {name: getattr(outcome, name) for name in ("facts", "scores", "model", "aliases")}
+        self.steps.append({**recorded, "reused": reused, **made})
         self._log(stage, step.key, outcome)
+        self.plan.note(step, outcome, reused=reused)
+        self.plan.result.model_id = self.model_id or None
         how = f"reused from run {record['run'][:8]}" if reused else f"{time.monotonic() - began:.1f} s, {step.reason}"
         _show(f"{stage:<9} {outcome.summary} ({how})\n")
 
@@ -177,59 +189,54 @@ class PipelineRun:
             "output": self.outcomes[self.steps[-1]["stage"]].facts,
         }
 
-    def _refuse_absent(self, known: dict[str, str]) -> None:
-        """Raises ProjectError for a slice by a column that is not there: before a model is trained that cannot be
-        judged."""
+    def _refuse_absent(self, columns: dict[str, str]) -> None:
+        """Raises ConfigError for a slice by a column that is not there, before a model is trained."""
         for name in self.config.evaluation.slices:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
-                raise ProjectError(f"evaluation.slices={name}: the table has no such column{hint}")
+            if name not in columns:
+                close = difflib.get_close_matches(name, columns, n=1)
+                hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(columns)}"
+                raise ConfigError(f"evaluation.slices={name}: the table has no such column{hint}")
 
     def _run(self, step: Step) -> bool:
-        """Runs a stage in an MLflow run of its own and keeps what it gives in the store.
+        """Runs a stage in an MLflow run of its own and keeps its result in the store.
 
-        False where another process has just done that, for which this one has waited.
+        False where another process has just done that while this one waited.
         """
-        stage, inputs = step.stage, self._inputs(step)
-        if "model" in inputs:  # not earlier: a delivery of other columns is best told by its expectations
+        stage, plan = step.stage, self.plan
+        if "model" in step.inputs:  # not earlier: the expectations say best what is wrong with other columns
             self._refuse_absent(next(each.facts["columns"] for each in self.outcomes.values() if each.dataset))
         bound(self.config.model, name="model")  # a typo there is worth knowing before the table is read
-        code = self.plan.layout.fingerprint
-        named = [self.config.source.get("_target_", ""), self.config.model.get("_target_", "")]
-        seeds.plant(
-            self.config.seed,
-            libraries=code.libraries(code.reachable([self.plan.layout.module(stage), *code.named(named)])),
-        )
+        libraries = plan.code.libraries(plan.modules(stage, step.inputs))
         with self.store.draft(stage) as folder:
-            if not self.plan.reason(step):
+            if not plan.reason(step):
                 return False
             _show(f"{stage:<9} ... ({step.reason})")
             tags = {"stage": stage, "stage.key": step.key, "reason": step.reason or ""}
             private = bool(self.config.columns.sensitive)
-            tags["process"] = provenance.process()
+            tags["process"] = processes.this()
             with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
+                inputs, function = self._inputs(step), plan.layout.function(stage)
                 try:
-                    with sentences():
-                        outcome = self.plan.layout.function(stage)(self.store, **inputs)
+                    outcome = execute(function, self.store, inputs=inputs, seed=self.config.seed, libraries=libraries)
                 except ProjectError as error:
-                    _log_refused(error, folder)
+                    _log_refused(error, folder, plan)
                     raise
-                if not step.known_upfront:  # such a source is told apart by what was read from it
+                if not step.known_upfront:  # the table that was read tells such sources apart
                     step.key = self.store.keys[stage] = hashed([step.key, outcome.dataset])
-                self.store.commit(stage, outcome, run=run_id, fingerprint_parts=self.plan.told(step.fingerprint_parts))
+                parts = plan.written(step.fingerprint_parts)
+                self.store.commit(stage, outcome, run=run_id, fingerprint_parts=parts)
                 tracking.log_outcome(outcome, None)
                 tracking.set_tags(provenance.threads())
                 _log_members(outcome, tags["process"])
         return True
 
     def _inputs(self, step: Step) -> dict[str, Any]:
-        """The arguments of a stage, now that it runs: open sections as the calls that they describe."""
-        hide, inputs = functools.partial(credentials.hide, values=self.plan.hidden), dict(step.inputs)
-        inputs |= {name: bound(value, name=name) for name, value in inputs.items() if name in OPEN}
+        """The arguments of a stage that is about to run, open sections as they stand in the config."""
+        inputs = dict(step.inputs)
         if champion := inputs.get("champion"):
             inputs["champion"] = registry.version(self.config.registered_model, champion["version"])
         if "tags" in inputs:
+            hide = functools.partial(credentials.hide, values=self.plan.hidden)
             inputs["tags"] = {name: value and hide(value) for name, value in inputs["tags"].items()}
         if "workspace" in inputs:
             inputs["workspace"] = self.store.workspace_of(step.stage)
@@ -237,7 +244,7 @@ class PipelineRun:
         return inputs | {name: value for name, value in seams.items() if name in inputs}
 
     def _log(self, stage: str, key: str, outcome: StageResult) -> None:
-        """Puts the outcome of `stage` on the parent run, whether it was made in it or reused."""
+        """Logs the outcome of `stage` to the command's run, whether it was made in it or reused."""
         config = self.config
         name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
         if not self.model_id or outcome.model:  # the stages after it make no other model
@@ -264,23 +271,20 @@ def _log_members(outcome: StageResult, process: str) -> None:
             tracking.log_outcome(StageResult(member["name"], scores=scores), None)
 
 
-def _log_refused(error: ProjectError, folder: Path) -> None:
-    """Logs what there is to look at all the same."""
+def _log_refused(error: ProjectError, folder: Path, plan: Plan) -> None:
+    """Logs the result that an error brings along."""
     if error.outcome:
         write(folder, error.outcome)
         tracking.log_outcome(error.outcome, folder)
+        plan.result.add(error.outcome)
 
 
-def _close(outcomes: dict[str, StageResult], notes: list[str]) -> None:
-    """The end of what people read: what each stage has to say there, and where to look."""
-    print(*(f"\n{outcome.closing}" for outcome in outcomes.values() if outcome.closing), sep="\n")
-    _notes([*(note for outcome in outcomes.values() for note in outcome.notes), *notes])
-
-
-def _notes(notes: list[str]) -> None:
+def _close(notes: list[str], plan: Plan) -> None:
+    """Prints the end of what people read: the notes, and where to look."""
+    plan.result.notes += notes
     for note in notes:
         print(f"note: {note}")
-    print(f"look: {tracking.ui_hint()}")
+    print(f"look: {plan.result.look}")
 
 
 def _params(config: Settings) -> dict[str, str]:

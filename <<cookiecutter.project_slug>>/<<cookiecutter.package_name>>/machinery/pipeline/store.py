@@ -1,9 +1,8 @@
-"""Every file that is written: outputs/<stage>/<key>/, whole or not at all."""
+"""The files that stages write: outputs/<stage>/<key>/, each folder whole or not there."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -15,9 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProjectError
+from ..locks import is_locked, locked
 from ..result import StageResult
 
 if TYPE_CHECKING:
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
 RECORD = "outcome.json"  # written last: a folder that has it is whole
-LOCK = ".lock"
 WORK = "workspaces"
 SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
 
 
 class Store:
-    """The outputs of one line of stages, each in the folder of its key."""
+    """The outputs of the stages of one command, each in the folder of its key."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +39,7 @@ class Store:
         self.drafts: dict[str, Path] = {}  # where a stage writes while it runs
 
     def path(self, stage: str) -> Path:
-        """The folder of `stage`'s output: its draft while it runs."""
+        """The folder of `stage`'s output; while it runs, its draft."""
         return self.drafts.get(stage) or self._kept(stage)
 
     @property
@@ -60,7 +59,7 @@ class Store:
         return pl.scan_parquet(self.path(stage) / "table.parquet")
 
     def save_table(self, stage: str, table: pl.LazyFrame) -> str:
-        """The digest of `table`, once it is streamed to `stage`'s folder."""
+        """Streams `table` to `stage`'s folder as Parquet; gives the digest of the file."""
         path = self.path(stage) / "table.parquet"
         try:
             table.sink_parquet(path, row_group_size=100_000)  # a set size: the file must not depend on the machine
@@ -70,11 +69,15 @@ class Store:
         return self.digest(path)
 
     def record(self, stage: str) -> dict[str, Any]:
-        """What `commit` wrote down for `stage`'s key: the run that made it, what decided it, its outcome, its files."""
+        """What `commit` recorded of `stage`'s output.
+
+        {"stage": "split", "key": "88ee...", "run": "1f3a...", "fingerprint_parts": {"seed": "42", ...},
+        "outcome": {"summary": ..., "scores": ...}, "files": {"table.parquet": "9d0c..."}}
+        """
         return json.loads((self._kept(stage) / RECORD).read_text(encoding="utf-8"))
 
     def records(self, stage: str) -> list[dict[str, Any]]:
-        """What was written down of every output of `stage`, the newest first."""
+        """The records of all outputs of `stage`, the newest first."""
         found = []
         for file in sorted(self.root.glob(f"{stage}/[!.]*/{RECORD}"), key=os.path.getmtime, reverse=True):
             with suppress(OSError, ValueError):
@@ -82,17 +85,20 @@ class Store:
         return found
 
     def latest(self, stage: str) -> dict[str, Any]:
-        """What was written down of the newest output of `stage`, to which `path` and `table` then lead."""
+        """The record of the newest output of `stage`, of which `path` and `table` then speak."""
         [record, *_] = self.records(stage)
         self.keys[stage] = record["key"]
         return record
 
     def outcome(self, stage: str) -> StageResult:
-        """What `stage` gave back, figures and tables left in their files."""
+        """The result of `stage`, without its figures, tables and texts, which are in files."""
         return StageResult(**self.record(stage)["outcome"])
 
     def why_unusable(self, stage: str) -> str | None:
-        """What keeps `stage`'s output for its key from being used again; None: every file is as it was written."""
+        """Why `stage`'s output cannot be used again: "outputs/split/88ee/table.parquet is missing"; None where it can.
+
+        It can where every file of it has the bytes that were written.
+        """
         folder = self._kept(stage)
         if not folder.exists():
             return "there is none"
@@ -139,29 +145,18 @@ class Store:
         """A folder that stays, for work of `job` that goes on where it was left; one process at a time has it."""
         folder = self.root / job / key
         try:
-            lock = _locked(folder)
+            with locked(folder):
+                folder.mkdir(exist_ok=True)
+                yield folder
         except OSError as error:
             self._refuse_unwritable(error)
             raise
-        with lock:
-            yield folder
-
-    def repair_journal(self, file: Path) -> Path:
-        """`file` of lines, which nobody else writes, as Optuna's journal can go on with it after any kill.
-
-        That is without a last line that is there in part, and without the lock of a process that is gone.
-        """
-        file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
-        if file.exists():
-            whole = file.read_bytes().rpartition(b"\n")
-            os.truncate(file, len(whole[0]) + len(whole[1]))
-        return file
 
     @contextmanager
     def output(self, path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
-        """What adds rows to a Parquet or CSV file, which stands at `path` in one step when the block has ended well.
+        """A function that adds rows to a Parquet or CSV file, which appears at `path`, whole, after the block.
 
-        `about` goes into the Parquet file's metadata, or into a JSON file beside the CSV. One process at a time writes
+        `about` goes into the Parquet file's metadata, or into a JSON file next to the CSV. One process at a time writes
         to a path; another waits here.
         """
         try:
@@ -170,8 +165,8 @@ class Store:
                 with (_parquet if path.suffix == ".parquet" else _csv)(draft, about) as add:
                     yield add
                 if path.suffix == ".csv":
-                    told = {**about, "digest": self.digest(draft)}
-                    (folder / "about").write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
+                    about = {**about, "digest": self.digest(draft)}
+                    (folder / "about").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
                     os.replace(folder / "about", path.with_name(f"{path.name}.json"))  # first: no scores without it
                 os.replace(draft, path)
         except OSError as error:
@@ -179,7 +174,7 @@ class Store:
             raise
 
     def replace(self, path: Path, text: str) -> None:
-        """Writes `text` to `path`, a file that stays: the whole of it, or what was there stays."""
+        """Writes `text` to the file `path`: the whole of it, or the old text stays."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             draft.write_text(text, encoding="utf-8")
@@ -188,10 +183,14 @@ class Store:
             draft.unlink(missing_ok=True)
 
     def commit(self, stage: str, outcome: StageResult, **about: Any) -> None:
-        """Turns the draft, with `outcome`'s files in it, into `stage`'s output; `about`: what else to write down."""
+        """Turns the draft of `stage`, with the files of `outcome` in it, into its output.
+
+        `about`: what else is recorded, such as run="1f3a...". The record is written last, and the folder gets its name
+        in one step: so an output is whole, or it is not there.
+        """
         folder = self.drafts[stage]
         write(folder, outcome)
-        paths = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != LOCK]
+        paths = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         files = {str(file.relative_to(folder)): self.digest(file) for file in paths}
         plain = {field.name for field in fields(StageResult)} - {"figures", "tables", "texts", "code"}
         outcome_plain = {name: value for name, value in vars(outcome).items() if name in plain}
@@ -200,32 +199,31 @@ class Store:
         final = self._kept(stage)
         _discard(final)  # damaged, or made again by reuse=false
         os.rename(folder, final)
-        (final / LOCK).unlink()
         shutil.rmtree(self._workspace(stage), ignore_errors=True)
 
     def digest(self, path: Path) -> str:
         """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""
         state, name = path.stat(), os.path.abspath(path)
         stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        known = self.notes.get("digests", {}).get(name)
-        if known and known[:-1] == stamp:
-            return known[-1]
+        noted = self.notes.get("digests", {}).get(name)
+        if noted and noted[:-1] == stamp:
+            return noted[-1]
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         if time.time_ns() - state.st_ctime_ns > SETTLED:
-            self.notes.setdefault("digests", {})[name] = [*stamp, found]
-        return found
+            self.notes.setdefault("digests", {})[name] = [*stamp, digest]
+        return digest
 
     @cached_property
     def notes(self) -> dict[str, Any]:
-        """What is remembered from run to run to save time, and may be lost: digests of files, answers of MLflow."""
+        """Digests of files and answers of MLflow, kept from run to run to save time; they may be lost."""
         try:
             return json.loads((self.root / "notes.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
 
     def remember(self) -> None:
-        """Writes the notes down, where that can be done."""
+        """Writes the notes, where the folder can be written."""
         digests = {name: value for name, value in self.notes.get("digests", {}).items() if os.path.exists(name)}
         text, file = json.dumps({**self.notes, "digests": digests}), self.root / "notes.json"
         with suppress(OSError):
@@ -233,10 +231,10 @@ class Store:
                 self.replace(file, text)
 
     def others(self, stages: Collection[str], keys: Collection[str]) -> tuple[list[Path], int]:
-        """The outputs of `stages` for other keys than `keys`, drafts that were left too, and their bytes in all."""
-        found = [folder for stage in stages for folder in (self.root / stage).glob("*") if folder.name not in keys]
-        found = [folder for folder in found if not _is_held(folder)]
-        return found, sum(file.stat().st_size for folder in found for file in folder.rglob("*") if file.is_file())
+        """The outputs of `stages` for other keys than `keys`, with drafts that were left, and their bytes."""
+        folders = [folder for stage in stages for folder in (self.root / stage).glob("*") if folder.is_dir()]
+        others = [folder for folder in folders if folder.name not in keys and not is_locked(folder)]
+        return others, sum(file.stat().st_size for folder in others for file in folder.rglob("*") if file.is_file())
 
     def delete(self, folders: list[Path]) -> None:
         """Removes `folders`, each in one step."""
@@ -247,8 +245,7 @@ class Store:
         return self.root / stage / self.keys[stage]
 
     def _refuse_unwritable(self, error: Exception, folder: Path | None = None, way_out: str = WAY_OUT) -> None:
-        """Raises ProjectError where `error` says that nothing can be written; polars gives the number in its text
-        only."""
+        """Raises ProjectError where `error`, by its number or polars' text, says that nothing can be written."""
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
         if code in CANNOT_WRITE:
@@ -256,7 +253,7 @@ class Store:
 
 
 def write(folder: Path, outcome: StageResult) -> None:
-    """The figures, tables and texts of `outcome` as files in `folder`."""
+    """Writes the figures, tables and texts of `outcome` to files in `folder`."""
     for name, figure in outcome.figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", metadata={"Software": None})
     for name, table in outcome.tables.items():
@@ -267,7 +264,7 @@ def write(folder: Path, outcome: StageResult) -> None:
 
 @contextmanager
 def _parquet(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """What adds rows to a Parquet file with `about` in its metadata."""
+    """A function that adds rows to a Parquet file with `about` in its metadata."""
     from pyarrow.parquet import ParquetWriter
 
     with ExitStack() as stack:
@@ -285,63 +282,25 @@ def _parquet(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFra
 
 @contextmanager
 def _csv(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """What adds rows to a CSV file."""
+    """A function that adds rows to a CSV file."""
     with path.open("ab") as file:
         yield lambda rows: rows.write_csv(file, include_header=not file.tell())
 
 
 @contextmanager
 def _held(folder: Path) -> Iterator[Path]:
-    """`folder`, new and this process's own until the end of the block, when it is gone if it has not been moved away.
-
-    The lock ends with the process, whatever ends that, and the next to come clears what was left.
-    """
-    lock = _locked(folder)
-    try:
-        for left in folder.iterdir():
-            if left.name != LOCK:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield folder
-    finally:
-        if _is(lock, folder / LOCK):
+    """`folder`, empty and this process's own until the end of the block, when it is removed if it is still there."""
+    with locked(folder):
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
             _discard(folder)
-        lock.close()
-
-
-def _locked(folder: Path) -> IO[str]:
-    """The lock of `folder`, which is made; waits for it as long as another process has it."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # its last owner was just removing it
-            lock = (folder / LOCK).open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is(lock, folder / LOCK):
-                return lock
-            lock.close()
-
-
-def _is(file: Any, path: Path) -> bool:
-    """Whether the open `file` is the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _is_held(folder: Path) -> bool:
-    """Whether a process that is alive writes in `folder`."""
-    try:
-        with (folder / LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _discard(folder: Path) -> None:
-    """Removes `folder`: in one step for everybody else, who never see half of it."""
+    """Removes `folder`, in one step for other processes."""
     gone = folder.with_name(f".{folder.name.removeprefix('.')}.gone")
     shutil.rmtree(gone, ignore_errors=True)
     with suppress(FileNotFoundError):

@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import IO, Any, NamedTuple
 
 import pandas as pd
 import polars as pl
+import requests
 
 from ..mlflow import model_format
 from ..model import derived
@@ -91,37 +90,41 @@ def alike(answers: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> bool
 
 
 def _reply(address: str, body: bytes, token: str | None) -> Reply:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     began, status, why = time.monotonic(), None, ""
     answers: list[dict[str, Any]] = []
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=PATIENCE) as answer:
-            status, answers = answer.status, json.load(answer)["predictions"]
-    except urllib.error.HTTPError as error:
-        status, why = error.code, f"status {error.code}{_told(error)}"
+        answer = _post(address, body, timeout=PATIENCE, token=token)
+        status = answer.status_code
+        if answer.ok:
+            answers = json.loads(answer.content)["predictions"]
+        else:
+            why = f"status {status}{_message(answer)}"
     except OSError as error:
-        why = str(getattr(error, "reason", error))
+        why = str(error)
     except (ValueError, KeyError, TypeError):
-        why = "what comes is no answer of a model"
+        why = "the answer is not that of a model"
     return Reply(time.monotonic() - began, status, answers, why)
-
-
-def _told(error: urllib.error.HTTPError) -> str:
-    """What MLflow's server says of a request that it refuses."""
-    try:
-        return f": {json.loads(error.read()).get('message', '').rpartition('Error: ')[2][-500:]}"
-    except (OSError, ValueError, AttributeError):
-        return ""
 
 
 def _posted(address: str, body: bytes, private: bool) -> list[dict[str, Any]]:
     """The predictions that `address` answers to `body`. Raises OSError where it refuses."""
-    asked = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    answer = _post(address, body, timeout=600)
+    if not answer.ok:
+        raise OSError(f"status {answer.status_code}{'' if private else _message(answer)}")
+    return json.loads(answer.content)["predictions"]
+
+
+def _post(address: str, body: bytes, *, timeout: float, token: str | None = None) -> requests.Response:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    return requests.post(address, data=body, headers=headers, timeout=timeout)
+
+
+def _message(answer: requests.Response) -> str:
+    """The reason that MLflow's server gives where it refuses a request: ": ..."."""
     try:
-        with urllib.request.urlopen(asked, timeout=600) as answer:
-            return json.load(answer)["predictions"]
-    except urllib.error.HTTPError as error:
-        raise OSError(f"status {error.code}{'' if private else _told(error)}") from error
+        return f": {json.loads(answer.content).get('message', '').rpartition('Error: ')[2][-500:]}"
+    except (ValueError, AttributeError):
+        return ""
 
 
 @contextmanager
@@ -159,7 +162,7 @@ def _await(address: str, process: subprocess.Popen[bytes], wait: float, log: IO[
     end = time.monotonic() + wait
     while process.poll() is None and time.monotonic() < end:
         try:
-            urllib.request.urlopen(address, timeout=5).close()
+            requests.get(address, timeout=5).raise_for_status()
             return
         except OSError:
             time.sleep(0.2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import ProjectError
+from ...errors import ConfigError, ProjectError
 from ...mlflow import aliases, registry
 from ...result import StageResult
 
@@ -27,7 +27,7 @@ def promote(
         known = ", ".join(registry.versions(registered_model))
         raise ProjectError(f"version={version}: {registered_model} has no such version; it has {known}")
     if not approver.strip():
-        raise ProjectError("approver is empty: name who decides this")
+        raise ConfigError("approver is empty: name who decides this")
     if candidate.noted.gate == "failed" and not reason:
         raise ProjectError(f"version {version} failed the gate ({candidate.noted.reasons}): say why as reason=...")
     why = reason or "approved"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import ProjectError
+from ...errors import ConfigError, Unavailable
 from ...mlflow import run_history
 from ...result import StageResult
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def prune(store: Store, *, keep: int, dry_run: bool, layout: Layout) -> StageResult:
     """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so.
 
-    Raises ProjectError while another run is under way.
+    Raises Unavailable while another run is under way.
     """
     if keep < 0:
-        raise ProjectError(f"keep={keep}: a count is 0 or more")
+        raise ConfigError(f"keep={keep}: a count is 0 or more")
     runs = run_history.history()
     under_way = [run.id for run in runs if run.status == "RUNNING" and run.stage in layout.stages]
     if under_way and not dry_run:
-        raise ProjectError(
+        raise Unavailable(
             f"run {under_way[0]} is under way, and what it rests on is not known yet: prune when it has ended"
         )
     line = [run for run in runs if run.stage in layout.stages and run.status == "FINISHED"]
@@ -35,7 +35,7 @@ def prune(store: Store, *, keep: int, dry_run: bool, layout: Layout) -> StageRes
     gone = [run for run in runs if run.id not in needed]
     keys = {key for run in runs if run.id in needed for key in run.keys}
     dropped = [version for run in gone for version in others.get(run.id, [])]
-    files, size = store.others((*layout.stages, "tune"), keys)
+    files, size = store.others((*layout.stages, *layout.jobs), keys)
     if not dry_run:
         models = run_history.delete_versions(dropped, runs=[run.id for run in gone], keys=keys)
         run_history.delete_runs([each for run in gone for each in (*run.nested, run.id)], models)

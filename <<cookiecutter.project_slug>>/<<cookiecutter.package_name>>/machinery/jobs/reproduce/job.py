@@ -1,4 +1,4 @@
-"""A recorded run done again from nothing but what was recorded, and held to it."""
+"""A run made again from its record alone, and compared with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ProjectError
+from ...errors import DataError, ProjectError
 from ...evaluation import estimators
 from ...layout import Layout
 from ...mlflow import model_format, run_history
@@ -30,7 +30,12 @@ COMPARED = (
 def reproduce(
     store: Store, *, run_id: str, registered_model: str, tolerance: float | None, layout: Layout
 ) -> StageResult:
-    """Raises ProjectError where part of what was recorded is gone, and where results are further apart than allowed."""
+    """How far the results of a run are from those of the same command, given again at its commit and by its lock.
+
+    `run_id`: of a run, or a version's number, or a `models:/` address; `tolerance`: how far apart predictions and
+    scores may be, None: as far as conf/model/ says. Raises ProjectError where part of the record is gone, and where
+    results are further apart.
+    """
     run_id = run_history.run_of(f"models:/{registered_model}/{run_id}" if run_id.isdigit() else run_id)
     tags, files = run_history.recorded(run_id)
     if gone := _gone(layout.root, tags, files):
@@ -45,12 +50,12 @@ def reproduce(
         python = worktrees.environment(Path(scratch) / "environment", tree, tags["machine.python"], more)
         again = Store(Path(scratch) / "outputs")
         words += [f"++platform.outputs='{again.root}'", "++platform.server=false"]
-        stage = lineage["transformations"][-1]["stage"]
-        command = ["-m", layout.package, "evaluate" if stage == "register" else stage, *words]
+        steps = [step for step in lineage["transformations"] if not _moves_aliases(step)]
+        command = ["-m", layout.package, steps[-1]["stage"], *words]
         worktrees.do([str(python), *command], tree, MLFLOW_TRACKING_URI=f"sqlite:///{scratch}/mlflow.db")
-        told, apart = compare(lineage["transformations"], again, model_id=lineage["model_id"])
+        sentences, apart = compare(steps, again, model_id=lineage["model_id"])
     allowed = tolerance if tolerance is not None else float(config["model"].get("_tolerance_", 0))
-    lines = [f"{name:<9} {text}" for name, text in told.items()]
+    lines = [f"{name:<9} {text}" for name, text in sentences.items()]
     worst = max(apart.values(), default=0.0)
     verdict = "identical to the bit" if worst == 0 else f"apart by up to {worst:.3g}, {allowed:g} allowed"
     outcome = StageResult(
@@ -65,29 +70,46 @@ def reproduce(
 
 
 def compare(steps: list[dict[str, Any]], again: Store, *, model_id: str) -> tuple[dict[str, str], dict[str, float]]:
-    """For each stage a sentence on how its result compares, and how far apart the two are: 0 is the same to the bit."""
-    told, apart = {}, {}
-    for step in (each for each in steps if each["stage"] != "register"):
+    """For each stage how its new result compares with the recorded one, and how far apart they are: 0 is identical.
+
+    ({"ingest": "identical table", "train": "other predictions, by up to 1e-09"}, {"ingest": 0.0, "train": 1e-09})
+    """
+    sentences, apart, table = {}, {}, ""
+    for step in (each for each in steps if not _moves_aliases(each)):
         stage, new = step["stage"], again.latest(step["stage"])["outcome"]
-        kind = {"train": "predictions", "validate": "counts", "evaluate": "scores"}.get(stage, "table")
+        kind = _kind(step)
         old = {name: value for name, value in step["scores"].items() if name.startswith(COMPARED)}
         gaps = {name: abs(value - new["scores"].get(name, np.inf)) for name, value in old.items()}
         worst = max(gaps, key=lambda name: gaps[name], default="")
         if step["facts"].get("digest") == new["facts"].get("digest"):
             apart[stage] = gaps.get(worst, 0.0)
-            told[stage] = f"identical {kind}" if not apart[stage] else f"{worst} apart by {gaps[worst]:.3g}"
-        elif stage == "train":
-            apart[stage], told[stage] = _predictions(again, model_id)
+            sentences[stage] = f"identical {kind}" if not apart[stage] else f"{worst} apart by {gaps[worst]:.3g}"
+        elif kind == "predictions":
+            apart[stage], sentences[stage] = _predictions(again, stage, table, model_id)
         else:
-            apart[stage], told[stage] = np.inf, "another table"
-    return told, apart
+            apart[stage], sentences[stage] = np.inf, "another table"
+        table = stage if kind == "table" else table
+    return sentences, apart
 
 
-def _predictions(again: Store, model_id: str) -> tuple[float, str]:
-    """How far apart the predictions of the recorded model and of the new one are, on the same rows."""
+def _kind(step: dict[str, Any]) -> str:
+    """The kind of a recorded stage's result, by the files that it left."""
+    if "model/MLmodel" in step.get("files", ()):
+        return "predictions"
+    scored = any(name.startswith("test_") for name in step["scores"])
+    return "table" if "digest" in step["facts"] else "scores" if scored else "counts"
+
+
+def _moves_aliases(step: dict[str, Any]) -> bool:
+    """Whether a recorded stage changed the registry, which is not done again; older records have it in their facts."""
+    return step.get("aliases") is not None or "alias" in step["facts"]
+
+
+def _predictions(again: Store, stage: str, table: str, model_id: str) -> tuple[float, str]:
+    """How far apart the predictions of the recorded model and of `stage`'s new one are, on the same rows of `table`."""
     try:
-        old, new = model_format.load(f"models:/{model_id}"), model_format.load(again.path("train") / "model")
-        rows = again.table("split").head(10_000).collect()
+        old, new = model_format.load(f"models:/{model_id}"), model_format.load(again.path(stage) / "model")
+        rows = again.table(table).head(10_000).collect()
         answers = [estimators.outputs(each.pipeline, each.frame(rows)) for each in (old, new)]
         distance = float(np.abs(answers[0] - answers[1]).max())
     except Exception as error:  # of a library of another version, most of all
@@ -116,9 +138,9 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
 
 
 def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> list[str]:
-    """Overrides that name the files of the source where they are now: in the commit, or else where the project is.
+    """Overrides that name the files of the source where they are now: in the commit, or else in the project's folder.
 
-    Raises ProjectError where they are gone, or are no longer what they were.
+    Raises DataError where they are gone, or have changed.
     """
     source, words = dict(recorded["source"]), []
     for name, value in source.items():
@@ -130,8 +152,8 @@ def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> lis
     texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
     then, named = recorded["contents"], ", ".join(texts)
     if not then or "${" in named:
-        return words  # nothing to know beforehand: what ingest reads will tell
+        return words  # the table that is read will show it
     now = fingerprint(source, digest=store.digest)
     if now != then:
-        raise ProjectError(f"the source ({named}) {'has changed since that run' if now else 'is gone'}")
+        raise DataError(f"the source ({named}) {'has changed since that run' if now else 'is gone'}")
     return words

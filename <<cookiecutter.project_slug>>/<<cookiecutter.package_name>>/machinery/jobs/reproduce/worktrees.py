@@ -57,24 +57,24 @@ def environment(folder: Path, project: Path, version: str, more: list[str]) -> P
 
 
 def do(words: list[str], folder: Path, **more: str) -> None:
-    """Runs a command in `folder`, as a person at a new terminal would; what it prints is seen, set in.
+    """Runs a command in `folder`, as a person at a new terminal would; its output is printed, indented.
 
     Raises ProjectError where it fails.
     """
     hidden = ("MLFLOW_", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT")
-    known = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     with subprocess.Popen(
-        words, cwd=folder, env=known | more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        words, cwd=folder, env=kept | more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         for line in process.stdout or ():
             if not line.startswith("look: "):  # its store is gone at the end
                 print(f"  {line}", end="", flush=True)
     if process.returncode:
-        told = f"{Path(words[0]).name} {' '.join(words[1:4])} ... ended with exit code {process.returncode}"
-        raise ProjectError(f"{told}; what it said is above")
+        command = f"{Path(words[0]).name} {' '.join(words[1:4])} ..."
+        raise ProjectError(f"{command} ended with exit code {process.returncode}; its output is above")
 
 
 def _git(root: Path, *words: str, given: str = "") -> str:
-    """What git says in the folder `root`, with `given` on its standard input."""
+    """The output of a git command in the folder `root`, with `given` as its input."""
     done = subprocess.run(["git", *words], cwd=root, input=given.encode(), capture_output=True, check=True)
     return done.stdout.decode()

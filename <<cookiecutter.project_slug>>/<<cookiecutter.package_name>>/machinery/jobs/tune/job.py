@@ -20,7 +20,7 @@ from ...config.compose import composed, groups
 from ...errors import ProjectError
 from ...evaluation import scoring
 from ...mlflow import tracking
-from ...pipeline import provenance
+from ...pipeline import processes
 from ...pipeline.plan import hashed
 from ...report import plots
 from ...result import StageResult
@@ -30,6 +30,7 @@ from .candidates import present, varied
 if TYPE_CHECKING:
     from ...config.schema import Columns, Split, Task
     from ...layout import Layout
+    from ...pipeline.code_fingerprint import CodeFingerprint
     from ...pipeline.store import Store
     from . import Tuning
 
@@ -49,6 +50,7 @@ def tune(
     raw_config: dict[str, Any],
     overrides: list[str],
     layout: Layout,
+    code: CodeFingerprint,
     bring_up_to_date: Callable[[str], None],
 ) -> StageResult:
     """Scores `tune.trials` candidates, the present settings first, and writes the best one's to a file.
@@ -68,18 +70,18 @@ def tune(
         varied(layout, typed, {key: value})
     source = layout.load("training", "TABLE")
     bring_up_to_date(source)
-    cores, count, table = provenance.cores(), tune.folds, store.path(source) / "table.parquet"
+    cores, count, table = processes.cores(), tune.folds, store.path(source) / "table.parquet"
     fit = layout.load("training", "fit")
     make = partial(cross_validation.Folds, table, fit=fit, split=split, columns=columns, count=count, seed=seed)
     rows = len(make().rows)  # folds that cannot be are refused here
     model, features, _ = untouched
     decisive = [store.keys[source], model, features, replace(task, metrics=task.metrics[:1]), space]
-    code = layout.fingerprint
-    modules = code.reachable(["training", layout.module("tune"), *code.named([model, task.metrics])])
+    named = code.named([model, vars(features), task.metrics])
+    modules = code.reachable(["training", *named, *layout.machinery("jobs.tune.job")])
     key = hashed([*decisive, seed, count, tune.pruning, {module: code.digest(module) for module in modules}])
     tracking.set_tags({"key.tune": key})  # what prune keeps it by
     with store.workspace("tune", key) as folder:
-        study = optuna_study.opened(store.repair_journal(folder / "journal.jsonl"), pruning=tune.pruning)
+        study = optuna_study.opened(folder / "journal.jsonl", pruning=tune.pruning)
         search = _Search(
             study, space, among, now, untouched, typed, metric, seed, tune, bool(columns.sensitive), layout
         )
@@ -159,7 +161,7 @@ class _Search:
     def _begin(self, number: int) -> _Trial:
         asked = optuna_study.ask(self.study, self.among, first=self.now, number=number, seed=self.seed)
         values = optuna_study.values(self.space, asked.params) if number else self.now
-        tags = {"stage": "trial", "trial": str(number), "process": provenance.process()}
+        tags = {"stage": "trial", "trial": str(number), "process": processes.this()}
         run = tracking.begin(f"trial-{number}", tags=tags)
         for name, value in ((optuna_study.NUMBER, number), (optuna_study.RUN, run)):
             asked.set_user_attr(name, value)

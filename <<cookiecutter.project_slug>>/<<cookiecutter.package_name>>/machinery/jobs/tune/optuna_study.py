@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from hashlib import blake2b
 from operator import sub
@@ -64,7 +65,8 @@ def ends(space: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def opened(file: Path, *, pruning: bool) -> optuna.Study:
-    """The study in the journal `file`, which nobody else has open: trials under way when it was left have ended."""
+    """The study in the journal `file`, which no other process has open; trials that were cut short have ended."""
+    _repair_journal(file)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = optuna.pruners.PercentilePruner(KEPT, STARTUP, WARMUP) if pruning else optuna.pruners.NopPruner()
     storage = JournalStorage(JournalFileBackend(str(file)))
@@ -74,6 +76,17 @@ def opened(file: Path, *, pruning: bool) -> optuna.Study:
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
     return study
+
+
+def _repair_journal(file: Path) -> None:
+    """Makes Optuna's journal one that it can go on with after any kill.
+
+    That is without a last line of which only a part was written, and without the lock of a process that is gone.
+    """
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    if file.exists():
+        whole = file.read_bytes().rpartition(b"\n")
+        os.truncate(file, len(whole[0]) + len(whole[1]))
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
