@@ -1,4 +1,4 @@
-"""Your readers of tables, where polars' own are not enough: several tables joined, a history summed up, a service asked.
+"""Your readers of tables, where those of polars are not enough: several tables joined, a history summed up.
 
 A reader is a function of plain arguments that gives a table. A dataset's file in conf/data/ names it:
 

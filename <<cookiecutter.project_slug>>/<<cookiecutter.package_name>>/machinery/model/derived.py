@@ -69,13 +69,18 @@ def typed(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pl.DataFrame:
 
     Of a kind that is not in PLAIN, such as "category", it is text; a whole number becomes a text without a point.
     """
-    return rows.select(_cast(plain(rows[name]), PLAIN.get(kind, pl.String())) for name, kind in kinds.items())
+    return rows.select(_cast(rows[name], kind) for name, kind in kinds.items())
 
 
-def _cast(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+def _cast(column: pl.Series, kind: str) -> pl.Series:
+    values, dtype = plain(column), PLAIN.get(kind, pl.String())
     if dtype == pl.String and values.dtype == pl.Float64 and (values.drop_nulls() % 1 == 0).all():
         values = values.cast(pl.Int64)
-    return values.cast(dtype)
+    try:
+        return values.cast(dtype)
+    except pl.exceptions.PolarsError as error:
+        sentence = f"column {column.name} holds {column.dtype}, and the model takes a {kind}: {first_line(error)}"
+        raise DeriveError(sentence) from error
 
 
 def values(column: Column, rows: pl.DataFrame, resolve: Resolve) -> pl.Series:
