@@ -8,9 +8,20 @@ and take it as an argument of the stage that reads it. What the template itself 
 from dataclasses import dataclass
 from typing import Any
 
-from .machinery.config.schema import Columns, Evaluation, Leakage, Objective, Roles, Settings, Split, Task, Type
+from .machinery.config.schema import (
+    Columns,
+    Evaluation,
+    Leakage,
+    Objective,
+    Roles,
+    Settings,
+    Split,
+    Task,
+    TaskKind,
+    Type,
+)
 
-__all__ = ["Columns", "Evaluation", "Leakage", "Objective", "Roles", "Split", "Task", "Type"]
+__all__ = ["Columns", "Evaluation", "Leakage", "Objective", "Roles", "Split", "Task", "TaskKind", "Type"]
 
 
 @dataclass

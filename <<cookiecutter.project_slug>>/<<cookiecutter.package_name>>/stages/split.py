@@ -12,11 +12,11 @@ from ..machinery.errors import ProjectError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Columns, Leakage, Split, Task
+    from ..config import Leakage, Roles, Split, TaskKind
     from ..machinery.pipeline.store import Store
 
 
-def split(store: Store, *, split: Split, columns: Columns, task: Task, leakage: Leakage, seed: int) -> StageResult:
+def split(store: Store, *, split: Split, columns: Roles, task: TaskKind, leakage: Leakage, seed: int) -> StageResult:
     """Raises ProjectError where a side is left without rows, and for leakage; rows without a target are left out."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     table = store.table("ingest")

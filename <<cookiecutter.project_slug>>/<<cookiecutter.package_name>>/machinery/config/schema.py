@@ -45,10 +45,14 @@ class Leakage:
 
 
 @dataclass
-class Objective:
+class TaskKind:
+    kind: str
+
+
+@dataclass
+class Objective(TaskKind):
     """What a model is fitted for, without what it is scored by."""
 
-    kind: str
     positive: str | None
     threshold: str | None
     transform: str | None

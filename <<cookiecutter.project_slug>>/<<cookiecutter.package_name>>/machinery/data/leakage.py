@@ -10,7 +10,7 @@ import polars as pl
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns, Leakage, Split
+    from ..config.schema import Leakage, Roles, Split
 
 LEAST = 40  # fewer rows prove nothing
 ROWS = 10_000  # are enough to find a column that gives the target away, and repeated rows
@@ -19,7 +19,7 @@ TWINS = 0.1  # the share of test rows with a twin among the training rows that i
 
 
 def sentences(
-    table: pl.LazyFrame, split: Split, columns: Columns, kind: str, leakage: Leakage, counts: dict[str, int]
+    table: pl.LazyFrame, split: Split, columns: Roles, kind: str, leakage: Leakage, counts: dict[str, int]
 ) -> list[str]:
     """A sentence for each guard that objects to the `split` table, unless leakage.allow names it.
 

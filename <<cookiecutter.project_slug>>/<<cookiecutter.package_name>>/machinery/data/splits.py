@@ -11,7 +11,7 @@ import polars as pl
 from ..errors import ProjectError
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns
+    from ..config.schema import Roles
 
 RULES = ("hash", "stratified", "group", "time")
 
@@ -37,7 +37,7 @@ def assign(
     *,
     by: str,
     shares: dict[str, float],
-    columns: Columns,
+    columns: Roles,
     seed: int,
     gap: str | None = None,
     cuts: list[float] | None = None,
@@ -65,7 +65,7 @@ def assign(
     return place.with_columns(split=_side(shares["test"], shares["test"] + shares["validation"]))
 
 
-def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) -> tuple[float, float]:
+def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Roles) -> tuple[float, float]:
     """The times at which the test rows and the validation rows of `table` begin, as polars' physical numbers."""
     name = columns.time
     if not name:
@@ -83,7 +83,7 @@ def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Columns) ->
 
 
 def folds(
-    table: pl.DataFrame, *, by: str, count: int, columns: Columns, seed: int, gap: str | None = None
+    table: pl.DataFrame, *, by: str, count: int, columns: Roles, seed: int, gap: str | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The row numbers of `table` to train on and those to test on, for each of `count` folds, by the rule of `assign`.
 
@@ -104,7 +104,7 @@ def folds(
     return found
 
 
-def identity(table: pl.LazyFrame, columns: Columns) -> list[str]:
+def identity(table: pl.LazyFrame, columns: Roles) -> list[str]:
     """The columns that tell a row from others: the key, or else all that are not dropped."""
     return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
 
@@ -152,7 +152,7 @@ def _side(first: float, second: float) -> pl.Expr:
     return side.otherwise(pl.lit("train"))
 
 
-def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | None) -> pl.LazyFrame:
+def _timed(table: pl.LazyFrame, columns: Roles, cuts: list[float], gap: str | None) -> pl.LazyFrame:
     """Sides by time: test from the first of `cuts` on, validation from the second on, "gap" close before them."""
     dtype, when = table.collect_schema()[columns.time or ""], pl.col(columns.time or "")
     test, validation = (pl.lit(cut).cast(dtype) for cut in cuts)
@@ -172,7 +172,7 @@ def _timed(table: pl.LazyFrame, columns: Columns, cuts: list[float], gap: str | 
     return gapped
 
 
-def _windows(table: pl.DataFrame, count: int, columns: Columns, gap: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
+def _windows(table: pl.DataFrame, count: int, columns: Roles, gap: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """The row numbers of the folds by time: each of `count` stretches tested by what was trained on all before it."""
     name = columns.time or ""
     when = table[name].to_physical().sort()
