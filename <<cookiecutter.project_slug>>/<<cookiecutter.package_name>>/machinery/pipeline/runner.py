@@ -155,7 +155,9 @@ class PipelineRun:
             self.reused[stage] = record["run"]
         self.outcomes[stage] = outcome
         told = {name: record[name] for name in ("stage", "key", "run", "files")}
-        self.steps.append({**told, "reused": reused, "facts": outcome.facts, "scores": outcome.scores})
+        self.steps.append(
+            {**told, "reused": reused, "facts": outcome.facts, "scores": outcome.scores, "model": outcome.model}
+        )
         self._log(stage, step.key, outcome)
         how = f"reused from run {record['run'][:8]}" if reused else f"{time.monotonic() - began:.1f} s, {step.reason}"
         _show(f"{stage:<9} {outcome.summary} ({how})\n")

@@ -242,8 +242,7 @@ def _compared(
         notes=notes,
         figures=figures,
         tables={"drift": pl.DataFrame(content["rows"])},
-        texts={"monitor.html": pages.page(str(__package__), "monitor.html", **content)}
-        | ({"expectations.html": expected.page(held)} if held else {}),
+        texts={"monitor.html": page} | ({"expectations.html": expected.page(held)} if held else {}),
         code=ALARM if told else 0,
     )
 

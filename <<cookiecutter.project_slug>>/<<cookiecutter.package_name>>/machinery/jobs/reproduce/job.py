@@ -67,26 +67,38 @@ def reproduce(
 def compare(steps: list[dict[str, Any]], again: Store, *, model_id: str) -> tuple[dict[str, str], dict[str, float]]:
     """For each stage a sentence on how its result compares, and how far apart the two are: 0 is the same to the bit."""
     told, apart = {}, {}
+    made = {step["stage"]: _model(step) for step in steps if _model(step)}  # the digests of models, by stage
     for step in (each for each in steps if each["stage"] != "register"):
         stage, new = step["stage"], again.latest(step["stage"])["outcome"]
-        kind = {"train": "predictions", "validate": "counts", "evaluate": "scores"}.get(stage, "table")
+        kind = "predictions" if stage in made else {"validate": "counts", "evaluate": "scores"}.get(stage, "table")
         old = {name: value for name, value in step["scores"].items() if name.startswith(COMPARED)}
         gaps = {name: abs(value - new["scores"].get(name, np.inf)) for name, value in old.items()}
         worst = max(gaps, key=lambda name: gaps[name], default="")
-        if step["facts"].get("digest") == new["facts"].get("digest"):
+        same = made[stage] == new["model"] if stage in made else _table(step) == _table(new)
+        if same:
             apart[stage] = gaps.get(worst, 0.0)
             told[stage] = f"identical {kind}" if not apart[stage] else f"{worst} apart by {gaps[worst]:.3g}"
-        elif stage == "train":
-            apart[stage], told[stage] = _predictions(again, model_id)
+        elif stage in made:
+            last = stage == list(made)[-1]  # the one that was logged
+            apart[stage], told[stage] = _predictions(again, model_id) if last else (np.inf, "another model")
         else:
             apart[stage], told[stage] = np.inf, "another table"
     return told, apart
 
 
+def _model(step: dict[str, Any]) -> str:
+    """The digest of the model that a stage made; "" where it made none. Older lineages have it among the facts."""
+    return step.get("model") or (step["facts"].get("digest", "") if "estimator" in step["facts"] else "")
+
+
+def _table(step: dict[str, Any]) -> str | None:
+    return step["facts"].get("digest")
+
+
 def _predictions(again: Store, model_id: str) -> tuple[float, str]:
     """How far apart the predictions of the recorded model and of the new one are, on the same rows."""
     try:
-        old, new = model_format.load(f"models:/{model_id}"), model_format.load(again.path("train") / "model")
+        old, new = model_format.load(f"models:/{model_id}"), model_format.load(again.model)
         rows = again.table("split").head(10_000).collect()
         answers = [estimators.outputs(each.pipeline, each.frame(rows)) for each in (old, new)]
         distance = float(np.abs(answers[0] - answers[1]).max())
