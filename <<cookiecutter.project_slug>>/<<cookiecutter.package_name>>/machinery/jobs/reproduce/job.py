@@ -74,7 +74,7 @@ def compare(steps: list[dict[str, Any]], again: Store, *, model_id: str) -> tupl
         old = {name: value for name, value in step["scores"].items() if name.startswith(COMPARED)}
         gaps = {name: abs(value - new["scores"].get(name, np.inf)) for name, value in old.items()}
         worst = max(gaps, key=lambda name: gaps[name], default="")
-        same = made[stage] == new["model"] if stage in made else _table(step) == _table(new)
+        same = made[stage] == _model(new) if stage in made else _table(step) == _table(new)
         if same:
             apart[stage] = gaps.get(worst, 0.0)
             told[stage] = f"identical {kind}" if not apart[stage] else f"{worst} apart by {gaps[worst]:.3g}"
