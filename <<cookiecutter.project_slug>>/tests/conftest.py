@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy
 from mlflow import MlflowClient
 
-from << cookiecutter.package_name >>.machinery.cli import main
+from << cookiecutter.package_name >>.__main__ import main
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,23 +1,26 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from << cookiecutter.package_name >>.machinery.config import compose, validation
-from << cookiecutter.package_name >>.machinery.cli import overrides
+from << cookiecutter.package_name >>.machinery.config import binding, compose, validation
+from << cookiecutter.package_name >>.machinery.config.overrides import overrides
+from << cookiecutter.package_name >>.machinery.layout import Layout
 from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
+LAYOUT = Layout(Path(__file__).parents[1], "<< cookiecutter.package_name >>")
 TASKS = {"penguins": "classification", "penguins_mass": "regression"}
 EXTRAS = ("lightgbm", "xgboost")  # tested where they are installed
 ONLY = {"logistic": "binary", "ridge": "regression", "isolation_forest": "anomaly", "local_outlier": "anomaly"}
 
 
-def resolve(*words: str, job: str | None = None) -> compose.Config:
-    return compose.resolve(overrides(list(words), Path.cwd(), job), job)[0]
+def resolve(*words: str, job: str | None = None) -> Any:
+    return compose.resolve(LAYOUT, overrides(LAYOUT, list(words), Path.cwd(), job), job)[0]
 
 
 @pytest.mark.parametrize(
-    "group, option", [(group, option) for group, options in compose.groups().items() for option in options]
+    "group, option", [(group, option) for group, options in compose.groups(LAYOUT).items() for option in options]
 )
 def test_every_option_composes_and_builds(group, option, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
@@ -25,14 +28,14 @@ def test_every_option_composes_and_builds(group, option, monkeypatch):
         pytest.importorskip(option)
     words = [f"task={ONLY[option]}"] if option in ONLY else []
     words += ["gate.min_scores={}"] if words or group == "task" else []
-    resolved = resolve(*words, f"{group}={option}", job=group if group in compose.JOBS else None)
+    resolved = resolve(*words, f"{group}={option}", job=group if group in LAYOUT.jobs else None)
     assert resolved.choices[group] == option
-    assert callable(compose.bound(resolved.source, name="source"))
-    estimator = compose.bound(resolved.model, name="model")()
+    assert callable(binding.bound(resolved.source, name="source"))
+    estimator = binding.bound(resolved.model, name="model")()
     assert hasattr(estimator, "fit")
 
 
-@pytest.mark.parametrize("model", [model for model in compose.groups()["model"] if model not in ONLY])
+@pytest.mark.parametrize("model", [model for model in compose.groups(LAYOUT)["model"] if model not in ONLY])
 @pytest.mark.parametrize("data", TASKS)
 def test_one_model_file_serves_both_tasks(model, data):
     if model in EXTRAS:
@@ -85,7 +88,7 @@ def test_a_mapping_is_replaced_and_not_merged():
 
 def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     (tmp_path / "mine.csv").touch()
-    found = compose.resolve(overrides(["source.source=mine.csv"], tmp_path))[0]
+    found = compose.resolve(LAYOUT, overrides(LAYOUT, ["source.source=mine.csv"], tmp_path))[0]
     assert found.source["source"] == str(tmp_path / "mine.csv")
 
 
@@ -116,23 +119,23 @@ def test_a_wrong_word_is_one_sentence(word, sentence):
 
 
 def test_an_open_section_is_held_to_its_signature():
-    assert compose.bound(resolve("model=forest", "model.max_depth=3").model, name="model")().max_depth == 3
+    assert binding.bound(resolve("model=forest", "model.max_depth=3").model, name="model")().max_depth == 3
     with pytest.raises(ProjectError, match=r"model.n_estimator: .* did you mean n_estimators?"):
-        compose.bound(resolve("model=forest", "model.n_estimator=5").model, name="model")
+        binding.bound(resolve("model=forest", "model.n_estimator=5").model, name="model")
     with pytest.raises(ProjectError, match=r"model.members.forest.n_estimator: .* did you mean n_estimators?"):
-        compose.bound(resolve("model=blend", "model.members.forest.n_estimator=5").model, name="model")
+        binding.bound(resolve("model=blend", "model.members.forest.n_estimator=5").model, name="model")
     with pytest.raises(ProjectError, match=r"source.source is missing"):
-        compose.bound({"_target_": "polars.scan_csv"}, name="source")
+        binding.bound({"_target_": "polars.scan_csv"}, name="source")
     with pytest.raises(ProjectError, match=r"model._target_=sklearn.Nothing cannot be imported"):
-        compose.bound({"_target_": "sklearn.Nothing"}, name="model")
+        binding.bound({"_target_": "sklearn.Nothing"}, name="model")
 
 
 @pytest.mark.parametrize("library", EXTRAS)
 def test_what_a_library_takes_as_it_comes_is_held_to_what_it_names(library):
     pytest.importorskip(library)
     with pytest.raises(ProjectError, match=r"model.n_estimator: .* did you mean n_estimators?"):
-        compose.bound(resolve(f"model={library}", "model.n_estimator=5").model, name="model")
-    assert compose.bound(resolve(f"model={library}", "model.reg_lambda=5").model, name="model")().reg_lambda == 5
+        binding.bound(resolve(f"model={library}", "model.n_estimator=5").model, name="model")
+    assert binding.bound(resolve(f"model={library}", "model.reg_lambda=5").model, name="model")().reg_lambda == 5
 
 
 def test_a_task_and_a_dataset_may_bring_a_model_and_the_command_line_decides():
@@ -159,9 +162,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("text, sentence", BROKEN.items())
 def test_a_broken_file_is_one_sentence(text, sentence, tmp_path, monkeypatch):
-    shutil.copytree(compose.CONF, tmp_path / "conf")
+    shutil.copytree(LAYOUT.conf, tmp_path / "conf")
     (tmp_path / "conf/data/mine.yaml").write_text(text)
-    monkeypatch.setattr(compose, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(Layout, "conf", tmp_path / "conf")
     with pytest.raises(ProjectError, match=r"^[^\n]+$") as refused:
         resolve("data=mine")
     assert str(refused.value).startswith(sentence)
@@ -169,6 +172,6 @@ def test_a_broken_file_is_one_sentence(text, sentence, tmp_path, monkeypatch):
 
 def test_a_secret_stays_an_interpolation_in_what_is_logged(monkeypatch):
     monkeypatch.setenv("PASSWORD", "hunter2")
-    resolved, raw_config = compose.resolve(["+source.storage_options={key: '${oc.env:PASSWORD}'}"])
+    resolved, raw_config = compose.resolve(LAYOUT, ["+source.storage_options={key: '${oc.env:PASSWORD}'}"])
     assert resolved.source["storage_options"] == {"key": "hunter2"}
     assert "hunter2" not in str(raw_config)

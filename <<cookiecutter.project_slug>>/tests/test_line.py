@@ -170,9 +170,9 @@ def test_a_version_declared_hides_no_change_of_a_file(do, outputs):
 
 
 def test_every_pin_of_the_lock_counts(do, outputs, monkeypatch):
-    from << cookiecutter.package_name >>.machinery.pipeline import plan
+    from << cookiecutter.package_name >>.machinery.layout import Layout
 
-    monkeypatch.setattr(plan, "ROOT", outputs)
+    monkeypatch.setattr(Layout, "lock", outputs / "requirements.txt")
     lock = outputs / "requirements.txt"
     pins = "a==1 ; python_full_version < '3.12' \\\n    --hash=sha256:0\na==2 ; python_full_version >= '3.12' \\\n"
     lock.write_text(pins)

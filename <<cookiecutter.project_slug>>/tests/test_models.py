@@ -5,8 +5,10 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomFore
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import LocalOutlierFactor
 
-from << cookiecutter.package_name >>.machinery.evaluation import estimators, scoring
-from << cookiecutter.package_name >>.machinery.mlflow import registry
+from << cookiecutter.package_name >> import encoders
+from << cookiecutter.package_name >>.machinery.evaluation import estimators, importance, scoring
+from << cookiecutter.package_name >>.machinery.mlflow import model_format
+from << cookiecutter.package_name >>.machinery.model.loader import Model
 from << cookiecutter.package_name >>.machinery.pipeline import seeds
 from << cookiecutter.package_name >>.machinery.report import plots
 from << cookiecutter.package_name >>.machinery.errors import ProjectError
@@ -26,16 +28,24 @@ SETTINGS = {"kinds": KINDS, "max_categories": 10, "min_frequency": 0.01, "text_c
 LABELS = np.array(["no", "yes"] * 20)
 
 
+PLAIN = KINDS | dict.fromkeys(["t", "l", "w"], "text")  # of the raw columns
+
+
+def save(pipeline, folder):
+    """Writes `pipeline` as a model that derives no columns."""
+    model_format.save(Model(pipeline, PLAIN, KINDS), folder, example=FRAME.head(3), package="<< cookiecutter.package_name >>")
+
+
 def fitted(estimator, kind="classification", target=LABELS, transform=None):
-    model = estimators.pipeline(estimator, transform=transform, **SETTINGS)
+    model = encoders.pipeline(estimator, transform=transform, **SETTINGS)
     return estimators.fit(model, FRAME, target, kind=kind)
 
 
 def test_a_row_of_nulls_and_an_unseen_level_are_answered():
     model = fitted(LogisticRegression())
     odd = pd.DataFrame({name: [None] for name in KINDS})
-    assert estimators.answers(model, odd).shape == (1, 2)
-    assert estimators.answers(model, odd.assign(t="never seen")).shape == (1, 2)
+    assert estimators.outputs(model, odd).shape == (1, 2)
+    assert estimators.outputs(model, odd.assign(t="never seen")).shape == (1, 2)
 
 
 def test_the_wrong_kind_one_class_and_a_bad_value_are_refused():
@@ -56,10 +66,10 @@ def test_the_digest_tells_models_apart():
 
 def test_a_saved_model_answers_the_same_and_holds_no_pickle(tmp_path):
     model = fitted(RandomForestClassifier(5, random_state=1))
-    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
-    loaded, kinds = registry.load(tmp_path / "model")
-    assert kinds == KINDS | dict.fromkeys(["t", "l"], "text")  # as a frame, all text is one
-    assert (estimators.answers(loaded, FRAME) == estimators.answers(model, FRAME)).all()
+    save(model, tmp_path / "model")
+    loaded = model_format.load(tmp_path / "model")
+    assert (loaded.inputs, loaded.kinds) == (PLAIN, KINDS)
+    assert (estimators.outputs(loaded.pipeline, FRAME) == estimators.outputs(model, FRAME)).all()
     assert not [file for file in (tmp_path / "model").iterdir() if file.suffix in (".pkl", ".joblib")]
 
 
@@ -67,14 +77,14 @@ def test_scores_go_by_scikit_learns_names():
     model = fitted(RandomForestClassifier(5, random_state=1))
     names = ["accuracy", "roc_auc", "average_precision", "f1"]
     asked, target = estimators.as_scorer_input(model, LABELS, positive="no")
-    found = scoring.scores(asked, FRAME, target, names=names)
+    found = scoring.score(asked, FRAME, target, names=names)
     assert list(found) == names and 0 <= found["accuracy"] <= 1
     with pytest.raises(ProjectError, match=r"task.positive=maybe is no class of the target: no, yes"):
         estimators.as_scorer_input(model, LABELS, positive="maybe")
     with pytest.raises(ProjectError, match=r"has no scorer acuracy"):
-        scoring.scores(model, FRAME, LABELS, names=["acuracy"])
+        scoring.score(model, FRAME, LABELS, names=["acuracy"])
     with pytest.raises(ProjectError, match=r"r2 cannot be had .*: name others in task.metrics"):
-        scoring.scores(model, FRAME, LABELS, names=["r2"])
+        scoring.score(model, FRAME, LABELS, names=["r2"])
 
 
 def test_a_threshold_is_a_number_or_the_best_for_a_scorer():
@@ -82,11 +92,11 @@ def test_a_threshold_is_a_number_or_the_best_for_a_scorer():
     model = fitted(LogisticRegression(), target=rare)
     low = estimators.decided(model, FRAME, rare, threshold=1e-9, positive="yes")
     assert low[-1].threshold == 1e-9 and set(low.predict(FRAME)) == {"yes"}
-    assert (estimators.answers(low, FRAME) == estimators.answers(model, FRAME)).all()
+    assert (estimators.outputs(low, FRAME) == estimators.outputs(model, FRAME)).all()
     best = estimators.decided(model, FRAME, rare, threshold="balanced_accuracy", positive="yes")
     names = ["balanced_accuracy"]
     scores = [
-        scoring.scores(*(a, FRAME, t), names=names)
+        scoring.score(*(a, FRAME, t), names=names)
         for a, t in (estimators.as_scorer_input(m, rare, positive="yes") for m in (model, best))
     ]
     assert scores[1]["balanced_accuracy"] >= scores[0]["balanced_accuracy"]
@@ -97,8 +107,8 @@ def test_a_transformed_target_is_predicted_in_its_own_unit(transform, tmp_path):
     prices = np.exp(np.linspace(0, 9, 40))
     model = fitted(RandomForestRegressor(5, random_state=1), kind="regression", target=prices, transform=transform)
     assert model.predict(FRAME).min() >= 1 and model.predict(FRAME).max() <= prices.max() * 1.01
-    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
-    assert (registry.load(tmp_path / "model")[0].predict(FRAME) == model.predict(FRAME)).all()
+    save(model, tmp_path / "model")
+    assert (model_format.load(tmp_path / "model").pipeline.predict(FRAME) == model.predict(FRAME)).all()
     with pytest.raises(ProjectError, match=r"task.transform=root: it is null, log or quantile"):
         fitted(Ridge(), kind="regression", target=prices, transform="root")
 
@@ -106,20 +116,20 @@ def test_a_transformed_target_is_predicted_in_its_own_unit(transform, tmp_path):
 @pytest.mark.parametrize("detector", [IsolationForest(random_state=1), LocalOutlierFactor(novelty=True)])
 def test_an_outlier_detector_is_asked_for_anomalies(detector):
     frame = FRAME.assign(n=[1.0, 2.0, 3.0] * 13 + [1e3])
-    model = estimators.fit(estimators.pipeline(detector, **SETTINGS), frame, None, kind="anomaly")
+    model = estimators.fit(encoders.pipeline(detector, **SETTINGS), frame, None, kind="anomaly")
     truth = np.array([0] * 39 + [1])
     asked, target = estimators.as_scorer_input(model, truth, positive=None)
-    found = scoring.scores(asked, frame, target, names=["average_precision", "roc_auc"])
+    found = scoring.score(asked, frame, target, names=["average_precision", "roc_auc"])
     assert found["roc_auc"] > 0.8
-    rates = scoring.rates(estimators.answers(model, frame), model.predict(frame) == -1)
+    rates = scoring.anomaly_rates(estimators.outputs(model, frame), model.predict(frame) == -1)
     assert 0 <= rates["anomaly_rate"] <= 1 and rates["anomaly_score_p5"] <= rates["anomaly_score_p99"]
 
 
 def test_importance_finds_the_column_that_matters():
     frame = FRAME.assign(n=np.where(LABELS == "yes", 1.0, 0.0))
     kinds = {"n": "number", "t": "category"}
-    model = estimators.pipeline(LogisticRegression(), **SETTINGS | {"kinds": kinds}).fit(frame[list(kinds)], LABELS)
-    falls = scoring.importances(model, frame[list(kinds)], LABELS, name="accuracy", repeats=3, rows=100, seed=1)
+    model = encoders.pipeline(LogisticRegression(), **SETTINGS | {"kinds": kinds}).fit(frame[list(kinds)], LABELS)
+    falls = importance.falls(model, frame[list(kinds)], LABELS, metric="accuracy", repeats=3, rows=100, seed=1)
     assert next(iter(falls)) == "n" and falls["n"] > 0.2
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-from penguin_classifier.machinery.pipeline import code_fingerprint
 import traced
+from penguin_classifier.machinery.pipeline import code_fingerprint
 from penguin_classifier.machinery.pipeline.code_fingerprint import CodeFingerprint
 
 Write = Callable[[dict[str, str]], CodeFingerprint]

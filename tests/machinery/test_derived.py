@@ -14,12 +14,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
-
 from penguin_classifier import features
 from penguin_classifier.machinery.data import derivation
 from penguin_classifier.machinery.model import derived
 from penguin_classifier.machinery.model.derived import Column, DeriveError
+from polars.testing import assert_frame_equal
 
 PACKAGE = "penguin_classifier"
 ROWS = pl.DataFrame(

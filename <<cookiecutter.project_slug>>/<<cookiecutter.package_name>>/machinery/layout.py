@@ -35,6 +35,11 @@ class Layout:
         """The folder of the Hydra configuration."""
         return self.root / "conf"
 
+    @property
+    def lock(self) -> Path:
+        """The file of exact pins."""
+        return self.root / "requirements.txt"
+
     @cached_property
     def stages(self) -> tuple[str, ...]:
         """The names of the stages, in their order."""

@@ -176,7 +176,7 @@ class Plan:
         for module in code.reachable([self.layout.module(stage), *code.named(raw_config)]):
             found[code.path(module)] = code.digest(module)
         found["Python"] = ".".join(platform.python_version_tuple()[:2])
-        lock = (self.layout.root / "requirements.txt").read_text(encoding="utf-8")
+        lock = self.layout.lock.read_text(encoding="utf-8")
         for name, pin in re.findall(r"(?m)^([\w.\-]+)(.*?)[ \\]*$", lock):  # a library may have one for each Python
             found[name] = f"{found[name]}, {pin}" if name in found else pin.removeprefix("==")
         if "model" in inputs:
@@ -185,7 +185,7 @@ class Plan:
 
     def unlocked(self) -> dict[str, str]:
         """The versions of the libraries that the model comes from and the lock does not hold: extras."""
-        lock = (self.layout.root / "requirements.txt").read_text(encoding="utf-8")
+        lock = self.layout.lock.read_text(encoding="utf-8")
         names = {text.partition(".")[0] for text in leaves(self.config.model) if isinstance(text, str)}
         found = {}
         for name in sorted(name for name in names if re.fullmatch(r"\w+", name)):

@@ -220,7 +220,8 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)  # it would hold for the page
     text = text.replace("<svg ", '<svg fill="currentColor" stroke-linejoin="round" ', 1)
     text = re.sub(r'(<\w+) id="[\w.]+_\d+"', r"\1", text)  # the names of parts are the same in every figure
-    text = re.sub(r'font-family: [^;"]*', "font-family: system-ui, sans-serif", text)
+    # One of the two, by matplotlib's version.
+    text = re.sub(r'(?<=[" ])(font-family: |font: [a-z ]*[\d.]+px )[^;"]*', r"\1system-ui, sans-serif", text)
     # Hundredths of a point are not seen, and are a quarter of the text.
     text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
     return re.sub(f"#000000|{INK}", "currentColor", text)

@@ -8,7 +8,7 @@ SMALL = (
     "evaluation.importance_repeats=0",
     "evaluation.resamples=0",
 )
-NAME = "<< cookiecutter.project_slug >>-penguins"
+NAME = "penguin-classifier-penguins"
 
 
 def test_only_what_nobody_needs_is_deleted(do, outputs):

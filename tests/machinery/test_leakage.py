@@ -1,8 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-
-from << cookiecutter.package_name >>.machinery.data import leakage
+from penguin_classifier.machinery.data import leakage
 
 ROWS = 400
 DRAWN = np.random.default_rng(1)

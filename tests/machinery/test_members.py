@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from penguin_classifier import encoders, models
+from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.evaluation import ensembles, estimators
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
-
-from << cookiecutter.package_name >> import encoders, models
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
-from << cookiecutter.package_name >>.machinery.evaluation import ensembles, estimators
 
 FRAME = pd.DataFrame({"n": np.arange(60.0) % 7, "m": np.arange(60.0) % 5})
 LABELS = np.where(FRAME["n"] + FRAME["m"] > 5, "yes", "no")

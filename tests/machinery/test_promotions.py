@@ -3,12 +3,11 @@ import threading
 
 import pytest
 from mlflow import MlflowClient
+from penguin_classifier.__main__ import main
+from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.mlflow import aliases
 
-from << cookiecutter.package_name >>.machinery.mlflow import aliases
-from << cookiecutter.package_name >>.machinery.cli import main
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
-
-NAME = "<< cookiecutter.project_slug >>-penguins"
+NAME = "penguin-classifier-penguins"
 QUICK = ("data=penguins", "evaluation.importance_repeats=0", "evaluation.resamples=50", "evaluation.slices=[]")
 WEAK = ("model=forest", "model.n_estimators=3", "model.max_depth=1", "gate.min_scores={}")
 

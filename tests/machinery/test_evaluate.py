@@ -24,7 +24,7 @@ def test_a_report_says_it_all_and_needs_nothing_else(do, outputs):
     assert do(*SMALL, *words)[0] == 0
     page, card = artifact("report.html", outputs), artifact("model_card.md", outputs)
     for text in (page, card):
-        assert "<< cookiecutter.project_slug >>-penguins version 2" in text and "champion" in text
+        assert "penguin-classifier-penguins version 2" in text and "champion" in text
         assert "max_loss" in text and "Biscoe" in text and "-P run_id=models:/" in text
         assert re.search(r"\d{4} to \d{4}", text), "a slice of numbers has no range"
     assert not re.search(r"(src|href)=[\"']?https?:|@import|url\(http", page)

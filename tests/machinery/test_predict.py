@@ -11,19 +11,21 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from penguin_classifier import encoders
+from penguin_classifier.machinery.data import formats
+from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.evaluation import estimators
+from penguin_classifier.machinery.jobs.predict import databases
+from penguin_classifier.machinery.mlflow import model_format
+from penguin_classifier.machinery.model import loader
+from penguin_classifier.machinery.model.loader import Model
+from penguin_classifier.machinery.pipeline.store import Store
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from << cookiecutter.package_name >>.machinery.data import formats
-from << cookiecutter.package_name >>.machinery.evaluation import estimators
-from << cookiecutter.package_name >>.machinery.jobs.predict import databases
-from << cookiecutter.package_name >>.machinery.mlflow import loader, registry
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
-from << cookiecutter.package_name >>.machinery.pipeline.store import Store
-
 SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
-NAME = "<< cookiecutter.project_slug >>-penguins"
+NAME = "penguin-classifier-penguins"
 RAW = Path(__file__).parents[1] / "data/raw/penguins.csv"
 ANSWERS = ["prediction", "probability", "threshold"]
 
@@ -43,7 +45,7 @@ TWO, THREE = np.array(["no", "yes"])[DRAW.integers(0, 2, 97)], DRAW.integers(0, 
 
 def fitted(estimator, target, kind="classification"):
     settings = {"max_categories": 10, "min_frequency": 0.01, "text_components": 3, "seed": 1}
-    return estimators.fit(estimators.pipeline(estimator, kinds=KINDS, **settings), FRAME, target, kind=kind)
+    return estimators.fit(encoders.pipeline(estimator, kinds=KINDS, **settings), FRAME, target, kind=kind)
 
 
 CASES = [
@@ -86,12 +88,14 @@ def test_the_probability_is_that_of_the_class_that_is_looked_for():
 
 def test_a_served_model_holds_rows_to_its_signature(tmp_path):
     model = fitted(LogisticRegression(), TWO)
-    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive="no")
+    plain = KINDS | {"t": "text"}
+    saved = Model(model, plain, KINDS, positive="no")
+    model_format.save(saved, tmp_path / "model", example=FRAME.head(3), package="penguin_classifier")
     served = mlflow.pyfunc.load_model(tmp_path / "model")
     here = loader.answers(model, FRAME, positive="no")
     assert served.predict(FRAME).equals(here)
-    assert loader.positive(str(tmp_path / "model")) == "no"
-    assert registry.load(tmp_path / "model")[1]["b"] == "boolean"
+    loaded = model_format.load(tmp_path / "model")
+    assert loaded.positive == "no" and loaded.inputs["b"] == "boolean"
     assert (mlflow.sklearn.load_model(str(tmp_path / "model")).predict(FRAME) == model.predict(FRAME)).all()
     infinite = served.predict(FRAME.assign(n=float("inf")))
     assert infinite.equals(served.predict(FRAME.assign(n=float("nan"))))
@@ -135,8 +139,8 @@ def test_the_champion_answers_for_a_file(do, outputs):
     [run] = MlflowClient().search_runs(["0"], "tags.stage = 'predict'", max_results=1)
     assert run.data.metrics["rows"] == 344 and run.data.tags["model.version"] == "1"
 
-    model, kinds = registry.load(f"models:/{NAME}/1")
-    here = loader.answers(model, pd.read_csv(RAW)[list(kinds)].astype({"body_mass_g": float}), positive=None)
+    model = model_format.load(f"models:/{NAME}/1")
+    here = model.predict(pd.read_csv(RAW)[list(model.inputs)].astype({"body_mass_g": float}))
     assert here["probability"].tolist() == found["probability"].to_list()
     assert sorted(path.name for path in outputs.iterdir() if path.name.startswith((".a", "a"))) == [
         "a.csv",
@@ -176,7 +180,7 @@ WRONG = [
     ({"body_mass_g": "heavy"}, [], "column body_mass_g: 344 values are no number, the first in row 1"),
     ({"prediction": "x"}, [], "has a column prediction, as the answers have"),
     ({}, ["columns.key=[id]"], "has no column id"),
-    ({}, ["version=7"], "version=7 of << cookiecutter.project_slug >>-penguins is not there: it has 1"),
+    ({}, ["version=7"], "version=7 of penguin-classifier-penguins is not there: it has 1"),
     ({}, ["table=x"], "table=x is for an output that is a database"),
     ({}, ["registered_model=none"], "none has no champion: `mlflow run .` with data=penguins makes one"),
 ]

@@ -2,9 +2,8 @@ import os
 import subprocess
 
 import pytest
-
-from << cookiecutter.package_name >>.machinery.jobs.reproduce import worktrees
-from << cookiecutter.package_name >>.machinery.pipeline import provenance
+from penguin_classifier.machinery.jobs.reproduce import worktrees
+from penguin_classifier.machinery.pipeline import provenance
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 import numpy as np
 import polars as pl
 import pytest
+from penguin_classifier.machinery.evaluation import bootstrap, calibration, curves, scored_model, slices
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from << cookiecutter.package_name >>.machinery.evaluation import bootstrap, calibration, curves, scored_model, slices
 
 RANDOM = np.random.default_rng(1)
 FRAME = RANDOM.normal(size=(300, 3))

@@ -2,9 +2,8 @@ import re
 
 import pandas as pd
 import pytest
-
-from << cookiecutter.package_name >>.machinery.data import expectations
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
+from penguin_classifier.machinery.data import expectations
+from penguin_classifier.machinery.errors import ProjectError
 
 FRAME = pd.DataFrame({"size": [1.0, 2.0, 99.0], "kind": ["a", "b", "c"]})
 SUITE = [

@@ -1,11 +1,10 @@
 import json
 
 import pytest
-
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
-from << cookiecutter.package_name >>.machinery.jobs.reproduce import job as reproduce
-from << cookiecutter.package_name >>.machinery.result import StageResult
-from << cookiecutter.package_name >>.machinery.pipeline.store import Store
+from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.jobs.reproduce import job as reproduce
+from penguin_classifier.machinery.pipeline.store import Store
+from penguin_classifier.machinery.result import StageResult
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import time
 
 import polars as pl
 import pytest
-
-from << cookiecutter.package_name >>.machinery.result import StageResult
-from << cookiecutter.package_name >>.machinery.pipeline.store import Store
+from penguin_classifier.machinery.pipeline.store import Store
+from penguin_classifier.machinery.result import StageResult
 
 
 def make(root, summary: str = "made", began=None, done=None) -> None:

@@ -4,8 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-
-from << cookiecutter.package_name >>.machinery.jobs.monitor import drift
+from penguin_classifier.machinery.jobs.monitor import drift
 
 KINDS = {"n": "number", "c": "category", "l": "level", "b": "boolean", "d": "date", "t": "text"}
 WORDS = np.array(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])

@@ -8,10 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from penguin_classifier.machinery.jobs.profile import job as profile
+from penguin_classifier.machinery.layout import Layout
+from penguin_classifier.machinery.mlflow import model_format
 
-from << cookiecutter.package_name >>.machinery.config import compose
-from << cookiecutter.package_name >>.machinery.mlflow import registry
-from << cookiecutter.package_name >>.machinery.jobs.profile import job as profile
+LAYOUT = Layout(Path(__file__).parents[1], "penguin_classifier")
 
 ROWS = 600
 WORDS = [
@@ -34,9 +35,8 @@ WORDS = [
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ to write to."""
-    shutil.copytree(compose.CONF, tmp_path / "conf")
-    for module in (compose, profile):
-        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
+    shutil.copytree(LAYOUT.conf, tmp_path / "conf")
+    monkeypatch.setattr(Layout, "conf", tmp_path / "conf")
     return tmp_path / "conf/data"
 
 
@@ -58,12 +58,12 @@ def customers() -> pl.DataFrame:
                 "plan": draw.choice(["Basic", "Pro", "Pro ", "Enterprise"]),
                 "tenure": str(tenure),
                 "tenure_years": f"{tenure / 12:.6f}",
-                "paperless": draw.choice(["PositiveClassView", "No"]),
+                "paperless": draw.choice(["Yes", "No"]),
                 "comment": " ".join(draw.choices(WORDS, k=draw.randint(5, 12))),
                 "exit_reason": "moved" if left else "",
                 "region": "north",
                 "fax": "",
-                "churned": "PositiveClassView" if left else "No",
+                "churned": "Yes" if left else "No",
             }
         )
     return pl.DataFrame(rows)
@@ -89,7 +89,7 @@ def test_two_commands_make_a_model_of_a_table_that_nobody_has_described(do, conf
     }
     assert written["types"]["since"] == {"kind": "date", "format": "%d.%m.%Y"}
     assert written["types"]["revenue"]["kind"] == "number" and written["types"]["age"]["kind"] == "integer"
-    assert {"NA", "n/a", "-", "?"} <= set(written["missing"]) and written["task"]["positive"] == "PositiveClassView"
+    assert {"NA", "n/a", "-", "?"} <= set(written["missing"]) and written["task"]["positive"] == "Yes"
     assert "exit_reason # alone tells 1.000 of churned: leakage?" in (conf / "customers.yaml").read_text()
 
     code, printed = do("data=customers", "model=logistic", "evaluation.importance_repeats=0")
@@ -135,7 +135,7 @@ def test_a_model_knows_nothing_of_the_test_rows(do, conf, outputs):
     for _ in range(2):
         assert do("train", "data=rows", "model=logistic")[0] == 0
         sides = pl.read_parquet(newest(outputs, "split") / "table.parquet")
-        models.append(registry.load(newest(outputs, "train") / "model")[0])
+        models.append(model_format.load(newest(outputs, "train") / "model").pipeline)
         tested = table["id"].is_in(sides.filter(split="test")["id"].implode())
         table.with_columns(
             size=pl.when(tested).then(1e3).otherwise("size"), town=pl.when(tested).then(pl.lit("z")).otherwise("town")

@@ -6,12 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from mlflow import MlflowClient
-
-from << cookiecutter.package_name >>.machinery.jobs.monitor import alerts
-from << cookiecutter.package_name >>.machinery.mlflow import registry
+from penguin_classifier.machinery.jobs.monitor import alerts, reference
+from penguin_classifier.machinery.mlflow import registry
 
 SMALL = ("data=penguins", "model=logistic", "evaluation.importance_repeats=0", "evaluation.resamples=50")
-NAME = "<< cookiecutter.project_slug >>-penguins"
+NAME = "penguin-classifier-penguins"
 ROWS = pl.read_csv(
     Path(__file__).parents[1] / "data/raw/penguins.csv", null_values=["NA"], infer_schema_length=None
 ).sample(344, with_replacement=True, seed=1)
@@ -64,7 +63,7 @@ def test_quiet_drift_and_a_fallen_score(do, outputs, receiver):
     assert "note: the alert could not be sent to 127.0.0.1 (status 500)" in printed and "hidden-part" not in printed
 
     client = MlflowClient()
-    line = client.get_experiment_by_name("<< cookiecutter.project_slug >>-monitoring")
+    line = client.get_experiment_by_name("penguin-classifier-monitoring")
     [chart] = client.search_runs([line.experiment_id])
     assert chart.info.run_name == NAME and chart.info.status == "FINISHED"
     points = client.get_metric_history(chart.info.run_id, "distance/bill_length_mm")
@@ -108,7 +107,7 @@ def test_what_cannot_be_watched_is_a_sentence_and_an_alert(do, receiver):
 def test_a_server_is_asked_for_what_the_model_answers(do, receiver):
     _, status, answer, address = receiver
     do("register", *SMALL)
-    known = registry.reference(registry.version(NAME, "1"))["examples"]["answers"]
+    known = reference.load(registry.version(NAME, "1"))["examples"]["answers"]
     answer[0] = json.dumps({"predictions": known}).encode()
     code, printed = do("monitor", "data=penguins", f"endpoint={address}", "requests=4")
     assert code == 0 and f"4 of 4 answers are {NAME} version 1's" in printed
@@ -122,7 +121,7 @@ def test_a_server_is_asked_for_what_the_model_answers(do, receiver):
     assert "what comes is no answer of a model" in do("monitor", "data=penguins", f"endpoint={address}")[1]
     for words in (["endpoint=here"], [f"endpoint={address}", "input=x.csv"], [f"endpoint={address}", "requests=0"]):
         assert do("monitor", "data=penguins", *words)[0] == 1
-    line = MlflowClient().get_experiment_by_name("<< cookiecutter.project_slug >>-monitoring")
+    line = MlflowClient().get_experiment_by_name("penguin-classifier-monitoring")
     [chart] = MlflowClient().search_runs([line.experiment_id])
     assert chart.data.metrics["endpoint/right"] == 0 and "endpoint/latency_p95_ms" in chart.data.metrics
 

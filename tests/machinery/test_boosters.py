@@ -3,11 +3,11 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from test_models import FRAME, KINDS, LABELS, fitted
-
-from << cookiecutter.package_name >>.machinery.evaluation import curves, estimators
-from << cookiecutter.package_name >>.machinery.mlflow import loader, registry
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
+from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.evaluation import curves, estimators
+from penguin_classifier.machinery.mlflow import model_format
+from penguin_classifier.machinery.model import loader
+from test_models import FRAME, LABELS, fitted, save
 
 TREES = {"n_estimators": 20, "random_state": 1, "n_jobs": 1}
 LEAVES = TREES | {"min_child_samples": 2, "verbose": -1}
@@ -23,8 +23,8 @@ def test_a_boosted_model_is_saved_without_pickle_and_answers_a_row_alone_as_amon
     kind = "classification" if name.endswith("Classifier") else "regression"
     model = fitted(estimator, kind=kind, target=LABELS if kind == "classification" else np.arange(40.0))
     assert type(estimators.inner(model[-1])).__name__ == name
-    registry.save(model, tmp_path / "model", kinds=KINDS, example=FRAME.head(3), positive=None)
-    loaded, _ = registry.load(tmp_path / "model")
+    save(model, tmp_path / "model")
+    loaded = model_format.load(tmp_path / "model").pipeline
     told = loader.answers(model, FRAME, positive=None)
     pd.testing.assert_frame_equal(loader.answers(loaded, FRAME, positive=None), told, check_exact=True)
     alone = pd.concat([loader.answers(loaded, FRAME.iloc[[at]], positive=None) for at in range(40)])
@@ -51,7 +51,7 @@ def test_a_boosted_model_is_told_tree_by_tree(library, name, how):
     estimator = getattr(pytest.importorskip(library), name)(**how)
     kind = "classification" if name.endswith("Classifier") else "regression"
     model = fitted(estimator, kind=kind, target=LABELS if kind == "classification" else np.arange(40.0))
-    found = dict(curves.stages(model, estimators.inner(model[-1]), FRAME))
+    found = dict(curves.answers_by_iteration(model, estimators.inner(model[-1]), FRAME))
     assert list(found) == list(range(1, 21))
     assert (found[20]["predict"]() == model.predict(FRAME)).all()
 

@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib import pyplot
-
-from << cookiecutter.package_name >>.machinery.evaluation.result import SliceScore
-from << cookiecutter.package_name >>.machinery.report import pages, plots
+from penguin_classifier.machinery.evaluation.result import SliceScore
+from penguin_classifier.machinery.report import pages, plots
 
 NAME = '<b>"x"|`$a$_b_*c*\n# 🐧' + "w" * 200
 ROW = {"metric": "f1", "candidate": 0.9, "low": 0.8, "high": 0.95, "baseline": 0.0, "champion": 0.88}
@@ -112,7 +111,7 @@ def test_figures_share_a_page():
 
 
 def test_a_figure_is_the_same_bytes_in_another_process():
-    code = "from << cookiecutter.package_name >>.machinery.report import plots as p\n"
+    code = "from penguin_classifier.machinery.report import plots as p\n"
     code += "print(p.svg(p.training_curves({'a': [(1, .5), (2, .7)]}, metric='f1')), end='')"
     made = plots.svg(plots.training_curves({"a": [(1, 0.5), (2, 0.7)]}, metric="f1"))
     settings = os.environ | {"PYTHONHASHSEED": "7", "PYTHONUTF8": "1"}

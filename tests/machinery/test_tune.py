@@ -1,19 +1,21 @@
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import optuna
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from penguin_classifier.machinery.config import compose
+from penguin_classifier.machinery.config.schema import Columns
+from penguin_classifier.machinery.data import splits
+from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.jobs.tune import optuna_study
+from penguin_classifier.machinery.layout import Layout
+from penguin_classifier.machinery.pipeline.store import Store
 
-from << cookiecutter.package_name >>.machinery.config import compose
-from << cookiecutter.package_name >>.machinery.data import splits
-from << cookiecutter.package_name >>.machinery.jobs.tune import optuna_study
-from << cookiecutter.package_name >>.machinery.config.compose import Columns
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
-from << cookiecutter.package_name >>.machinery.jobs.tune import job as tune
-from << cookiecutter.package_name >>.machinery.pipeline.store import Store
+LAYOUT = Layout(Path(__file__).parents[1], "penguin_classifier")
 
 DAYS = [date(2024, 1, 1) + timedelta(days=i // 3) for i in range(300)]
 TABLE = pl.DataFrame(
@@ -66,7 +68,10 @@ def test_a_space_becomes_what_optuna_draws_from():
     drawn = optuna_study.distributions(space)
     assert list(drawn) == ["model.C", "model.steps", "features.n"]
     assert isinstance(drawn["features.n"], optuna.distributions.IntDistribution)
-    assert optuna_study.values(space, {"model.C": 0.5, "model.steps": "[1, 2]"}) == {"model.C": 0.5, "model.steps": [1, 2]}
+    assert optuna_study.values(space, {"model.C": 0.5, "model.steps": "[1, 2]"}) == {
+        "model.C": 0.5,
+        "model.steps": [1, 2],
+    }
 
 
 @pytest.mark.parametrize(
@@ -111,9 +116,8 @@ def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path):
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ to write to."""
-    shutil.copytree(compose.CONF, tmp_path / "conf")
-    for module in (compose, tune):
-        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
+    shutil.copytree(LAYOUT.conf, tmp_path / "conf")
+    monkeypatch.setattr(Layout, "conf", tmp_path / "conf")
     return tmp_path / "conf"
 
 
@@ -133,7 +137,7 @@ def test_the_best_of_some_trials_is_an_experiment(do, conf):
     best = max(trials, key=lambda each: each.data.metrics["cv_roc_auc"])
     assert run.data.metrics["cv_roc_auc"] == best.data.metrics["cv_roc_auc"] >= trials[-1].data.metrics["cv_roc_auc"]
 
-    resolved, _ = compose.resolve(["experiment=mine"])
+    resolved, _ = compose.resolve(LAYOUT, ["experiment=mine"])
     assert (resolved.choices["model"], resolved.choices["split"]) == ("logistic", "stratified")
     assert resolved.gate.min_scores == {} and resolved.columns.drop == ["year", "island"]
     assert str(resolved.model["C"]) == best.data.params["model.C"]

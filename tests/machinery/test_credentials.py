@@ -1,8 +1,7 @@
 import pytest
-
-from << cookiecutter.package_name >>.machinery.config import credentials
-from << cookiecutter.package_name >>.machinery.config.compose import resolve
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
+from penguin_classifier.machinery.config import credentials
+from penguin_classifier.machinery.config.compose import resolve
+from penguin_classifier.machinery.errors import ProjectError
 
 NUMBERS = "0123456789" * 8
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -74,10 +73,13 @@ def test_what_does_not_is_left_alone(text):
 def test_a_literal_credential_is_refused_with_the_way_out(word, key):
     from pathlib import Path
 
-    from << cookiecutter.package_name >>.machinery.cli import overrides
+    from penguin_classifier.machinery.config.overrides import overrides
+    from penguin_classifier.machinery.layout import Layout
+
+    layout = Layout(Path(__file__).parents[1], "penguin_classifier")
 
     with pytest.raises(ProjectError, match=r"\$\{oc\.env:[A-Z_0-9]+\}$") as refused:
-        credentials.refuse_literal(resolve(overrides(["data=penguins", word], Path(".")))[1])
+        credentials.refuse_literal(resolve(layout, overrides(layout, ["data=penguins", word], Path(".")))[1])
     assert str(refused.value).startswith(f"{key} holds a") and "hunter2x" not in str(refused.value)
 
 
