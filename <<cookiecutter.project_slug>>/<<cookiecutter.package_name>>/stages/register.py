@@ -9,10 +9,10 @@ import polars as pl
 from .. import gates
 from ..machinery.data import split_record
 from ..machinery.errors import GateFailed
+from ..machinery.evaluation import decision as decisions
 from ..machinery.evaluation import gate_results
 from ..machinery.evaluation.result import EvaluationResult
 from ..machinery.mlflow import registration, registry
-from ..machinery.mlflow.version_tags import ScoresRecord
 from ..machinery.pipeline import provenance
 from ..machinery.report import model_report, sentences
 from ..machinery.result import StageResult
@@ -63,21 +63,20 @@ def register(
         served=lambda: _served(store, private=bool(columns.sensitive)),
     )
     results = gate_results.results(gates, gate, evidence)
-    passed, who = all(each.passed for each in results), provenance.user()
-    alias, lost = registration.award(version, passed=passed, promotion=promotion, against=result.against, who=who)
-    if lost:
-        passed, results = False, [*results, gate_results.GateResult("champion", False, lost)]
-
-    reasons = [each.sentence for each in results if passed or not each.passed]
-    scores = ScoresRecord(result.test, result.interval, result.rows, evaluation.confidence)
-    registration.note_gate(version, passed, reasons, scores)
-    decision = model_report.Decision(passed, alias, reasons, version, results)
+    decision = decisions.decide(
+        version,
+        results,
+        result=result,
+        confidence=evaluation.confidence,
+        promotion=promotion,
+        who=provenance.user(),
+    )
     setup = model_report.Setup(columns, task, split, evaluation, seed, store.outcome("ingest").facts, sides["rows"])
     svgs = {name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in result.figures}
     outcome = StageResult(
-        f"{version.title}{'' if is_new else ', registered before as the same model'}: {alias}",
-        facts={"name": version.name, "version": version.version, "alias": alias}
-        | {"verdict": decision.verdict, "reasons": reasons},
+        f"{version.title}{'' if is_new else ', registered before as the same model'}: {decision.alias}",
+        facts={"name": version.name, "version": version.version, "alias": decision.alias}
+        | {"verdict": decision.verdict, "reasons": decision.reasons},
         aliases=registry.aliases(version.name),
         closing=sentences.outcome(decision),
         notes=sentences.approval(decision),
@@ -85,8 +84,9 @@ def register(
         tables={"gates": pl.DataFrame([vars(each) for each in results])},
         texts=model_report.texts(result, setup, title=version.title, figures=svgs, decision=decision),
     )
-    if gate.on_fail == "error" and not passed:
-        raise GateFailed(f"{version.title} is {alias}, the gate failed: {'; '.join(reasons)}", outcome)
+    if gate.on_fail == "error" and not decision.passed:
+        reasons = "; ".join(decision.reasons)
+        raise GateFailed(f"{version.title} is {decision.alias}, the gate failed: {reasons}", outcome)
     return outcome
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..config.schema import Roles
 from ..mlflow.version_tags import SplitRecord
 from . import splits
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns, Split
+    from ..config.schema import Split
 
 ROLES = ("key", "group", "time", "drop", "target")
 
 
-def record(names: Sequence[str], *, split: Split, columns: Columns, seed: int, cuts: list[float]) -> SplitRecord:
+def record(names: Sequence[str], *, split: Split, columns: Roles, seed: int, cuts: list[float]) -> SplitRecord:
     """The record of the `split` of a table that has the columns `names`; `cuts`: see splits.times."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     roles = {role: getattr(columns, role) for role in ROLES}
@@ -32,9 +32,9 @@ def can_replay(record: SplitRecord, names: Sequence[str]) -> bool:
     return not record.columns or record.columns == _mark(names, record.drop)
 
 
-def replay(table: pl.LazyFrame, record: SplitRecord, columns: Columns) -> pl.Series:
+def replay(table: pl.LazyFrame, record: SplitRecord) -> pl.Series:
     """The side (n,) of each row of `table`, which has no column `split`, for the model that has this `record`."""
-    roles = replace(columns, **{role: getattr(record, role) for role in ROLES})
+    roles = Roles(**{role: getattr(record, role) for role in ROLES})
     how: dict[str, Any] = {name: getattr(record, name) for name in ("by", "shares", "seed", "gap", "cuts")}
     return splits.assign(table, columns=roles, **how).select("split").collect().to_series()
 

@@ -42,7 +42,7 @@ def compare(data: EvaluationData, scored: ScoredModel, champion: ModelVersion, b
             f"{who} was split by all columns of a table with other columns: which rows it knows cannot be told without "
             "columns.key"
         )
-    sides = split_record.replay(whole.lazy(), record, bootstrap.columns)
+    sides = split_record.replay(whole.lazy(), record)
     kept = data.table.select(known=pl.col(bootstrap.columns.target or "").is_not_null(), test=pl.col("split") == "test")
     at = sides.filter(kept["known"] & kept["test"]).eq("test").arg_true().to_numpy()
     rows, least = data.sides["test"][at], bootstrap.evaluation.min_rows

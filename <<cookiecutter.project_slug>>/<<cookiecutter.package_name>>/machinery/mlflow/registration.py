@@ -55,7 +55,6 @@ def award(
     return "challenger", refused
 
 
-def note_gate(version: ModelVersion, passed: bool, reasons: list[str], scores: ScoresRecord) -> None:
-    """Writes on `version` whether it has `passed` the gates, why, and what it scored."""
-    verdict = "passed" if passed else "failed"
+def note_gate(version: ModelVersion, verdict: str, reasons: list[str], scores: ScoresRecord) -> None:
+    """Writes on `version` the gates' `verdict` ("passed" or "failed"), why, and what it scored."""
     registry.note(version, version_tags.written(gate=verdict, reasons="; ".join(reasons), scores=scores))

@@ -10,9 +10,8 @@ from . import pages
 
 if TYPE_CHECKING:
     from ..config.schema import Columns, Evaluation, Split, Task
-    from ..evaluation.gate_results import GateResult
+    from ..evaluation.decision import Decision
     from ..evaluation.result import EvaluationResult
-    from ..mlflow.registry import ModelVersion
 
 FEW = 200  # test rows: with fewer, a report says how much that is
 RARE = 30  # test rows of a class
@@ -30,33 +29,6 @@ class Setup:
     seed: int
     table: dict[str, Any]  # {"rows": 344, "columns": {"island": "String"}, "digest": "3fc0..."}: facts of the dataset
     rows: dict[str, int]  # {"train": 262, "test": 71}: of each side
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of a candidate in the registry."""
-
-    passed: bool
-    alias: str
-    reasons: list[str]  # sentences of all gates, or of those that failed
-    version: ModelVersion
-    gates: list[GateResult]
-
-    @property
-    def verdict(self) -> str:
-        return "passed" if self.passed else "failed"
-
-    @property
-    def waits(self) -> bool:
-        """Whether it takes a person to make it champion."""
-        return self.passed and self.alias == "challenger"
-
-    def tags(self) -> dict[str, str]:
-        """Tags of the run: {"gate": "failed", "registered": "penguins/3", "gate.max_loss": "failed: r2 0.81 ..."}."""
-        gates = {
-            f"gate.{each.name}": f"{'passed' if each.passed else 'failed'}: {each.sentence}" for each in self.gates
-        }
-        return {"gate": self.verdict, "registered": f"{self.version.name}/{self.version.version}"} | gates
 
 
 def texts(

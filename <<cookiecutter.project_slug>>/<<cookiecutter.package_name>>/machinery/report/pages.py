@@ -9,36 +9,38 @@ from typing import Any
 import jinja2
 
 
+def page(package: str, name: str, **content: Any) -> str:
+    """The HTML page that the template `name` in the folder of `package`, such as a job's, makes of `content`."""
+    if "confidence" in content:
+        content["percent"] = _percent(content["confidence"])
+    return _template(name, package, autoescape=True, finalize=_shown).render(**content)
+
+
 def report(**content: Any) -> str:
-    """The page of a candidate, from the content that evaluate and register put together."""
-    return _template("report.html", autoescape=True, finalize=_shown).render(**content, **_seen(content))
-
-
-def page(folder: str, name: str, **content: Any) -> str:
-    """The page that the template `name` in the package `folder`, such as a job's, makes of `content`."""
-    return _template(name, folder, autoescape=True, finalize=_shown).render(**content)
+    """The page of a candidate, from the content that model_report puts together."""
+    return page(str(__package__), "report.html", **content, **_derived(content))
 
 
 def card(**content: Any) -> str:
     """The model card of a candidate: the content of its report, without the figures, in Markdown."""
-    return _template("model_card.md", finalize=_marked).render(**content, **_seen(content))
+    more = _derived(content) | {"percent": _percent(content["confidence"])}
+    return _template("model_card.md", str(__package__), finalize=_marked).render(**content, **more)
 
 
-def percent(share: float) -> str:
-    """0.95 as "95 %"."""
-    return f"{100 * share:.4g}\N{NO-BREAK SPACE}%"
-
-
-def _template(name: str, folder: str = __package__, **how: Any) -> jinja2.Template:
-    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(each, "") for each in (folder, __package__)])
+def _template(name: str, package: str, **how: Any) -> jinja2.Template:
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(each, "") for each in dict.fromkeys([package, __package__])])
     pages = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, **how)
     pages.tests["known"], pages.globals["style"] = _is, "style.css"
     return pages.get_template(name)
 
 
-def _seen(content: dict[str, Any]) -> dict[str, Any]:
-    """What a page shows of `content` beside what it says: the deciding score, what is known of others, and ends of
-    the scales that intervals are drawn on."""
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}\N{NO-BREAK SPACE}%"
+
+
+def _derived(content: dict[str, Any]) -> dict[str, Any]:
+    """What a page needs that follows from its `content`: the deciding score, who else has scores, and where the scales
+    begin and end that intervals are drawn on."""
     scores, falls = content["scores"], dict(content["importances"])
     main = next((score for score in scores if score["metric"] == content["metric"]), None)
     others = [name for name in ("baseline", "champion", "validation", "train") if any(_is(row[name]) for row in scores)]
@@ -48,7 +50,6 @@ def _seen(content: dict[str, Any]) -> dict[str, Any]:
     within = [row[name] for row in rows for name in ("score", "low", "high")] + overall[:1]
     return {
         "main": main,
-        "percent": percent(content["confidence"]),
         "others": others,
         "scale": _scale(overall),
         "slice_scale": _scale(within),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..evaluation.decision import Decision
     from ..evaluation.result import EvaluationResult
-    from .model_report import Decision
 
 COLUMNS = {"test": "candidate", "champion": "champion", "baseline": "baseline"}
 PROMOTE = (

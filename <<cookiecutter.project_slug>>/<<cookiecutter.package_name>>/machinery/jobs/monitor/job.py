@@ -177,7 +177,7 @@ def _held(model: _Model, raw: pl.LazyFrame) -> pl.Series:
     held = np.zeros(whole.select(pl.len()).collect().item(), dtype=bool)
     if split_record.can_replay(model.record, whole.collect_schema().names()):
         known = pl.col(model.target or "").is_not_null()  # as the stage split has it
-        sides = split_record.replay(whole.filter(known), model.record, model.columns)
+        sides = split_record.replay(whole.filter(known), model.record)
         at = whole.select(known.arg_true()).collect().to_series()
         held[at.filter(sides == "test").to_numpy()] = True
     return pl.Series(held)
@@ -232,6 +232,7 @@ def _compared(
         "notes": notes,
         "figures": [{"title": name.replace("_", " "), "svg": plots.svg(figure)} for name, figure in figures.items()],
     }
+    page = pages.page(str(__package__), "monitor.html", **content)
     return StageResult(
         "\n".join(
             [f"{what}: {verdict}", *told, *([f"  {fall.name}: {fall.sentence}"] if fall and fall not in sure else [])]
@@ -241,13 +242,9 @@ def _compared(
         notes=notes,
         figures=figures,
         tables={"drift": pl.DataFrame(content["rows"])},
-        texts={"monitor.html": _page(content)} | ({"expectations.html": expected.page(held)} if held else {}),
+        texts={"monitor.html": page} | ({"expectations.html": expected.page(held)} if held else {}),
         code=ALARM if told else 0,
     )
-
-
-def _page(content: dict[str, Any]) -> str:
-    return pages.page(__package__, "monitor.html", **content, percent=pages.percent(content["confidence"]))
 
 
 def _verdict(sure: list[drifts.Finding], failed: str) -> str:

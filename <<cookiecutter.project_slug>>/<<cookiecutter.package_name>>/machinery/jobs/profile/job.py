@@ -117,7 +117,7 @@ def profile(
     )
     store.replace(file, written)
     page = pages.page(
-        __package__,
+        str(__package__),
         "profile.html",
         title=name,
         summary=f"{rows:,} rows, {len(columns)} columns; task: {defaults['/task'][0]}",

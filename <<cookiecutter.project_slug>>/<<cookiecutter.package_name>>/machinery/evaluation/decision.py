@@ -1,0 +1,67 @@
+"""What becomes of a registered candidate once its gates have spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..mlflow import registration
+from ..mlflow.version_tags import ScoresRecord
+from .gate_results import GateResult
+
+if TYPE_CHECKING:
+    from ..mlflow.registry import ModelVersion
+    from .result import EvaluationResult
+
+
+@dataclass(frozen=True)
+class Decision:
+    version: ModelVersion
+    alias: str  # that it has now
+    gates: list[GateResult]
+
+    @property
+    def passed(self) -> bool:
+        return all(each.passed for each in self.gates)
+
+    @property
+    def verdict(self) -> str:
+        return "passed" if self.passed else "failed"
+
+    @property
+    def reasons(self) -> list[str]:
+        """The sentences of all gates, or of those that failed."""
+        return [each.sentence for each in self.gates if self.passed or not each.passed]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it takes a person to make it champion."""
+        return self.passed and self.alias == "challenger"
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the run: {"gate": "failed", "registered": "penguins/3", "gate.max_loss": "failed: r2 0.81 ..."}."""
+        words = {True: "passed", False: "failed"}
+        gates = {f"gate.{each.name}": f"{words[each.passed]}: {each.sentence}" for each in self.gates}
+        return {"gate": self.verdict, "registered": f"{self.version.name}/{self.version.version}"} | gates
+
+
+def decide(
+    version: ModelVersion,
+    gates: Sequence[GateResult],
+    *,
+    result: EvaluationResult,
+    confidence: float,
+    promotion: str,
+    who: str,
+) -> Decision:
+    """Gives `version` the alias that it has earned by its `gates`, and writes on it why, and what it scored.
+
+    One gate more has failed where another model became champion since the two were compared.
+    """
+    passed = all(each.passed for each in gates)
+    alias, lost = registration.award(version, passed=passed, promotion=promotion, against=result.against, who=who)
+    decision = Decision(version, alias, [*gates, *([GateResult("champion", False, lost)] if lost else [])])
+    scores = ScoresRecord(result.test, result.interval, result.rows, confidence)
+    registration.note_gate(version, decision.verdict, decision.reasons, scores)
+    return decision
