@@ -144,6 +144,6 @@ def test_a_lock_whose_holder_died_is_taken_over(two, monkeypatch):
 
 def test_a_gate_that_fails_can_be_an_error(do):
     code, printed = do(*QUICK, "model=dummy", "gate.on_fail=error")
-    assert code == 1 and "version 1 is challenger, the gate failed: roc_auc 0.5000 does not beat" in printed
+    assert code == 4 and "version 1 is challenger, the gate failed: roc_auc 0.5000 does not beat" in printed
     assert held() == {"challenger": "1"}
     assert do(*QUICK, "model=dummy")[0] == 0
