@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.jobs.reproduce import job as reproduce
 from penguin_classifier.machinery.pipeline.store import Store
 from penguin_classifier.machinery.result import StageResult
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -48,10 +51,12 @@ def test_what_is_gone_is_said_first(do):
     assert code == 1 and "run nothing cannot be had: " in printed
     code, printed = do("reproduce", "run_id=models:/nobody@champion")
     assert code == 1 and "models:/nobody@champion is not in the registry" in printed
-    assert reproduce._gone({}, {}) == ["it has no lineage: it did not end, or it is no run of this project's line"]
+    assert reproduce._gone(ROOT, {}, {}) == [
+        "it has no lineage: it did not end, or it is no run of this project's line"
+    ]
     whole = {"lineage.json": json.dumps({"command": {}})}
-    assert "outside of git" in reproduce._gone({}, whole)[0]
-    found = reproduce._gone({"git.commit": "0" * 40}, whole | {"uncommitted.txt": "not recorded: too large\n"})
+    assert "outside of git" in reproduce._gone(ROOT, {}, whole)[0]
+    found = reproduce._gone(ROOT, {"git.commit": "0" * 40}, whole | {"uncommitted.txt": "not recorded: too large\n"})
     assert "is not in this repository" in found[0] and found[1].endswith("are gone (not recorded: too large)")
 
 
@@ -60,7 +65,7 @@ def test_data_that_changed_is_said(tmp_path):
     table.write_text("a\n1\n")
     recorded = {"source": {"source": str(table)}, "contents": "another"}
     with pytest.raises(ProjectError, match=r"table.csv\) has changed since that run"):
-        reproduce._data(Store(tmp_path), recorded, tmp_path)
+        reproduce._data(Store(tmp_path), recorded, tmp_path, tmp_path)
     table.unlink()
     with pytest.raises(ProjectError, match=r"table.csv\) is gone"):
-        reproduce._data(Store(tmp_path), recorded, tmp_path)
+        reproduce._data(Store(tmp_path), recorded, tmp_path, tmp_path)

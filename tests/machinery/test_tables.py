@@ -7,6 +7,7 @@ from penguin_classifier.machinery.config.schema import Columns, Type
 from penguin_classifier.machinery.data import frames, parsing, splits
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.model.derived import typed
+from penguin_classifier.machinery.pipeline.source_fingerprint import fingerprint as contents
 from penguin_classifier.machinery.pipeline.store import Store
 
 SHARES = {"test": 0.2, "validation": 0.1, "train": 0.7}

@@ -9,21 +9,14 @@ from typing import Any
 import jinja2
 
 
-def profile(**values: Any) -> str:
-    """The page of a profile: `title`, `summary`, `target`, `sampled`, and `rows`: what is decided of each column."""
-    loader = jinja2.PackageLoader(__package__, "")
-    return jinja2.Environment(loader=loader, autoescape=True).get_template("profile.html").render(**values)
-
-
 def report(**content: Any) -> str:
     """The page of a candidate, from the content that evaluate and register put together."""
     return _template("report.html", autoescape=True, finalize=_shown).render(**content, **_seen(content))
 
 
-def monitor(**content: Any) -> str:
-    """The page of how rows compare with those that a model was trained on, see jobs/monitor."""
-    percent = f"{100 * content['confidence']:.4g}\N{NO-BREAK SPACE}%"
-    return _template("monitor.html", autoescape=True, finalize=_shown).render(**content, percent=percent)
+def page(folder: str, name: str, **content: Any) -> str:
+    """The page that the template `name` in the package `folder`, such as a job's, makes of `content`."""
+    return _template(name, folder, autoescape=True, finalize=_shown).render(**content)
 
 
 def card(**content: Any) -> str:
@@ -31,8 +24,13 @@ def card(**content: Any) -> str:
     return _template("model_card.md", finalize=_marked).render(**content, **_seen(content))
 
 
-def _template(name: str, **how: Any) -> jinja2.Template:
-    loader = jinja2.PackageLoader(__package__, "")
+def percent(share: float) -> str:
+    """0.95 as "95 %"."""
+    return f"{100 * share:.4g}\N{NO-BREAK SPACE}%"
+
+
+def _template(name: str, folder: str = __package__, **how: Any) -> jinja2.Template:
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(each, "") for each in (folder, __package__)])
     pages = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, **how)
     pages.tests["known"], pages.globals["style"] = _is, "style.css"
     return pages.get_template(name)
@@ -50,7 +48,7 @@ def _seen(content: dict[str, Any]) -> dict[str, Any]:
     within = [row[name] for row in rows for name in ("score", "low", "high")] + overall[:1]
     return {
         "main": main,
-        "percent": f"{100 * content['confidence']:.4g}\N{NO-BREAK SPACE}%",
+        "percent": percent(content["confidence"]),
         "others": others,
         "scale": _scale(overall),
         "slice_scale": _scale(within),

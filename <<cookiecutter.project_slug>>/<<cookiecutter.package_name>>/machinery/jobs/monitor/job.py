@@ -241,9 +241,13 @@ def _compared(
         notes=notes,
         figures=figures,
         tables={"drift": pl.DataFrame(content["rows"])},
-        texts={"monitor.html": pages.monitor(**content)} | ({"expectations.html": expected.page(held)} if held else {}),
+        texts={"monitor.html": _page(content)} | ({"expectations.html": expected.page(held)} if held else {}),
         code=ALARM if told else 0,
     )
+
+
+def _page(content: dict[str, Any]) -> str:
+    return pages.page(__package__, "monitor.html", **content, percent=pages.percent(content["confidence"]))
 
 
 def _verdict(sure: list[drifts.Finding], failed: str) -> str:

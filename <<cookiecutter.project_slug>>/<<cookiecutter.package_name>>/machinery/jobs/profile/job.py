@@ -116,7 +116,9 @@ def profile(
         expectations=expected,
     )
     store.replace(file, written)
-    page = pages.profile(
+    page = pages.page(
+        __package__,
+        "profile.html",
         title=name,
         summary=f"{rows:,} rows, {len(columns)} columns; task: {defaults['/task'][0]}",
         target=target or "nothing",

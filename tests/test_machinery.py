@@ -1,0 +1,28 @@
+"""The machinery's own tests, in machinery/: run in a generated project, beside the tests that it keeps."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Project, bake
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+FILES = sorted(file.name for file in (HERE / "machinery").glob("test_*.py"))
+OWN = ["test_config.py", "test_features.py", "test_gates.py", "test_line.py", "test_models.py", "test_notebook.py"]
+
+
+@pytest.fixture(scope="session")
+def house(wider: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with the machinery's tests among its own, in an environment that has the extras."""
+    path = bake(tmp_path_factory.mktemp("house"))
+    for file in [*(HERE / "machinery").glob("*.py"), HERE / "traced.py"]:
+        shutil.copy(file, path / "tests")
+    return Project(path, wider)
+
+
+@pytest.mark.parametrize("file", [*FILES, *OWN])
+def test_in_a_generated_project(house, file):
+    done = house.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}")
+    assert done.code == 0, done.printed
