@@ -21,7 +21,12 @@ OWNERS = {  # who may name a library
     "omegaconf": ("machinery/config/", "machinery/jobs/tune/candidates"),
     "mlflow": ("machinery/mlflow/", "machinery/model/loader", "machinery/jobs/monitor/reference"),
 }
-WRITERS = ("machinery/pipeline/store", "machinery/locks", "machinery/mlflow/model_format")
+WRITERS = (
+    "machinery/pipeline/store",
+    "machinery/pipeline/code_fingerprint",
+    "machinery/locks",
+    "machinery/mlflow/model_format",
+)
 # import-linter's; what only a type checker imports does not count.
 CONTRACTS = """
 [importlinter]
@@ -157,7 +162,7 @@ def test_what_is_yours_can_be_read_in_half_an_hour():
     counts = {name: len(MODULES[name].read_text().splitlines()) for name in YOURS}
     assert sum(counts.values()) <= 1000, counts
     stages = {name: count for name, count in counts.items() if name.startswith("stages/")}
-    assert max(stages.values()) <= 90, stages
+    assert max(stages.values()) <= 100, stages
 
 
 def test_the_machinery_earns_its_lines():
