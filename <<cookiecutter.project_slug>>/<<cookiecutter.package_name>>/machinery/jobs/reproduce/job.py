@@ -129,12 +129,12 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
         return ["it has no lineage: it did not end, or it is no run of this project's line"]
     if "git.commit" not in tags:
         return ["it was made outside of git: there is no commit to go back to"]
-    found = []
+    gone = []
     if not worktrees.has(root, tags["git.commit"]):
-        found.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
+        gone.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
     if why := files.get("uncommitted.txt"):
-        found.append(f"its uncommitted changes are gone ({why.strip()})")
-    return found
+        gone.append(f"its uncommitted changes are gone ({why.strip()})")
+    return gone
 
 
 def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> list[str]:
