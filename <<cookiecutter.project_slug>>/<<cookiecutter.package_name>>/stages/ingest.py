@@ -48,9 +48,9 @@ def ingest(
 
 def _wrong(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> str:
     """A sentence for each column whose values are not of its type; rows are named, and not their values."""
-    found = parsing.unreadable(table, types, missing=missing)
+    unreadable = parsing.unreadable(table, types, missing=missing)
     return "; ".join(
         f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, list their "
         f"spelling in missing, or change types.{name}"
-        for name, (count, row) in found.items()
+        for name, (count, row) in unreadable.items()
     )

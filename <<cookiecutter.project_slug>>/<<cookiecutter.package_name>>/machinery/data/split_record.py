@@ -1,4 +1,4 @@
-"""Which rows a model was trained on, told later from the record of its split."""
+"""The record of a split, by which it is later known which rows a model was trained on."""
 
 from __future__ import annotations
 

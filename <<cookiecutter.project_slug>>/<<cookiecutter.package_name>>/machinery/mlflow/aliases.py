@@ -46,14 +46,14 @@ def holders(name: str) -> dict[str, str]:
 
 def history(name: str) -> list[Change]:
     """Every change of an alias of the registered model `name`, the newest first."""
-    found = []
+    changes = []
     for key, text in MlflowClient().get_registered_model(name).tags.items():
-        told = re.fullmatch(r"(\w+): (\S+) -> (\S+) by (.*?): (.*)", text, re.DOTALL)
-        if key.startswith("alias ") and told:
+        match = re.fullmatch(r"(\w+): (\S+) -> (\S+) by (.*?): (.*)", text, re.DOTALL)
+        if key.startswith("alias ") and match:
             when = datetime.strptime(key, STAMP).replace(tzinfo=UTC)
-            old, new = (None if each == "none" else each for each in told.group(2, 3))
-            found.append(Change(when, told[1], old, new, told[4], told[5]))
-    return sorted(found, reverse=True)
+            old, new = (None if each == "none" else each for each in match.group(2, 3))
+            changes.append(Change(when, match[1], old, new, match[4], match[5]))
+    return sorted(changes, reverse=True)
 
 
 def promote(name: str, version: str, *, over: str | None, who: str, why: str, since: float = 0) -> None:

@@ -66,8 +66,8 @@ def _derived(content: dict[str, Any]) -> dict[str, Any]:
 
 def _scale(values: list[Any]) -> tuple[float, float]:
     """Where a scale that shows all `values` begins, and how long it is, with room at its ends."""
-    known = [value for value in values if _is(value)]
-    least, most = min(known, default=0.0), max(known, default=1.0)
+    finite = [value for value in values if _is(value)]
+    least, most = min(finite, default=0.0), max(finite, default=1.0)
     room = (most - least) * 0.06 or 1.0
     return least - room, most - least + 2 * room
 
