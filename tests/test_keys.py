@@ -15,8 +15,8 @@ QUICK = [
     "gate.max_megabytes=100",
 ]
 FOREST = ["model=forest", "model.n_estimators=10"]
-# Lanes run at the same time. All options of conf/ that decide which code runs: models, tasks, splits, data sets; and
-# names in conf: derived columns, an own metric, a scorer that chooses the threshold.
+# Lanes are run at the same time. They have the options of conf/ that decide which code runs (models, tasks, splits,
+# data sets), and names in conf: derived columns, an own metric that chooses the threshold.
 OPTIONS = {
     "stages": [[stage, *FOREST] for stage in STAGES],  # each in a process of its own
     "models": [

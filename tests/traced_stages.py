@@ -5,7 +5,8 @@
 `lines.json`: {"lane": [{"words": [...], "touch": true}, ...]}. The lines of a lane run one after the other on outputs
 of their own, lanes at the same time, each line in a process forked from one that has imported the libraries and nothing
 of the package. So what a line imports it executes. `written.json`: for each line its exit code, what it printed, and by
-`explain` says of each stage once a constant is added to one module: {"data.splits": {"split": "would run: ..."}, ...}.
+stage the modules "executed" and those in its "key". With "touch", also what `explain` says of each stage once a
+constant is added to one module: {"machinery.data.splits": {"split": "would run: ...", ...}, ...}.
 """
 
 from __future__ import annotations

@@ -8,20 +8,7 @@ and take it as an argument of the stage that reads it. What the template itself 
 from dataclasses import dataclass
 from typing import Any
 
-from .machinery.config.schema import (
-    Columns,
-    Evaluation,
-    Leakage,
-    Objective,
-    Problem,
-    Roles,
-    Settings,
-    Split,
-    Task,
-    Type,
-)
-
-__all__ = ["Columns", "Evaluation", "Leakage", "Objective", "Problem", "Roles", "Split", "Task", "Type"]
+from .machinery.config.schema import Settings
 
 
 @dataclass

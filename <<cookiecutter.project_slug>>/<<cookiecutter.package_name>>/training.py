@@ -20,7 +20,8 @@ from .machinery.evaluation import estimators, scoring
 from .machinery.model.loader import RAW, Model
 
 if TYPE_CHECKING:
-    from .config import Columns, Features, Objective
+    from .config import Features
+    from .machinery.config.schema import Columns, Objective
 
 PACKAGE = str(__package__)
 TABLE = "split"  # the stage whose table candidates are fitted to: its column `split` says to which rows

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 from penguin_classifier.machinery.jobs.reproduce import worktrees
-from penguin_classifier.machinery.pipeline import provenance
+from penguin_classifier.machinery.pipeline import processes, provenance
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def test_outside_of_git_there_is_nothing_to_tell(tmp_path):
 
 
 def test_a_process_is_told_from_another_of_its_number():
-    mine = provenance.process()
-    assert not provenance.dead(mine) and not provenance.dead(f"elsewhere {os.getpid()} 1")
+    mine = processes.this()
+    assert not processes.is_dead(mine) and not processes.is_dead(f"elsewhere {os.getpid()} 1")
     host, number, _ = mine.split()
-    assert provenance.dead(f"{host} {number} 1")
+    assert processes.is_dead(f"{host} {number} 1")
     child = subprocess.Popen(["true"])
     child.wait()
-    assert provenance.dead(f"{host} {child.pid} 1")
+    assert processes.is_dead(f"{host} {child.pid} 1")

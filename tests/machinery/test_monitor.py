@@ -92,7 +92,7 @@ def test_what_cannot_be_watched_is_a_sentence_and_an_alert(do, receiver):
     assert got[-1]["text"].startswith(f"{NAME} could not be watched: less.csv has no column island")
     code, printed = do("monitor", "data=penguins", "drift.ignore=[bill]")
     assert code == 1 and "drift.ignore=bill:" in printed
-    assert do("monitor", "data=penguins", "drift.alarm_rate=1")[0] == 1
+    assert do("monitor", "data=penguins", "drift.alarm_rate=1")[0] == 2
     ROWS.with_columns(sex=pl.lit("1")).write_csv("other.csv")
     assert "not scored: 1 is no class of" in do("monitor", "data=penguins", "input=other.csv")[1]
     late = ROWS.with_columns(sex=pl.when(pl.int_range(pl.len()) < 40).then("sex"))  # most labels are to come

@@ -103,7 +103,7 @@ def test_what_cannot_be_is_one_sentence_and_moves_nothing(two):
         (["rollback", "registered_model=nothing"], "there is no registered model nothing"),
     ]:
         code, printed = two(*words, "data=penguins")
-        assert code == 1 and sentence in printed and held() == before, printed
+        assert code in (1, 2) and sentence in printed and held() == before, printed
 
 
 def test_what_was_taken_back_is_never_previous_again(two):
@@ -144,6 +144,6 @@ def test_a_lock_whose_holder_died_is_taken_over(two, monkeypatch):
 
 def test_a_gate_that_fails_can_be_an_error(do):
     code, printed = do(*QUICK, "model=dummy", "gate.on_fail=error")
-    assert code == 1 and "version 1 is challenger, the gate failed: roc_auc 0.5000 does not beat" in printed
+    assert code == 4 and "version 1 is challenger, the gate failed: roc_auc 0.5000 does not beat" in printed
     assert held() == {"challenger": "1"}
     assert do(*QUICK, "model=dummy")[0] == 0

@@ -31,7 +31,7 @@ def steps(digest: str = "a", score: float = 0.5) -> list[dict]:
         {"stage": "ingest", "facts": {"digest": digest}, "scores": {}},
         {"stage": "validate", "facts": {}, "scores": {"expectations": 3}},
         {"stage": "evaluate", "facts": {}, "scores": {"test_r2": score, "champion_r2": 0.3}},
-        {"stage": "register", "facts": {}, "scores": {}},
+        {"stage": "register", "facts": {}, "scores": {}, "aliases": {}},
     ]
 
 

@@ -1,9 +1,11 @@
 import multiprocessing
 import os
+import signal
 import time
 
 import polars as pl
 import pytest
+from penguin_classifier.machinery.locks import is_locked, locked
 from penguin_classifier.machinery.pipeline.store import Store
 from penguin_classifier.machinery.result import StageResult
 
@@ -18,7 +20,7 @@ def make(root, summary: str = "made", began=None, done=None) -> None:
             time.sleep(0.3)
         if store.why_unusable("split") is None:
             return
-        assert [file.name for file in folder.iterdir()] == [".lock"], "something was left here"
+        assert not list(folder.iterdir()), "something was left here"
         store.save_table("split", pl.LazyFrame({"a": [1]}))
         store.commit("split", StageResult(summary), run="r1")
         if done is not None:
@@ -35,7 +37,6 @@ def test_an_output_is_whole_or_not_there(tmp_path):
     make(tmp_path)
     assert store.why_unusable("split") is None and store.record("split")["run"] == "r1"
     assert [path.name for path in (tmp_path / "split").iterdir()] == ["key"]
-    assert not (tmp_path / "split/key/.lock").exists()
 
 
 def test_two_processes_do_not_make_the_same_twice(tmp_path):
@@ -61,6 +62,35 @@ def test_what_a_killed_process_left_is_no_output_and_is_cleared(tmp_path):
     assert store.why_unusable("split") and store.records("split") == []
     make(tmp_path)
     assert store.why_unusable("split") is None
+
+
+def hold(path, held) -> None:
+    with locked(path):
+        held.set()
+        time.sleep(60)
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    other = context.Process(target=hold, args=(tmp_path / "key", held))
+    other.start()
+    assert held.wait(60) and is_locked(tmp_path / "key") and is_locked(tmp_path / ".key")
+    os.kill(other.pid, signal.SIGKILL)
+    other.join()
+    assert (tmp_path / ".key.lock").exists() and not is_locked(tmp_path / "key"), "the file stays, and does no harm"
+    with locked(tmp_path / "key"):
+        assert is_locked(tmp_path / "key")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_another_process_writes_is_not_deleted(tmp_path):
+    store = Store(tmp_path)
+    for key in ("needed", "old", "new"):
+        (tmp_path / "split" / key).mkdir(parents=True)
+    with locked(tmp_path / "split/.new"):
+        folders, _ = store.others(["split"], ["needed"])
+    assert [folder.name for folder in folders] == ["old"]
 
 
 def test_a_digest_is_kept_until_the_file_changes(tmp_path, monkeypatch):

@@ -160,7 +160,6 @@ def _write(result: CommandResult, file: str, plans: list[Plan], argv: list[str],
     values = plans[0].hidden if plans else credentials.hidden("")
     text = json.dumps(_hidden(asdict(result), values), indent=2, ensure_ascii=False, default=str)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         store.replace(path, text + "\n")
     except OSError as error:
         if file:  # somebody waits for it

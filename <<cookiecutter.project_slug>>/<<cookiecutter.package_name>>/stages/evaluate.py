@@ -12,7 +12,7 @@ from ..machinery.report import figures, model_report, plots, sentences
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Columns, Evaluation, Split, Task
+    from ..machinery.config.schema import Columns, Evaluation, Split, Task
     from ..machinery.mlflow.registry import ModelVersion
     from ..machinery.pipeline.store import Store
 

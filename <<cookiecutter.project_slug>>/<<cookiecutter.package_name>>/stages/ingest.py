@@ -12,7 +12,7 @@ from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Type
+    from ..machinery.config.schema import Type
     from ..machinery.pipeline.store import Store
 
 
@@ -36,21 +36,11 @@ def ingest(
             schema = typed.collect_schema()
             digest = store.save_table("ingest", typed)
     except sources.Unreadable as error:
-        raise DataError(_wrong(table, types, missing) or str(error)) from error
+        raise DataError(parsing.why_unreadable(table, types, missing=missing) or str(error)) from error
     rows = store.table("ingest").select(pl.len()).collect().item()
     if not rows:
         raise DataError("the source has no rows")
     facts = {"rows": rows, "columns": {name: str(dtype) for name, dtype in schema.items()}, "digest": digest}
     return StageResult(
         f"{rows:,} rows x {len(schema)} columns", facts=facts, dataset=digest, tags={"data.digest": digest}
-    )
-
-
-def _wrong(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> str:
-    """A sentence for each column whose values are not of its type; rows are named, and not their values."""
-    unreadable = parsing.unreadable(table, types, missing=missing)
-    return "; ".join(
-        f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, list their "
-        f"spelling in missing, or change types.{name}"
-        for name, (count, row) in unreadable.items()
     )

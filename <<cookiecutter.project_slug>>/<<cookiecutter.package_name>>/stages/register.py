@@ -18,7 +18,8 @@ from ..machinery.report import model_report, sentences
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Columns, Evaluation, Gate, Split, Task
+    from ..config import Gate
+    from ..machinery.config.schema import Columns, Evaluation, Split, Task
     from ..machinery.pipeline.store import Store
 
 ROWS = 20  # test rows that are posted to the served candidate

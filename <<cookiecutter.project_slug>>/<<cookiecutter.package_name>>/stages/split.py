@@ -12,7 +12,7 @@ from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Leakage, Problem, Roles, Split
+    from ..machinery.config.schema import Leakage, Problem, Roles, Split
     from ..machinery.pipeline.store import Store
 
 

@@ -14,7 +14,8 @@ from ..machinery.mlflow import model_format
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Columns, Features, Objective
+    from ..config import Features
+    from ..machinery.config.schema import Columns, Objective
     from ..machinery.pipeline.store import Store
 
 

@@ -10,7 +10,7 @@ from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
-    from ..config import Columns
+    from ..machinery.config.schema import Columns
     from ..machinery.pipeline.store import Store
 
 

@@ -77,6 +77,15 @@ def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str
     return {name: counted for name, counted in each.items() if counted[0]}
 
 
+def why_unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> str:
+    """A sentence for each column whose values are not of its type, "" where all are; it names rows, and no values."""
+    return "; ".join(
+        f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, list their "
+        f"spelling in missing, or change types.{name}"
+        for name, (count, row) in unreadable(table, types, missing=missing).items()
+    )
+
+
 def _stripped(name: str, missing: list[str]) -> pl.Expr:
     text = pl.col(name).str.strip_chars()
     return pl.when(~text.is_in([*missing, ""])).then(text).alias(name)  # as CSV readers have it

@@ -111,4 +111,5 @@ def _called(column: Column, given: pl.DataFrame, resolve: Resolve) -> Any:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of the text of `error`."""
     return (str(error).splitlines() or [""])[0]

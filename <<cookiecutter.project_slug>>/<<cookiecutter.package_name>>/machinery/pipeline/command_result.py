@@ -10,7 +10,7 @@ from ..result import StageResult
 
 @dataclass
 class CommandResult:
-    """What a command did, for programs: it is written to outputs/last.json, whatever came of the command."""
+    """What a command did: written to outputs/last.json, also when it failed; the README says what the keys hold."""
 
     command: str  # "register", "monitor", ...
     overrides: list[str] = field(default_factory=list)  # of Hydra: ["++model.n_estimators=200"]
@@ -33,6 +33,6 @@ class CommandResult:
         """Adds what a stage or a job gave."""
         self.scores |= outcome.scores
         self.tags |= outcome.tags
-        self.summary += [line.strip() for line in (outcome.closing or "").splitlines() if line.strip()]
+        self.summary += [line.rstrip() for line in (outcome.closing or "").splitlines() if line.strip()]
         if outcome.aliases is not None:
             self.registered = outcome.facts

@@ -176,6 +176,7 @@ class Store:
     def replace(self, path: Path, text: str) -> None:
         """Writes `text` to the file `path`: the whole of it, or the old text stays."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.write_text(text, encoding="utf-8")
             os.replace(draft, path)

@@ -12,7 +12,7 @@ import polars as pl
 from ..config.binding import bound
 from ..config.schema import Type
 from ..data import formats, parsing, sources
-from ..errors import ProjectError
+from ..errors import DataError, ProjectError
 from ..mlflow import registry, run_history
 from ..pipeline.source_fingerprint import fingerprint
 from ..pipeline.store import Store
@@ -104,10 +104,5 @@ def batches(
         with sources.reading():
             yield from (rows for rows in asked.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
     except sources.Unreadable as error:
-        found = parsing.unreadable(raw.select(list(types)), types, missing=missing)
-        told = "; ".join(
-            f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, or list "
-            "their spelling in missing"
-            for name, (count, row) in found.items()
-        )
-        raise ProjectError(told or str(error)) from error
+        reason = parsing.why_unreadable(raw.select(list(types)), types, missing=missing)
+        raise DataError(reason or str(error)) from error
