@@ -51,7 +51,7 @@ def register(
         model_id,
         digest=result.model.digest,
         description=sentences.description(result, columns.target),
-        trained=split_record.record(names, split=split, columns=columns, seed=seed, cuts=sides["cuts"]),
+        trained=split_record.record_split(names, split=split, columns=columns, seed=seed, cuts=sides["cuts"]),
         tags=tags,
     )
     evidence = gate_results.Evidence(

@@ -18,20 +18,20 @@ STEPS = 20  # a column of more different values is no grouping of a number
 TWINS = 0.1  # the share of test rows with a twin among the training rows that is not chance any more
 
 
-def sentences(
+def objections(
     table: pl.LazyFrame, split: Split, columns: Roles, kind: str, leakage: Leakage, counts: dict[str, int]
 ) -> list[str]:
     """A sentence for each guard that objects to the `split` table, unless leakage.allow names it.
 
     `kind`: of the task; `counts`: rows of each side, {"train": 262, "test": 71}.
     """
-    objections = []
+    sentences = []
     out = {columns.target, "split", *columns.key, *columns.group, *columns.drop}
     names = [name for name in table.collect_schema().names() if name not in out]
     if columns.target and kind != "anomaly":
         rows = sample(table.filter(split="train"), rows=counts["train"], most=ROWS)
         guarded = [name for name in names if name not in leakage.allow]
-        objections += [
+        sentences += [
             f"column {name} alone tells {share:.4f} of {columns.target} (leakage.threshold={leakage.threshold:g}): "
             f"columns.drop=[{name}] if it is known only afterwards, else leakage.allow=[{name}]"
             for name, share in tell_all(rows, target=columns.target, kind=kind, names=guarded).items()
@@ -39,23 +39,23 @@ def sentences(
         ]
     same = [*names, *([columns.target] if columns.target else [])]
     if "rows" not in leakage.allow and names and (share := twins(table, names=same, rows=counts["test"])):
-        objections.append(
+        sentences.append(
             f"{share:.1%} of the test rows have a twin among the training rows: take the repeated rows out of the "
             "source, or name what they share in columns.group and take split=group; leakage.allow=[rows] lets them be"
         )
     if columns.group and split.by != "time" and "groups" not in leakage.allow:  # by time, groups come again by design
         both, groups = straddling(table, group=columns.group)
         if both:
-            objections.append(
+            sentences.append(
                 f"{both:,} of {groups:,} groups of {', '.join(columns.group)} stand on both sides: take split=group; "
                 "leakage.allow=[groups] lets them be"
             )
     if columns.time and "time" not in leakage.allow and (after := late(table, time=columns.time)):
-        objections.append(
+        sentences.append(
             f"{after:,} of {counts['train']:,} training rows are no earlier than the first test row by {columns.time}: "
             "take split=time; leakage.allow=[time] lets them be"
         )
-    return objections
+    return sentences
 
 
 def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[str]) -> dict[str, float]:

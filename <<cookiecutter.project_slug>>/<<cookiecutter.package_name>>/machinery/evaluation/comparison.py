@@ -29,8 +29,10 @@ class Comparison(NamedTuple):
     champion: ScoredModel
 
 
-def compare(data: EvaluationData, scored: ScoredModel, champion: ModelVersion, bootstrap: Bootstrap) -> Comparison:
-    """The candidate, of which `scored` has the answers to its test rows, and the `champion` on rows kept from both.
+def with_champion(
+    data: EvaluationData, scored: ScoredModel, champion: ModelVersion, bootstrap: Bootstrap
+) -> Comparison:
+    """The candidate, with `scored` as its answers to its test rows, and the `champion`, on rows kept from both.
 
     Raises NotComparable.
     """

@@ -26,7 +26,7 @@ UP_TO: dict[str, Callable[[int], dict[str, Any]]] = {  # how a library answers b
 }
 
 
-def training_curves(data: EvaluationData, task: Task, *, rows: int) -> Curves:
+def by_iteration(data: EvaluationData, task: Task, *, rows: int) -> Curves:
     """The deciding score after some of the iterations, on training rows and on validation rows, or else test rows.
 
     Of `rows` rows at most, evenly spread; with them what the estimator wrote down while it was fitted.

@@ -36,7 +36,7 @@ class ModelVersion:
     @property
     def noted(self) -> VersionTags:
         """What this project has written on it."""
-        return version_tags.read(self.tags)
+        return version_tags.from_tags(self.tags)
 
 
 def aliases(name: str) -> dict[str, dict[str, Any]]:
@@ -96,7 +96,7 @@ def approve(version: ModelVersion, *, who: str, why: str) -> None:
     """Writes on `version` who made it champion, when and why; that it was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in version.tags else {}  # to delete it takes a permission more
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    note(version, version_tags.written(approver=who, approved=now, reason=why, **again))
+    note(version, version_tags.to_tags(approver=who, approved=now, reason=why, **again))
 
 
 def registered(entity: Any) -> ModelVersion:

@@ -62,7 +62,7 @@ class VersionTags:
 RECORDS = {"trained": SplitRecord, "scores": ScoresRecord}
 
 
-def read(tags: Mapping[str, str]) -> VersionTags:
+def from_tags(tags: Mapping[str, str]) -> VersionTags:
     """What the `tags` of a version say; those that are not this project's are left out."""
     values: dict[str, Any] = {field.name: tags[field.name] for field in fields(VersionTags) if field.name in tags}
     if "against" in values:
@@ -74,7 +74,7 @@ def read(tags: Mapping[str, str]) -> VersionTags:
     return VersionTags(**values)
 
 
-def written(**values: Any) -> dict[str, str]:
+def to_tags(**values: Any) -> dict[str, str]:
     """`values`, some of the fields of VersionTags, as tags: {"gate": "passed", "against": "null"}."""
     assert values.keys() <= {field.name for field in fields(VersionTags)}
     return {name: _text(value) for name, value in values.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 
-def page(package: str, name: str, **content: Any) -> str:
+def render(package: str, name: str, **content: Any) -> str:
     """The HTML page that the template `name` in the folder of `package`, such as a job's, makes of `content`."""
     if "confidence" in content:
         content["percent"] = _percent(content["confidence"])
@@ -18,7 +18,7 @@ def page(package: str, name: str, **content: Any) -> str:
 
 def report(**content: Any) -> str:
     """The page of a candidate, from the content that model_report puts together."""
-    return page(str(__package__), "report.html", **content, **_derived(content))
+    return render(str(__package__), "report.html", **content, **_derived(content))
 
 
 def card(**content: Any) -> str:

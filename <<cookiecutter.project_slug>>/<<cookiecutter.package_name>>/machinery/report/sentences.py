@@ -15,7 +15,7 @@ PROMOTE = (
 )
 
 
-def summary(result: EvaluationResult) -> str:
+def headline(result: EvaluationResult) -> str:
     """One line: the deciding score with those of the baseline and the champion, where they are of the same rows."""
     if result.metric is None:
         rate = f"{result.numbers['anomaly_rate']:.2%} of {result.rows:,} test rows are anomalies"
