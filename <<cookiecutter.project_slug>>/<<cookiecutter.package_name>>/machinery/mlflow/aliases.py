@@ -100,7 +100,7 @@ def roll_back(name: str, *, over: str | None, who: str, why: str, since: float =
         before = next((each for each in reigns if each != champion and _is_worthy(turn, each)), None)
         if champion:  # first: what was taken back must not come again by itself, whatever happens to this process
             note = f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}"
-            for tag, text in version_tags.written(rolled_back=note).items():
+            for tag, text in version_tags.to_tags(rolled_back=note).items():
                 turn.client.set_model_version_tag(name, champion, tag, text)
         _move(turn, "champion", champion, previous, who, why)
         _move(turn, "previous", previous, before, who, f"version {previous} is champion again")
@@ -156,7 +156,7 @@ def _is_worthy(turn: _Turn, version: str | None) -> bool:
     """Whether there is such a version, and nobody took it back."""
     if not version or not _is_there(turn.name, version):
         return False
-    return not version_tags.read(turn.client.get_model_version(turn.name, version).tags).rolled_back
+    return not version_tags.from_tags(turn.client.get_model_version(turn.name, version).tags).rolled_back
 
 
 def _is_there(name: str, version: str | None) -> bool:
