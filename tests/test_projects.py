@@ -382,7 +382,7 @@ def test_a_missing_package_is_said(fresh):
 
 def test_an_unexpected_error_keeps_its_traceback_in_the_run(fresh):
     stage = fresh.path / fresh.package / "stages/split.py"
-    stage.write_text(stage.read_text().replace("    shares = ", "    1 / 0\n    shares = "))
+    stage.write_text(stage.read_text().replace("    shares = ", "    1 / 0\n    shares = ", 1))
     done = fresh.python("split")
     assert done.code == 1 and "ZeroDivisionError" in done.printed and "Traceback" not in done.printed, done.printed
     run = last_run(fresh, "split")
