@@ -162,7 +162,7 @@ def test_a_server_that_answers_with_another_model_is_found(fresh, receiver):
 WOLF = """
 import json, os
 import numpy as np, pandas as pd
-from {package} import drift
+from {package}.machinery.jobs.monitor import column_counts, drift
 KINDS = {{"n": "number", "z": "number", "c": "category", "l": "level", "d": "date", "t": "text"}}
 WORDS = np.array("one two three four five six seven eight nine ten".split())
 draw, false = np.random.default_rng(int(os.environ["START"])), 0
@@ -176,8 +176,8 @@ def rows(n):
     return frame
 for at in range(1000):
     was, now = rows(150), rows(int(draw.choice([60, 300])))
-    kept = drift.summary(was, KINDS)
-    found = drift.findings(kept, drift.counted(now, kept), units=(len(was), len(now)))
+    kept = column_counts.summary(was, KINDS)
+    found = drift.findings(kept, column_counts.counted(now, kept), units=(len(was), len(now)))
     false += bool(drift.alarms(found, rate=0.05, min_distance=0)[0])
 print(false)
 """

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from penguin_classifier.machinery.jobs.monitor import drift
+from penguin_classifier.machinery.jobs.monitor import column_counts, drift
 
 KINDS = {"n": "number", "c": "category", "l": "level", "b": "boolean", "d": "date", "t": "text"}
 WORDS = np.array(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
@@ -27,8 +27,8 @@ def table(seed, rows=400):
 
 
 def found(was, now, **how):
-    kept = json.loads(json.dumps(drift.summary(was, KINDS, **how)))  # as it lies beside a model
-    return drift.findings(kept, drift.counted(now, kept), units=(len(was), len(now)))
+    kept = json.loads(json.dumps(column_counts.summary(was, KINDS, **how)))  # as it lies beside a model
+    return drift.findings(kept, column_counts.counted(now, kept), units=(len(was), len(now)))
 
 
 def alarms(findings, rate=0.01):
@@ -62,10 +62,10 @@ def test_a_shift_of_one_column_is_found_and_no_other(column, change, what):
 
 
 def test_counts_add_up_whatever_the_parts():
-    kept, rows = drift.summary(table(1), KINDS), table(3)
-    whole = drift.counted(rows, kept)
-    parts = [drift.counted(part, kept) for part in (rows[:150], rows[150:151], rows[151:])]
-    sum_ = drift.added(drift.added(parts[0], parts[1]), parts[2])
+    kept, rows = column_counts.summary(table(1), KINDS), table(3)
+    whole = column_counts.counted(rows, kept)
+    parts = [column_counts.counted(part, kept) for part in (rows[:150], rows[150:151], rows[151:])]
+    sum_ = column_counts.added(column_counts.added(parts[0], parts[1]), parts[2])
     assert sum_["rows"] == whole["rows"]
     for name, column in whole["columns"].items():
         assert sum_["columns"][name]["missing"] == column["missing"]
@@ -75,7 +75,7 @@ def test_counts_add_up_whatever_the_parts():
 
 
 def test_nothing_is_kept_of_sensitive_columns_but_how_much_is_missing():
-    kept = drift.summary(table(1), KINDS, sensitive=["n", "t", "c"])
+    kept = column_counts.summary(table(1), KINDS, sensitive=["n", "t", "c"])
     assert all(kept["columns"][name]["views"] == {} for name in "ntc") and kept["columns"]["n"]["missing"] > 0
     now = table(2).assign(n=None)
     now["c"] = now["c"].where(now["c"].isna(), "x")
@@ -85,8 +85,8 @@ def test_nothing_is_kept_of_sensitive_columns_but_how_much_is_missing():
 def test_an_empty_column_a_constant_and_odd_tables_are_no_error():
     odd = table(1).assign(n=None, c=None, l="same", d=pd.NaT, t="")
     for was, now in ((odd, table(2)), (table(2), odd), (odd, odd), (table(1), table(2)[:1])):
-        kept = drift.summary(was, KINDS)
-        seen = drift.findings(kept, drift.counted(now, kept), units=(len(was), len(now)))
+        kept = column_counts.summary(was, KINDS)
+        seen = drift.findings(kept, column_counts.counted(now, kept), units=(len(was), len(now)))
         assert all(0 <= each.p <= 1.0000001 and 0 <= each.distance <= 1 for each in seen)
     assert alarms(found(odd, odd)) == set()
 
@@ -94,8 +94,8 @@ def test_an_empty_column_a_constant_and_odd_tables_are_no_error():
 def test_rows_of_few_groups_prove_less():
     was, now = table(1), table(2)
     now["n"] += 0.5
-    kept = drift.summary(was, KINDS)
-    few = drift.findings(kept, drift.counted(now, kept), units=(20, 20))
+    kept = column_counts.summary(was, KINDS)
+    few = drift.findings(kept, column_counts.counted(now, kept), units=(20, 20))
     assert ("n", "values") not in alarms(few)
 
 

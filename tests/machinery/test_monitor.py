@@ -118,7 +118,7 @@ def test_a_server_is_asked_for_what_the_model_answers(do, receiver):
     code, printed = do("monitor", "data=penguins", f"endpoint={address}", "requests=4")
     assert code == 3 and "4 of 4 requests are not answered: status 503" in printed
     answer[0], status[0] = b"<html>", 200
-    assert "what comes is no answer of a model" in do("monitor", "data=penguins", f"endpoint={address}")[1]
+    assert "the answer is not that of a model" in do("monitor", "data=penguins", f"endpoint={address}")[1]
     for words in (["endpoint=here"], [f"endpoint={address}", "input=x.csv"], [f"endpoint={address}", "requests=0"]):
         assert do("monitor", "data=penguins", *words)[0] == 1
     line = MlflowClient().get_experiment_by_name("penguin-classifier-monitoring")
@@ -127,5 +127,5 @@ def test_a_server_is_asked_for_what_the_model_answers(do, receiver):
 
 
 def test_an_alert_that_cannot_be_sent_is_a_sentence():
-    assert alerts.sent("http://127.0.0.1:9/a/b", "x") == "the alert could not be sent to 127.0.0.1 (URLError)"
+    assert alerts.sent("http://127.0.0.1:9/a/b", "x") == "the alert could not be sent to 127.0.0.1 (ConnectionError)"
     assert alerts.sent("nonsense", "x") == "the alert could not be sent to ALERT_WEBHOOK_URL (ValueError)"

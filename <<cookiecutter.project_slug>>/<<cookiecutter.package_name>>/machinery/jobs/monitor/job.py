@@ -24,7 +24,7 @@ from ...mlflow import model_format, registry, tracking
 from ...report import pages, plots
 from ...result import StageResult
 from ...serving import inputs, server_check
-from . import alerts, reference
+from . import alerts, column_counts, reference
 from . import drift as drifts
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class _Seen(NamedTuple):
     table: pl.LazyFrame  # typed
     rows: int
     groups: int  # that belong together; as many as rows where nothing says so
-    counts: dict[str, dict[str, Any]]  # of features, answers, and the target: see drift.counted
+    counts: dict[str, dict[str, Any]]  # of features, answers, and the target: see column_counts.counted
     labelled: pl.DataFrame  # those to score by
 
 
@@ -165,8 +165,8 @@ def _seen(model: _Model, read_by: dict[str, Any], named: str, *, whole: bool) ->
             found |= {"target": known.select(target).to_pandas()} if "target" in model.reference else {}
             labelled.append(known.filter("kept").gather_every(step))
         for name, each in found.items():
-            one = drifts.counted(each, model.reference[name])
-            counts[name] = drifts.added(counts[name], one) if name in counts else one
+            one = column_counts.counted(each, model.reference[name])
+            counts[name] = column_counts.added(counts[name], one) if name in counts else one
         at += len(part)
     return _Seen(named, digest, table, rows, groups, counts, pl.concat(labelled) if labelled else pl.DataFrame())
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from ...errors import ProjectError
 from ...model.loader import Model
 from ...serving.request import request
-from . import drift
+from . import column_counts
 
 if TYPE_CHECKING:
     from ...config.schema import Columns, Objective
@@ -42,15 +42,15 @@ def statistics(
     others = pl.concat([sides[side] for side in ("test", "validation") if side in sides])
     answers = model.answers(model.frame(others))
     kept: dict[str, Any] = {
-        "features": drift.summary(model.frame(rows), model.kinds, sensitive=sensitive),
-        "answers": drift.summary(answers, drift.answer_kinds(answers)),
+        "features": column_counts.summary(model.frame(rows), model.kinds, sensitive=sensitive),
+        "answers": column_counts.summary(answers, column_counts.answer_kinds(answers)),
         "units": [len(part.unique(columns.group) if columns.group else part) for part in (rows, others)],
         "examples": {"request": request(example).decode(), "answers": model.predict(example).to_dict("records")},
     }
     if columns.target and columns.target not in columns.sensitive:
         target = rows.select(columns.target).drop_nulls().to_pandas()
         labels = {columns.target: "number" if task.kind == "regression" else "category"}
-        kept["target"] = drift.summary(target, labels)
+        kept["target"] = column_counts.summary(target, labels)
     return json.dumps(kept, ensure_ascii=False, default=lambda value: value.item())
 
 
