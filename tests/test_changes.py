@@ -3,13 +3,11 @@ names: style and types stay clean, and the next command does what was wanted."""
 
 import json
 import re
-import shutil
 import urllib.request
-from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import FOLDER, Project, bake, served
+from conftest import FOLDER, Project, served
 from test_projects import NAME, QUICK, STAGES
 
 pytestmark = pytest.mark.slow
@@ -20,20 +18,10 @@ PACKAGE = "penguin_classifier"
 README = (FOLDER / "README.md").read_text().replace("<< cookiecutter.package_name >>", PACKAGE)
 
 
-@pytest.fixture(scope="module")
-def clean(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that mypy has read: reading it again takes a tenth of the time."""
-    project = Project(bake(tmp_path_factory.mktemp("clean")), environment)
-    assert project.run("mypy").code == 0
-    return project
-
-
 @pytest.fixture
-def project(clean: Project, tmp_path: Path) -> Project:
+def project(checked: Project) -> Project:
     """A fresh project."""
-    copy = Project(tmp_path / clean.path.name, clean.environment)
-    shutil.copytree(clean.path, copy.path, symlinks=True)
-    return copy
+    return checked
 
 
 def example(start: str) -> str:

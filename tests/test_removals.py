@@ -4,7 +4,8 @@ clean and passes its tests."""
 import ast
 import re
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -159,58 +160,57 @@ def test_nothing_dead_stays_of_a_job(generated: Path, tmp_path: Path, job: str) 
     files = [path for path in (root / PACKAGE / "machinery").rglob("*") if path.suffix in (".html", ".md", ".css")]
     code = "".join(path.read_text() for path in (root / PACKAGE).rglob("*") if path.suffix in (".py", ".html", ".md"))
     assert not [path.name for path in files if path.name != "README.md" and f'"{path.name}"' not in code]
-    for path in (root / PACKAGE).rglob("*.py"):  # but for what is asked whether it is there
-        lines = [line for line in path.read_text().splitlines() if re.search(rf"import.*\bjobs\.{job}\b", line)]
-        assert not lines, (path, lines)
+    for path in (root / PACKAGE).rglob("*.py"):  # but for `jobs`, which asks what is there
+        gone = {name for name in imported(path, root / PACKAGE) if re.search(rf"\.jobs\.{job}\b", name)}
+        assert not gone or path.parent.name == "jobs", (path, gone)
 
 
-@pytest.fixture(scope="module")
-def clean(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that mypy has read: reading it again takes a tenth of the time."""
-    project = Project(bake(tmp_path_factory.mktemp("clean")), environment)
-    assert project.run("mypy").code == 0
-    return project
+LEFT = {  # functions that only one job calls and that do not lie with it: let it shrink
+    *("replies", "distances", "chart", "fits", "approve", "delete_versions", "delete_runs", "roll_back"),
+}
 
 
-def assert_clean(project: Project, *tests: str) -> None:
-    """Style, types and `tests` of the project."""
-    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["python", "-m", "pytest", "-q", *tests]):
-        done = project.run(*words)
-        assert done.code == 0, (words, done.printed)
+@pytest.mark.parametrize("job", JOBS)
+def test_no_function_serves_nobody_when_a_job_is_gone(generated: Path, job: str) -> None:
+    root = generated / PACKAGE
+    whole, left = uses(root, root.rglob("*.py")), uses(root, set(root.rglob("*.py")) - set(root.rglob(f"{job}/*.py")))
+    for path in (root / "machinery").rglob("*.py"):
+        if path.parent.name != job:
+            names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+            dead = {name for name in names if left[name] < 2 <= whole[name] and not name.startswith("_")}
+            assert not dead - LEFT, (path, dead)
+
+
+def uses(root: Path, files: Iterable[Path]) -> Counter[str]:
+    """How often each name stands in `files`, docstrings apart, and in the package's templates."""
+    texts = [re.sub(r'(?s)""".*?"""', "", path.read_text()) for path in files]
+    texts += [path.read_text() for path in root.rglob("*.html")]
+    return Counter(name for text in texts for name in re.findall(r"\w+", text))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", JOBS)
-def test_a_project_without_a_job(clean: Project, tmp_path: Path, job: str) -> None:
-    project = Project(copied(clean.path, tmp_path), clean.environment)
-    no_job(project.path, job)
-    assert_clean(project, "tests/test_config.py")
-    done = project.python(job)
-    assert done.code == 2 and f"{job} is no stage and no job" in done.printed, done.printed
-    done = project.python(*SMALL)
+def test_jobs_removed_one_after_the_other(checked: Project) -> None:
+    for job in JOBS:
+        no_job(checked.path, job)
+        for words in (["ruff", "check"], ["mypy"]):
+            done = checked.run(*words)
+            assert done.code == 0, (job, words, done.printed)
+        done = checked.python(job)
+        assert done.code == 2 and f"{job} is no stage and no job" in done.printed, done.printed
+    assert [path.name for path in (checked.path / PACKAGE / "machinery/jobs").glob("*/*.py")] == []
+    done = checked.python(*SMALL)
     assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [part for part in PARTS if part != "the notebook"])
-def test_a_project_without_a_part(clean: Project, tmp_path: Path, part: str) -> None:
-    project = Project(copied(clean.path, tmp_path), clean.environment)
-    PARTS[part](project.path)
-    assert_clean(project, "tests/test_config.py", "tests/test_models.py")
-    done = project.python(*SMALL)
-    assert done.code == 0 and "version 1 is champion" in done.printed, done.printed
-    for words in (["make", "help"], ["make", "-n", "lock"], ["make", "-n", "test"]):
-        made = project.run(*words)
-        assert made.code == 0 and (part not in ("conda", "the image") or part.split()[-1] not in made.printed)
-
-
-@pytest.mark.slow
-def test_a_project_with_everything_removed(clean: Project, tmp_path: Path) -> None:
-    """All its own tests."""
-    project = Project(copied(clean.path, tmp_path), clean.environment)
+def test_all_other_parts_removed(checked: Project) -> None:
     for remove in PARTS.values():
-        remove(project.path)
-    for job in JOBS:
-        no_job(project.path, job)
-    assert not list((project.path / PACKAGE / "machinery/jobs").glob("*/"))
-    assert_clean(project)
+        remove(checked.path)
+    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["python", "-m", "pytest", "-q"]):
+        done = checked.run(*words)
+        assert done.code == 0, (words, done.printed)
+    for words in (["make", "help"], ["make", "-n", "lock"], ["make", "-n", "test"]):
+        made = checked.run(*words)
+        assert made.code == 0 and "conda" not in made.printed and "image" not in made.printed, made.printed
+    done = checked.python(*SMALL)
+    assert done.code == 0 and f"{NAME}-mine version 1 is champion" in done.lines, done.printed
