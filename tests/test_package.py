@@ -146,6 +146,28 @@ def test_public_functions_say_what_they_give():
                 assert ast.get_docstring(node), f"{name}.{node.name}"
 
 
+TWICE = {  # public names that stand for two things: let it shrink. Each job has its Arguments; main is the command
+    *("main", "Arguments", "validate", "evaluate", "register", "promote"),  # stages and jobs do what the machinery does
+    *("NOT_A_TIME", "PARTS", "refuse", "NAMED", "refuse_absent", "STYLE", "masked", "page", "SEEN", "KINDS", "ROWS"),
+    *("sentences", "twins", "read", "SHOWN", "reading", "record", "shares", "compare", "MOST", "training_curves"),
+    *("SUITS", "fit", "PATIENCE", "summary", "bars", "load", "FEW", "Column", "has", "NUMBER", "values", "opened"),
+    *("history", "version", "versions", "run", "LONG"),
+}
+
+
+def test_no_public_name_stands_for_two_things():
+    """Functions, classes and constants of modules."""
+    places: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            for each in [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else names:
+                if not each.startswith("_"):
+                    places.setdefault(each, set()).add(name)
+    assert {each: where for each, where in places.items() if len(where) > 1 and each not in TWICE} == {}
+
+
 def code(name: str) -> int:
     """A module's lines of code: without blank ones, comments and docstrings."""
     text = MODULES[name].read_text()

@@ -71,7 +71,7 @@ print(json.dumps(runs[0].to_dictionary() | {{"experiment": client.get_experiment
 def test_every_other_answer_lints_type_checks_and_passes_its_tests(answers, environment, tmp_path):
     """The last differs from the first by its environment alone, which no test of its own looks at."""
     project = Project(bake(tmp_path, **answers), environment)
-    files = ("config", "line") if answers.get("task") else ("config", "modules", "prune")
+    files = ("config", "line") if answers.get("task") else ("config", "features", "gates", "models")
     some = [f"tests/test_{name}.py" for name in files]  # the others know no answer
     tested = [["pytest", "-q", "-p", "no:cacheprovider", *some]] if "python_version" in answers else []
     for words in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], *tested):
@@ -382,7 +382,7 @@ def test_a_missing_package_is_said(fresh):
 
 def test_an_unexpected_error_keeps_its_traceback_in_the_run(fresh):
     stage = fresh.path / fresh.package / "stages/split.py"
-    stage.write_text(stage.read_text().replace("    shares = ", "    1 / 0\n    shares = "))
+    stage.write_text(stage.read_text().replace("    shares = ", "    1 / 0\n    shares = ", 1))
     done = fresh.python("split")
     assert done.code == 1 and "ZeroDivisionError" in done.printed and "Traceback" not in done.printed, done.printed
     run = last_run(fresh, "split")

@@ -27,12 +27,12 @@ def told(project: Project, known: dict[str, str]) -> tuple[dict[str, str], list[
     Nothing else is in the registry: no lock is left.
     """
     code = f"""
-import json, mlflow, {project.package}.promotions as promotions
+import json, mlflow, {project.package}.machinery.mlflow.aliases as aliases
 client = mlflow.MlflowClient()
 assert [each.name for each in client.search_registered_models()] == ["{MODEL}"]
-changes = [[each.old, each.new, each.who] for each in promotions.history("{MODEL}") if each.alias == "champion"]
+changes = [[each.old, each.new, each.who] for each in aliases.history("{MODEL}") if each.alias == "champion"]
 tags = {{each.version: each.tags for each in client.search_model_versions()}}
-print(json.dumps([promotions.holders("{MODEL}"), changes[::-1], tags]))"""
+print(json.dumps([aliases.holders("{MODEL}"), changes[::-1], tags]))"""
     done = project.run("python", "-W", "ignore", "-c", code, **known)
     assert done.code == 0, done.printed
     aliases, changes, tags = json.loads(done.lines[-1])
@@ -86,7 +86,7 @@ def test_a_server_with_sqlite(plain):
     one_wins(project, known)
     assert "version 1 is champion again" in project.python("rollback", **known).printed
 
-    file = project.path / project.package / "promotions.py"
+    file = project.path / project.package / "machinery/mlflow/aliases.py"
     file.write_text(re.sub(r"(?m)^PATIENCE = \d+", "PATIENCE = 5", file.read_text()))
     code = f"client.create_registered_model('{MODEL}.promotion', description='held')"
     made = project.run(

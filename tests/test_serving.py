@@ -159,14 +159,12 @@ def test_every_library_and_ensemble_is_served_in_a_clean_environment(fresh, wide
 import polars as pl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from {fresh.package} import features, predictions, registry, servings
-def told(folder):
-    model, kinds = registry.load(folder)
-    rows = pl.read_csv("data/raw/penguins.csv", null_values="NA", infer_schema_length=None)
-    frame = features.frame(rows, kinds)
-    return servings.difference(folder, frame, predictions.answers(model, frame, positive=None), private=False)
+from {fresh.package}.machinery.serving import server_check
+rows = pl.read_csv("data/raw/penguins.csv", null_values="NA", infer_schema_length=None)
 with ThreadPoolExecutor() as pool:
-    print(*pool.map(told, sorted(Path("outputs/train").glob("*/model"))))
+    served = [pool.submit(server_check.wrong_answer, folder, rows, private=False)
+              for folder in sorted(Path("outputs/train").glob("*/model"))]
+    print(*[each.result() for each in served])
 """
     assert project.ask(ask).splitlines()[-1] == "None None None"
     pins = [(folder / "requirements.txt").read_text() for folder in fresh.path.glob("outputs/train/*/model")]
@@ -178,9 +176,9 @@ def test_a_model_with_code_of_the_project_is_served_in_a_clean_environment(fresh
     own = fresh.path / fresh.package / "models.py"
     code = "\n\nclass Mine(RandomForest):\n    pass\n"
     importing = "from sklearn.ensemble import RandomForestClassifier as RandomForest\n"
-    own.write_text(
-        own.read_text().replace("from . import predictions", f"{importing}from . import predictions", 1) + code
-    )
+    first = "from .machinery.errors import"
+    assert own.read_text().count(first) == 1
+    own.write_text(own.read_text().replace(first, f"{importing}{first}") + code)
     section = f"_target_: {fresh.package}.models.Mine\nn_estimators: 5\nrandom_state: 1\n"
     (fresh.path / "conf/model/mine.yaml").write_text(section)
     done = fresh.python("train", "model=mine")
@@ -190,15 +188,18 @@ def test_a_model_with_code_of_the_project_is_served_in_a_clean_environment(fresh
     ask = f"""
 import polars as pl
 from pathlib import Path
-from {fresh.package} import features, models, predictions, registry, servings
-model, kinds = registry.load("{folder}")
-assert type(model[-1]) is models.Mine and models.__file__.startswith("{fresh.path / fresh.package}")
-frame = features.frame(pl.read_parquet("{table}").head(50), kinds)
-here = predictions.answers(model, frame, positive=None)
-print(servings.difference(Path("{folder}"), frame, here, private=False))
-print(servings.difference(Path("{folder}"), frame, here.assign(threshold=0.6), private=False, manager="local"))
-print(servings.difference(Path("{folder}"), frame.drop(columns="island"), here, private=True, manager="local"))
-print(servings.difference(Path("{folder}/code"), frame, here, private=False, manager="local"))
+from {fresh.package} import models
+from {fresh.package}.machinery.mlflow import model_format
+from {fresh.package}.machinery.model import derived
+from {fresh.package}.machinery.serving.server_check import difference
+model = model_format.load("{folder}")
+assert type(model.pipeline[-1]) is models.Mine and models.__file__.startswith("{fresh.path / fresh.package}")
+frame = derived.typed(pl.read_parquet("{table}").head(50), model.inputs).to_pandas()
+here = model.predict(frame)
+print(difference(Path("{folder}"), frame, here, private=False))
+print(difference(Path("{folder}"), frame, here.assign(threshold=0.6), private=False, manager="local"))
+print(difference(Path("{folder}"), frame.drop(columns="island"), here, private=True, manager="local"))
+print(difference(Path("{folder}/code"), frame, here, private=False, manager="local"))
 """
     told = fresh.ask(ask).splitlines()[-4:]
     assert told[:3] == [

@@ -83,10 +83,11 @@ def test_from_candidate_to_champion_and_back(fresh):
 
 def test_a_model_that_answers_otherwise_when_served_does_not_become_champion(fresh):
     assert fresh.python("model=logistic", *QUICK).code == 0
-    code = fresh.path / fresh.package / "predictions.py"
+    code = fresh.path / fresh.package / "machinery/model/loader.py"
     text = code.read_text()
-    assert "return answers(self.model, rows, positive=self.positive)" in text
-    code.write_text(text.replace("return answers(self.model, rows,", "return answers(self.model, rows + rows,"))
+    assert text.count("_load_pyfunc = load ") == 1  # what MLflow's server calls
+    flipped = '_load_pyfunc = lambda path: __import__("dataclasses").replace(load(path), positive="female")  # '
+    code.write_text(text.replace("_load_pyfunc = load ", flipped))
     other = fresh.python("model=logistic", "model.C=0.5", "gate.serving=true", *QUICK)
     assert other.code == 0 and f"{MODEL} version 2 is challenger" in other.lines, other.printed
     assert "gate failed: " in other.printed and "when it is served, and" in other.printed, other.printed

@@ -62,17 +62,18 @@ def copied(done, tmp_path) -> Project:
     return project
 
 
+SCORING = "machinery/evaluation/scoring.py"
 EDITS = [
     ("stages/evaluate.py", '"""Candidate, champion', '"""The candidate, champion', []),  # a docstring
-    ("machinery/evaluation/scoring.py", "import difflib\n", "import   difflib  # for close matches\n", []),  # style
+    (SCORING, "import difflib\n", "import   difflib  # for close matches\n", []),  # style
     ("stages/register.py", '"verdict":', '"Verdict":', ["register"]),
     (
         "machinery/report/sentences.py",
-        '{result.rows:,} test rows"',
-        '{result.rows:,} rows"',
+        'on {result.rows:,} test rows"',
+        'on {result.rows:,} rows"',
         ["evaluate", "register"],
     ),
-    ("machinery/evaluation/scoring.py", "cutoff=0.4", "cutoff=0.5", ["train", "evaluate", "register"]),
+    (SCORING, "cutoff=0.4", "cutoff=0.5", ["train", "evaluate", "register"]),
     ("machinery/report/report.html", "<!doctype html>", "<!doctype html>\n<!-- ours -->", ["evaluate", "register"]),
     ("machinery/data/sources.py", "[:500]", "[:400]", STAGES),
 ]

@@ -6,12 +6,12 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import LocalOutlierFactor
 
 from << cookiecutter.package_name >> import encoders
+from << cookiecutter.package_name >>.machinery.errors import ProjectError
 from << cookiecutter.package_name >>.machinery.evaluation import estimators, importance, scoring
 from << cookiecutter.package_name >>.machinery.mlflow import model_format
 from << cookiecutter.package_name >>.machinery.model.loader import Model
 from << cookiecutter.package_name >>.machinery.pipeline import seeds
 from << cookiecutter.package_name >>.machinery.report import plots
-from << cookiecutter.package_name >>.machinery.errors import ProjectError
 
 KINDS = {"n": "number", "b": "boolean", "t": "category", "l": "level", "d": "date", "w": "text"}
 FRAME = pd.DataFrame(

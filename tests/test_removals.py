@@ -1,0 +1,216 @@
+"""Each part that the generated README says how to remove is removed as it says: nothing dead stays, and what stays is
+clean and passes its tests."""
+
+import ast
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from conftest import FOLDER, Project, bake
+from test_projects import NAME, QUICK
+
+PACKAGE = "penguin_classifier"
+JOBS = sorted(path.parent.name for path in (FOLDER / "<<cookiecutter.package_name>>").glob("machinery/jobs/*/job.py"))
+SMALL = ["model=forest", "model.n_estimators=10", *QUICK]
+ROWS = re.findall(
+    r"(?m)^\| ([^|]+) \| ([^|]+) \|$", (FOLDER / "README.md").read_text().partition("## Remove parts\n")[2]
+)[2:]
+
+
+def delete(root: Path, *names: str) -> None:
+    """Deletes files and folders of the project at `root`, which have to be there."""
+    for name in names:
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def cut(root: Path, file: str, pattern: str) -> None:
+    """Takes the one text that `pattern` matches out of a file."""
+    text, count = re.subn(pattern, "", (root / file).read_text(), flags=re.MULTILINE)
+    assert count == 1, (file, pattern, count)
+    (root / file).write_text(text)
+
+
+def no_sample_data(root: Path) -> None:
+    """A table of the user's own takes its place."""
+    (root / "data/raw/penguins.csv").rename(root / "data/raw/mine.csv")
+    text = (root / "conf/data/penguins.yaml").read_text()
+    for file in (root / "conf/data").iterdir():
+        file.unlink()
+    (root / "conf/data/mine.yaml").write_text(text.replace("penguins.csv", "mine.csv"))
+    config = root / "conf/config.yaml"
+    config.write_text(re.sub(r"(?m)^  - data: \w+", "  - data: mine", config.read_text()))
+    for file in (root / "tests").glob("test_*.py"):
+        file.write_text(re.sub(r"\bdata=penguins\b", "data=mine", file.read_text()))
+
+
+def no_notebook(root: Path) -> None:
+    delete(root, "notebooks", "tests/test_notebook.py")
+
+
+def no_actions(root: Path) -> None:
+    delete(root, ".github")
+
+
+def no_conda(root: Path) -> None:
+    delete(root, "conda.yaml")
+    makefile = root / "Makefile"
+    text = makefile.read_text().replace(" conda.yaml from", " from").replace(' "$$new/conda.yaml" .', " .")
+    text, count = re.subn(r"(?m)^\t\{ sed '/- pip:/q' conda.yaml; \\\n.*conda\.yaml\"; \\\n", "", text)
+    assert count == 1
+    makefile.write_text(text)
+    workflow = root / ".github/workflows/ci.yml"
+    if workflow.exists():
+        cut(root, ".github/workflows/ci.yml", r"\n  # [^\n]*conda[^\n]*\n  conda:\n(?:    .*\n|\n)+")
+
+
+def no_options(root: Path) -> None:
+    delete(root, *(f"conf/model/{name}.yaml" for name in ("ridge", "lightgbm", "stack")))
+    delete(root, *(f"conf/tune/{name}.yaml" for name in ("ridge", "lightgbm")))
+    delete(root, "conf/split/group.yaml", "conf/platform/ci.yaml")
+
+
+def no_anomaly(root: Path) -> None:
+    delete(
+        root,
+        "conf/task/anomaly.yaml",
+        *(f"conf/{group}/{name}.yaml" for group in ("model", "tune") for name in ("isolation_forest", "local_outlier")),
+    )
+
+
+def no_image(root: Path) -> None:
+    delete(root, "Dockerfile", ".dockerignore")
+    cut(root, "Makefile", r"^image: .*\n(?:\t.*\n)+\n")
+    cut(root, "Makefile", r"^MODEL \?= .*\n")
+    cut(root, "Makefile", r"(?<=ui) image\b")
+
+
+def no_job(root: Path, job: str) -> None:
+    delete(root, f"{PACKAGE}/machinery/jobs/{job}", f"conf/job/{job}.yaml", *(["conf/tune"] * (job == "tune")))
+    cut(root, "MLproject", rf"^  #.*\n  {job}:\n    command: .*\n\n?")
+
+
+PARTS: dict[str, Callable[[Path], None]] = {  # by the README's words for them
+    "sample data": no_sample_data,
+    "the notebook": no_notebook,
+    "GitHub Actions": no_actions,
+    "conda": no_conda,
+    "a model, a split, a platform": no_options,
+    "anomalies": no_anomaly,
+    "the image": no_image,
+}
+
+
+def test_the_readme_names_the_parts_that_are_removed_here() -> None:
+    assert {name for name, _ in ROWS} == {*PARTS, "a job"}
+    assert len(JOBS) >= 8
+
+
+def imported(path: Path, root: Path) -> set[str]:
+    """The modules of the package that a file imports, those inside functions too, by their dotted names."""
+    parts = (root.name, *path.relative_to(root).with_suffix("").parts)
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            start = ".".join([*parts[: len(parts) - node.level], *filter(None, [node.module])])
+            names |= {start, *(f"{start}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def unreached(root: Path) -> set[str]:
+    """The modules of the package in `root` that neither the user's files, nor the command line, nor a job reaches."""
+    files = {
+        ".".join((root.name, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in root.rglob("*.py")
+    }
+    start = {name for name, path in files.items() if "machinery" not in path.parts}
+    start |= {name for name in files if re.search(r"\.jobs\.\w+(\.job)?$", name)}  # looked up by name
+    seen, todo = set[str](), [*start]
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in files:
+            continue
+        seen.add(name)
+        todo += [*imported(files[name], root), name.rpartition(".")[0]]
+    return {*files} - seen
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bake(tmp_path_factory.mktemp("whole"))
+
+
+def copied(generated: Path, folder: Path) -> Path:
+    shutil.copytree(generated, folder / generated.name, symlinks=True)
+    return folder / generated.name
+
+
+def test_every_module_is_reached(generated: Path) -> None:
+    assert unreached(generated / PACKAGE) == set()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_nothing_dead_stays_of_a_job(generated: Path, tmp_path: Path, job: str) -> None:
+    root = copied(generated, tmp_path)
+    no_job(root, job)
+    assert unreached(root / PACKAGE) == set()
+    files = [path for path in (root / PACKAGE / "machinery").rglob("*") if path.suffix in (".html", ".md", ".css")]
+    code = "".join(path.read_text() for path in (root / PACKAGE).rglob("*") if path.suffix in (".py", ".html", ".md"))
+    assert not [path.name for path in files if path.name != "README.md" and f'"{path.name}"' not in code]
+    for path in (root / PACKAGE).rglob("*.py"):  # but for `jobs`, which asks what is there
+        gone = {name for name in imported(path, root / PACKAGE) if re.search(rf"\.jobs\.{job}\b", name)}
+        assert not gone or path.parent.name == "jobs", (path, gone)
+
+
+LEFT = {  # functions that only one job calls and that do not lie with it: let it shrink
+    *("replies", "distances", "chart", "fits", "approve", "delete_versions", "delete_runs", "roll_back"),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_function_serves_nobody_when_a_job_is_gone(generated: Path, job: str) -> None:
+    root = generated / PACKAGE
+    whole, left = uses(root, root.rglob("*.py")), uses(root, set(root.rglob("*.py")) - set(root.rglob(f"{job}/*.py")))
+    for path in (root / "machinery").rglob("*.py"):
+        if path.parent.name != job:
+            names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+            dead = {name for name in names if left[name] < 2 <= whole[name] and not name.startswith("_")}
+            assert not dead - LEFT, (path, dead)
+
+
+def uses(root: Path, files: Iterable[Path]) -> Counter[str]:
+    """How often each name stands in `files`, docstrings apart, and in the package's templates."""
+    texts = [re.sub(r'(?s)""".*?"""', "", path.read_text()) for path in files]
+    texts += [path.read_text() for path in root.rglob("*.html")]
+    return Counter(name for text in texts for name in re.findall(r"\w+", text))
+
+
+@pytest.mark.slow
+def test_jobs_removed_one_after_the_other(checked: Project) -> None:
+    for job in JOBS:
+        no_job(checked.path, job)
+        for words in (["ruff", "check"], ["mypy"]):
+            done = checked.run(*words)
+            assert done.code == 0, (job, words, done.printed)
+        done = checked.python(job)
+        assert done.code == 2 and f"{job} is no stage and no job" in done.printed, done.printed
+    assert [path.name for path in (checked.path / PACKAGE / "machinery/jobs").glob("*/*.py")] == []
+    done = checked.python(*SMALL)
+    assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
+
+
+@pytest.mark.slow
+def test_all_other_parts_removed(checked: Project) -> None:
+    for remove in PARTS.values():
+        remove(checked.path)
+    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["python", "-m", "pytest", "-q"]):
+        done = checked.run(*words)
+        assert done.code == 0, (words, done.printed)
+    for words in (["make", "help"], ["make", "-n", "lock"], ["make", "-n", "test"]):
+        made = checked.run(*words)
+        assert made.code == 0 and "conda" not in made.printed and "image" not in made.printed, made.printed
+    done = checked.python(*SMALL)
+    assert done.code == 0 and f"{NAME}-mine version 1 is champion" in done.lines, done.printed
