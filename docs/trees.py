@@ -1,4 +1,4 @@
-"""Writes the trees of the READMEs from the docstrings of the modules; `--check` says whether they are as they should be."""
+"""Writes the trees of the READMEs from the modules' docstrings; `--check` says whether they are as they should be."""
 
 import ast
 import re
@@ -14,9 +14,9 @@ WIDE = 22  # letters of the longest name in a tree
 
 HEAD = """# machinery
 
-You need not open this: what is yours lies above, and nothing in here imports it. An update from the template replaces this
-folder whole. Imports point one way: jobs -> evaluation, serving -> report -> data -> pipeline -> mlflow -> config -> layout
--> model -> result, locks, errors. Made from the modules' docstrings.
+You need not open this: what is yours lies above, and nothing in here imports it. An update from the template replaces
+this folder whole. Imports point one way: jobs -> evaluation, serving -> report -> data -> pipeline -> mlflow -> config
+-> layout -> model -> result, locks, errors. Made from the modules' docstrings.
 """
 
 
