@@ -19,7 +19,7 @@ test: .venv/ready ## all tests, in generated projects that are really run (some 
 quick: .venv/ready ## the tests that need no environment of a generated project
 	$(RUN) pytest -n auto -m "not slow" $(ARGS)
 
-LINTED := hooks tests benchmarks "<<cookiecutter.project_slug>>/<<cookiecutter.package_name>>"
+LINTED := hooks tests benchmarks docs "<<cookiecutter.project_slug>>/<<cookiecutter.package_name>>"
 lint: .venv/ready ## ruff, on this repository and on the package where it stands
 	$(RUN) ruff check --no-cache $(LINTED)
 	$(RUN) ruff format --no-cache --check $(LINTED)

@@ -108,7 +108,7 @@ def max_latency_ms(limit: float, evidence: Evidence) -> GateResult:
 
 
 def validated(limit: bool, evidence: Evidence) -> GateResult | None:
-    """Data that met expectations; they are named also where they are not asked for."""
+    """Data that met expectations; said also where it is no condition."""
     if evidence.expectations:
         return GateResult("validated", True, f"the data met its {evidence.expectations} expectations")
     none = "no expectations hold the data: write some in conf/data/, or gate.validated=false"

@@ -13,5 +13,5 @@ import numpy as np
 
 
 def profit(target: np.ndarray, predicted: np.ndarray) -> float:
-    """What answering yes earns on average over rows: 30 for each that is right, less 10 for each that is asked."""
+    """What answering yes earns on average over rows: 30 for each that is right, less 10 for each yes."""
     return float((30 * target * predicted - 10 * predicted).mean())

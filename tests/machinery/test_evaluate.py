@@ -76,7 +76,7 @@ def test_a_metric_of_ones_own_is_a_function(do):
 )
 def test_what_cannot_be_evaluated_is_one_sentence(do, words, sentence):
     code, printed = do(*SMALL, "model=logistic", *words)
-    assert code == 1 and sentence in printed and "Traceback" not in printed
+    assert code == 2 and sentence in printed and "Traceback" not in printed
 
 
 def test_without_resamples_the_scores_alone_decide(do):

@@ -17,7 +17,7 @@ LABELS = np.where(FRAME[:, 0] + RANDOM.normal(size=300) > 0, "yes", "no")
 def test_kept_answers_are_scored_as_the_model_is(name):
     model = LogisticRegression().fit(FRAME, LABELS)
     rows, scorer = np.array([5, 1, 1, 200, 7, 8, 9, 250]), get_scorer(name)
-    scored = scored_model.ScoredModel(kept := scored_model.record(model, FRAME), kept, LABELS)
+    scored = scored_model.ScoredModel(kept := scored_model.record_answers(model, FRAME), kept, LABELS)
     assert scorer(kept, rows, LABELS[rows]) == pytest.approx(scorer(model, FRAME[rows], LABELS[rows]), abs=1e-12)
     assert scorer(scored.part(rows).view, np.arange(8), LABELS[rows]) == scorer(kept, rows, LABELS[rows])
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..machinery.evaluation import calibration, curves, evaluation_data
-from ..machinery.evaluation import evaluation as evaluations
+from ..machinery.evaluation import calibration, curves, evaluation_data, measurement
 from ..machinery.evaluation.bootstrap import Bootstrap
 from ..machinery.evaluation.scored_model import score_model
 from ..machinery.report import figures, model_report, plots, sentences
@@ -28,15 +27,15 @@ def evaluate(
     champion: ModelVersion | None,
 ) -> StageResult:
     """The candidate's scores on its test rows, with the baseline's and the champion's; figures and report."""
-    data = evaluation_data.read(store.model, store.table("split").collect(), columns=columns, task=task)
+    data = evaluation_data.assemble(store.model, store.table("split").collect(), columns=columns, task=task)
     target = data.targets["test"]
     scored = score_model(data.model.pipeline, data.frames["test"], target, task)
     thresholds = calibration.threshold_table(scored)
-    learned = curves.training_curves(data, task, rows=evaluation.resampled_rows) if columns.target else {}
+    learned = curves.by_iteration(data, task, rows=evaluation.resampled_rows) if columns.target else {}
 
     bootstrap = Bootstrap(columns, task, evaluation, seed)
     digest = store.outcome(store.model_stage).model
-    result = evaluations.evaluate(data, scored, digest=digest, champion=champion, bootstrap=bootstrap)
+    result = measurement.measure(data, scored, digest=digest, champion=champion, bootstrap=bootstrap)
 
     drawn = figures.figures(result, scored, target, kind=task.kind, curves=learned, thresholds=thresholds)
     result.figures.extend(name for name in drawn if name not in figures.IN_TABLES)
@@ -45,7 +44,7 @@ def evaluate(
     setup = model_report.Setup(columns, task, split, evaluation, seed, store.outcome("ingest").facts, rows)
     texts = model_report.texts(result, setup, title="Candidate", figures=svgs)
     return StageResult(
-        sentences.summary(result),
+        sentences.headline(result),
         scores=result.measured(),
         curves=learned,
         facts=result.to_facts(),

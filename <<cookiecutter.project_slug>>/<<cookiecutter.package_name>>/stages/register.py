@@ -51,7 +51,7 @@ def register(
         model_id,
         digest=result.model.digest,
         description=sentences.description(result, columns.target),
-        trained=split_record.record(names, split=split, columns=columns, seed=seed, cuts=sides["cuts"]),
+        trained=split_record.record_split(names, split=split, columns=columns, seed=seed, cuts=sides["cuts"]),
         tags=tags,
     )
     evidence = gate_results.Evidence(
@@ -92,7 +92,7 @@ def register(
 
 
 def _served(store: Store, *, private: bool) -> tuple[int, str]:
-    """How many test rows the candidate was asked about over HTTP, and how its answers differ from those here, or ""."""
+    """How many test rows were posted to the candidate, and how its answers differ from those here, or ""."""
     from ..machinery.serving import server_check  # imported where something is served: it takes a while
 
     rows = store.table("split").filter(pl.col("split") == "test").head(ROWS).collect()

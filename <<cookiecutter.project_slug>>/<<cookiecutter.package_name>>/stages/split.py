@@ -22,10 +22,10 @@ def split(store: Store, *, split: Split, columns: Roles, task: Problem, leakage:
     table = store.table("ingest")
     labelled = table
     if columns.target and task.kind != "anomaly":
-        known = pl.col(columns.target).is_not_null()
+        is_there = pl.col(columns.target).is_not_null()
         if table.collect_schema()[columns.target].is_float():
-            known &= pl.col(columns.target).is_not_nan()
-        labelled = table.filter(known)
+            is_there &= pl.col(columns.target).is_not_nan()
+        labelled = table.filter(is_there)
     rows = labelled.select(pl.len()).collect().item()
     if not rows:
         raise DataError(f"columns.target={columns.target} is missing in every row: name another column")
@@ -36,7 +36,7 @@ def split(store: Store, *, split: Split, columns: Roles, task: Problem, leakage:
     for side, share in shares.items():
         if share and not counts.get(side):
             raise DataError(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
-    if leaks := leakages.sentences(store.table("split"), split, columns, task.kind, leakage, counts):
+    if leaks := leakages.objections(store.table("split"), split, columns, task.kind, leakage, counts):
         raise DataError("; ".join(leaks))
     unlabelled = table.select(pl.len()).collect().item() - rows
     summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)

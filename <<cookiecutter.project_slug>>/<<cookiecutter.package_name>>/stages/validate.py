@@ -18,7 +18,7 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
     """Raises DataError where an expectation fails, listing each, and where a column that the line needs is
     missing."""
     table = store.table("ingest")
-    roles.refuse_absent(columns, table.collect_schema().names())
+    roles.refuse_missing(columns, table.collect_schema().names())
     suite = expected.suite(expectations)
     result = expected.masked(expected.validate(expected.frame(table, expectations), suite), columns.sensitive)
     failed = expected.failures(result)

@@ -1,4 +1,4 @@
-"""What must not be written down: told by where it stands, by what it looks like, and by where it comes from."""
+"""Credentials: refused where they stand in the configuration, and hidden in all that is written."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def literal(stated: Any, at: str = "") -> tuple[str, str] | None:
         if text and NAMED.search(at) and not re.fullmatch(r"(?i)true|false|none|null|auto|env", text):
             return at, "a credential by its name"
         return (at, what) if text and (what := found(text)) else None
-    return next((told for key, value in pairs if (told := literal(value, key))), None)
+    return next((match for key, value in pairs if (match := literal(value, key))), None)
 
 
 def refuse_literal(stated: Any) -> None:
     """Raises ConfigError where a credential stands in `stated` as it is."""
-    if told := literal(stated):
-        key, what = told
+    if match := literal(stated):
+        key, what = match
         name = re.sub(r"\W+", "_", key).strip("_").upper()
         raise ConfigError(
             f"{key} holds {what}, which every run would write down: put it into the environment or .env, as {name}, "

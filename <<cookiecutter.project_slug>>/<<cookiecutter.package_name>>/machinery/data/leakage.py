@@ -18,20 +18,20 @@ STEPS = 20  # a column of more different values is no grouping of a number
 TWINS = 0.1  # the share of test rows with a twin among the training rows that is not chance any more
 
 
-def sentences(
+def objections(
     table: pl.LazyFrame, split: Split, columns: Roles, kind: str, leakage: Leakage, counts: dict[str, int]
 ) -> list[str]:
     """A sentence for each guard that objects to the `split` table, unless leakage.allow names it.
 
     `kind`: of the task; `counts`: rows of each side, {"train": 262, "test": 71}.
     """
-    found = []
+    sentences = []
     out = {columns.target, "split", *columns.key, *columns.group, *columns.drop}
     names = [name for name in table.collect_schema().names() if name not in out]
     if columns.target and kind != "anomaly":
         rows = sample(table.filter(split="train"), rows=counts["train"], most=ROWS)
         guarded = [name for name in names if name not in leakage.allow]
-        found += [
+        sentences += [
             f"column {name} alone tells {share:.4f} of {columns.target} (leakage.threshold={leakage.threshold:g}): "
             f"columns.drop=[{name}] if it is known only afterwards, else leakage.allow=[{name}]"
             for name, share in tell_all(rows, target=columns.target, kind=kind, names=guarded).items()
@@ -39,23 +39,23 @@ def sentences(
         ]
     same = [*names, *([columns.target] if columns.target else [])]
     if "rows" not in leakage.allow and names and (share := twins(table, names=same, rows=counts["test"])):
-        found.append(
+        sentences.append(
             f"{share:.1%} of the test rows have a twin among the training rows: take the repeated rows out of the "
             "source, or name what they share in columns.group and take split=group; leakage.allow=[rows] lets them be"
         )
     if columns.group and split.by != "time" and "groups" not in leakage.allow:  # by time, groups come again by design
         both, groups = straddling(table, group=columns.group)
         if both:
-            found.append(
+            sentences.append(
                 f"{both:,} of {groups:,} groups of {', '.join(columns.group)} stand on both sides: take split=group; "
                 "leakage.allow=[groups] lets them be"
             )
     if columns.time and "time" not in leakage.allow and (after := late(table, time=columns.time)):
-        found.append(
+        sentences.append(
             f"{after:,} of {counts['train']:,} training rows are no earlier than the first test row by {columns.time}: "
             "take split=time; leakage.allow=[time] lets them be"
         )
-    return found
+    return sentences
 
 
 def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[str]) -> dict[str, float]:
@@ -71,18 +71,18 @@ def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[st
     different = len(np.unique(wanted))
     if len(rows) < LEAST or different < 2 or (classes and different > len(rows) / 4):
         return {}
-    found = {}
+    shares = {}
     for name in names:
         values = rows[name]
         if values.n_unique() < 2 or values.dtype.is_nested():
             continue
-        told = _told(_numbers(values), wanted, classes=classes)
+        share = _power(_numbers(values), wanted, classes=classes)
         if not classes:
-            told = max(told, _ranked(_numbers(values), wanted))
+            share = max(share, _ranked(_numbers(values), wanted))
             if 2 <= values.n_unique() <= STEPS and values.value_counts()["count"].to_numpy().min() >= STEPS:
-                told = max(told, _told(wanted, _codes(values), classes=True))
-        found[name] = told
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+                share = max(share, _power(wanted, _codes(values), classes=True))
+        shares[name] = share
+    return dict(sorted(shares.items(), key=lambda each: -each[1]))
 
 
 def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
@@ -94,12 +94,12 @@ def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
 def twins(table: pl.LazyFrame, *, names: list[str], rows: int) -> float:
     """The share of the `rows` test rows that equal a training row in all of `names`; 0 where that may be chance."""
     marked = table.select("split", mark=pl.struct(names).hash())  # of polars' own, within one process
-    asked = sample(marked.filter(split="test"), rows=rows, most=ROWS)["mark"]
-    same = pl.col("mark").is_in(asked.unique().implode())
-    found = (
+    marks = sample(marked.filter(split="test"), rows=rows, most=ROWS)["mark"]
+    same = pl.col("mark").is_in(marks.unique().implode())
+    repeated = (
         marked.filter((pl.col("split") == "train") & same).select(pl.col("mark").unique()).collect(engine="streaming")
     )
-    share = float(np.mean(asked.is_in(found["mark"].implode()).to_numpy()))
+    share = float(np.mean(marks.is_in(repeated["mark"].implode()).to_numpy()))
     kept = table.filter(pl.col("split").is_in(["train", "test"]))
     return share if share >= TWINS and not by_chance(kept, names=names) else 0.0
 
@@ -133,7 +133,7 @@ def late(table: pl.LazyFrame, *, time: str) -> int:
     return table.filter(split="train").select((pl.col(time) >= first.collect().item()).sum()).collect().item()
 
 
-def _told(given: np.ndarray, wanted: np.ndarray, *, classes: bool) -> float:
+def _power(given: np.ndarray, wanted: np.ndarray, *, classes: bool) -> float:
     """How much of `wanted` (n,) a tree over `given` (n,) gets wrong on rows that it was not fitted to."""
     half = np.random.default_rng(0).permutation(len(given)) % 2 == 0
     wrong = np.zeros(len(given))
@@ -154,8 +154,8 @@ def _ranked(given: np.ndarray, wanted: np.ndarray) -> float:
     """The squared rank correlation of two numbers (n,): 1 where one is a monotone function of the other."""
     if np.isnan(given).mean() > 0.1:
         return 0.0
-    known = ~np.isnan(given)
-    ranks = [pl.Series(values[known]).rank().to_numpy() for values in (given, wanted)]
+    there = ~np.isnan(given)
+    ranks = [pl.Series(values[there]).rank().to_numpy() for values in (given, wanted)]
     if not ranks[0].std() or not ranks[1].std():
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1] ** 2)
@@ -168,6 +168,6 @@ def _codes(values: pl.Series) -> np.ndarray:
 def _numbers(values: pl.Series) -> np.ndarray:
     """A column as float64 (n,): texts as the place of each in their order."""
     if values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
-        found = values.to_physical().cast(pl.Float64).to_numpy().astype(np.float64)
-        return np.where(np.isfinite(found) & (np.abs(found) < 1e38), found, np.nan)  # trees take float32
+        numbers = values.to_physical().cast(pl.Float64).to_numpy().astype(np.float64)
+        return np.where(np.isfinite(numbers) & (np.abs(numbers) < 1e38), numbers, np.nan)  # trees take float32
     return _codes(values).astype(np.float64)

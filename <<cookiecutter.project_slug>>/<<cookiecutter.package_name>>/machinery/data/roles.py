@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SHOWN = 20  # names of columns in a sentence
 
 
-def refuse_absent(columns: Columns, names: Sequence[str]) -> None:
+def refuse_missing(columns: Columns, names: Sequence[str]) -> None:
     """Raises DataError where a table with the columns `names` lacks one that has a role, or has the name `split`."""
     if "split" in names:
         raise DataError("the table has a column split, which is the name of the one that this project adds: rename it")

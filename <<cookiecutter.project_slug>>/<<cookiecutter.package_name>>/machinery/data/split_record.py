@@ -1,4 +1,4 @@
-"""Which rows a model was trained on, told later from the record of its split."""
+"""The record of a split, by which it is later known which rows a model was trained on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROLES = ("key", "group", "time", "drop", "target")
 
 
-def record(names: Sequence[str], *, split: Split, columns: Roles, seed: int, cuts: list[float]) -> SplitRecord:
+def record_split(names: Sequence[str], *, split: Split, columns: Roles, seed: int, cuts: list[float]) -> SplitRecord:
     """The record of the `split` of a table that has the columns `names`; `cuts`: see splits.times."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     roles = {role: getattr(columns, role) for role in ROLES}

@@ -91,17 +91,17 @@ def folds(
     before a `gap`). Twins, and the rows of a group, stay together. Raises ProjectError for a fold without rows.
     """
     if by == "time":
-        found = _windows(table.with_row_index("split row"), count, columns, gap)
+        pairs = _windows(table.with_row_index("split row"), count, columns, gap)
     else:
         key = columns.group if by == "group" else identity(table.lazy(), columns)
         rank = pl.col("split").rank("dense")  # evenly, which positions that are cut by shares are not any more
         if by == "stratified":
             rank = rank.over(columns.target)
         fold = position(table.lazy(), key=key, seed=seed).select((rank - 1) % count).collect().to_series().to_numpy()
-        found = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
-    if not all(len(side) for pair in found for side in pair):
+        pairs = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
+    if not all(len(side) for pair in pairs for side in pair):
         raise ProjectError(f"{count} folds of {len(table):,} rows by split={by}: one has no rows, take fewer folds")
-    return found
+    return pairs
 
 
 def identity(table: pl.LazyFrame, columns: Roles) -> list[str]:
@@ -177,12 +177,12 @@ def _windows(table: pl.DataFrame, count: int, columns: Roles, gap: str | None) -
     name = columns.time or ""
     when = table[name].to_physical().sort()
     cuts = [when[len(when) * (number + 1) // (count + 1)] for number in range(count)]
-    found = []
+    pairs = []
     for number, cut in enumerate(cuts):
         rows = table.filter(pl.col(name).to_physical() < cuts[number + 1]) if number + 1 < count else table
         sided = _timed(rows.lazy(), columns, [cut, cut], gap).select("split row", "split").collect()
-        found.append(tuple(sided.filter(split=side)["split row"].to_numpy() for side in ("train", "test")))
-    return found  # type: ignore[return-value]
+        pairs.append(tuple(sided.filter(split=side)["split row"].to_numpy() for side in ("train", "test")))
+    return pairs  # type: ignore[return-value]
 
 
 def _refuse_numbers(table: pl.LazyFrame, target: str | None) -> None:

@@ -29,8 +29,10 @@ class Comparison(NamedTuple):
     champion: ScoredModel
 
 
-def compare(data: EvaluationData, scored: ScoredModel, champion: ModelVersion, bootstrap: Bootstrap) -> Comparison:
-    """The candidate, of which `scored` has the answers to its test rows, and the `champion` on rows kept from both.
+def with_champion(
+    data: EvaluationData, scored: ScoredModel, champion: ModelVersion, bootstrap: Bootstrap
+) -> Comparison:
+    """The candidate, with `scored` as its answers to its test rows, and the `champion`, on rows kept from both.
 
     Raises NotComparable.
     """
@@ -43,8 +45,10 @@ def compare(data: EvaluationData, scored: ScoredModel, champion: ModelVersion, b
             "columns.key"
         )
     sides = split_record.replay(whole.lazy(), record)
-    kept = data.table.select(known=pl.col(bootstrap.columns.target or "").is_not_null(), test=pl.col("split") == "test")
-    at = sides.filter(kept["known"] & kept["test"]).eq("test").arg_true().to_numpy()
+    kept = data.table.select(
+        labelled=pl.col(bootstrap.columns.target or "").is_not_null(), test=pl.col("split") == "test"
+    )
+    at = sides.filter(kept["labelled"] & kept["test"]).eq("test").arg_true().to_numpy()
     rows, least = data.sides["test"][at], bootstrap.evaluation.min_rows
     if len(rows) < min(least, len(scored.target)):
         raise NotComparable(

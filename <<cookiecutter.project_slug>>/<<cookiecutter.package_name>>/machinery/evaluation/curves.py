@@ -26,20 +26,20 @@ UP_TO: dict[str, Callable[[int], dict[str, Any]]] = {  # how a library answers b
 }
 
 
-def training_curves(data: EvaluationData, task: Task, *, rows: int) -> Curves:
+def by_iteration(data: EvaluationData, task: Task, *, rows: int) -> Curves:
     """The deciding score after some of the iterations, on training rows and on validation rows, or else test rows.
 
     Of `rows` rows at most, evenly spread; with them what the estimator wrote down while it was fitted.
     """
     first, estimator = scoring.short(task.metrics[0]), estimators.inner(data.model.pipeline[-1])
-    found = losses(estimator)
+    points = losses(estimator)
     for side in ("train", "validation" if "validation" in data.frames else "test"):
         target = data.targets[side]
         at = np.unique(np.linspace(0, len(target) - 1, max(1, rows)).astype(int))
         for step, answers in answers_by_iteration(data.model.pipeline, estimator, data.frames[side].iloc[at]):
             scored = as_scored(RecordedAnswers(data.model.pipeline, answers, len(at)), target[at], task)
-            found.setdefault(f"{side}_{first}", []).append((step, scored.scores(task.metrics[:1])[first]))
-    return found
+            points.setdefault(f"{side}_{first}", []).append((step, scored.scores(task.metrics[:1])[first]))
+    return points
 
 
 def losses(estimator: Any) -> Curves:

@@ -42,28 +42,28 @@ def members(model: Pipeline) -> dict[str, Member]:
     if not isinstance(last, ENSEMBLES) or len(last.named_estimators_) < 2:
         return {}
     weights = dict(zip(last.named_estimators, getattr(last, "weights", None) or [], strict=False))
-    found = {}
+    by_name = {}
     for name, alone in last.named_estimators_.items():
         if alone == "drop":
             continue
         params = {key: str(value) for key, value in alone.get_params(deep=False).items() if value is not None}
-        if is_classifier(last):  # whose members know classes by number: a vote of one knows what each stands for
+        if is_classifier(last):  # whose members have classes by number: a vote of one has the labels
             vote = VotingClassifier([(name, FrozenEstimator(alone))], voting="soft")
             alone = vote.fit(np.zeros((len(last.classes_), 1)), last.classes_)
         for wrapper, inside in reversed(wrappers):
             around = copy(wrapper)
             setattr(around, inside, alone)
             alone = around
-        found[name] = Member(Pipeline([*model.steps[:-1], ("estimator", alone)]), params, weights.get(name))
-    return found
+        by_name[name] = Member(Pipeline([*model.steps[:-1], ("estimator", alone)]), params, weights.get(name))
+    return by_name
 
 
 def score_members(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, task: Task) -> list[MemberScore]:
     """What each member of `model` scores alone on `frame` (n, d), which is prepared once for all of them."""
     parts = members(model)
     prepared = model[:-1].transform(frame) if parts else None
-    found = []
+    scored = []
     for name, member in parts.items():
         scores = score_model(member.model[-1], prepared, target, task).scores(task.metrics)
-        found.append(MemberScore(name, member.weight, member.params, scores))
-    return found
+        scored.append(MemberScore(name, member.weight, member.params, scores))
+    return scored

@@ -1,4 +1,4 @@
-"""Preprocessing and estimator in one scikit-learn Pipeline: fitted, asked, told apart."""
+"""Preprocessing and estimator in one scikit-learn Pipeline: fitted, answering, and what tells two of them apart."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
     takes = inspect.signature(estimator.fit).parameters
     wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
-        with loader.steadily(), warnings.catch_warnings(record=True, action="always") as told:
+        with loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
             model.fit(frame, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
             raise
         cause = None if type(error).__name__ == "InvalidParameterError" else error  # which tells no values
         raise ProjectError(f"{name} cannot be fitted: {error}") from cause
-    for warning in map(str, (each.message for each in told)):  # the others tell of rare classes, of collinearity
+    for warning in map(str, (each.message for each in caught)):  # others are of rare classes, of collinearity
         if unheard := re.search(r"Parameters: .* are not used|Device is changed from GPU to CPU.*", warning):
             raise ProjectError(f"{name} was not fitted as asked: {unheard[0]}")
     for each in (estimator, *getattr(estimator, "named_estimators_", {}).values()):
@@ -71,10 +71,10 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
 def label(classes: np.ndarray, stated: str | None) -> Any:
     """The class that `stated` names, whatever its type; without a name, the last. Raises ProjectError for an unknown
     one."""
-    found = [each for each in classes if stated in (None, str(each))]
-    if not found:
+    matching = [each for each in classes if stated in (None, str(each))]
+    if not matching:
         raise ProjectError(f"task.positive={stated} is no class of the target: {', '.join(map(str, classes))}")
-    return found[-1]
+    return matching[-1]
 
 
 def as_scorer_input(model: Any, target: np.ndarray, *, positive: str | None) -> tuple[Any, np.ndarray]:
@@ -87,7 +87,7 @@ def as_scorer_input(model: Any, target: np.ndarray, *, positive: str | None) -> 
 
 
 class PositiveClassView(ClassifierMixin, BaseEstimator):
-    """A fitted model asked one question: is it `positive`? So scikit-learn's scorers serve labels of any type.
+    """A fitted model that answers one question: is it `positive`? So scikit-learn's scorers serve labels of any type.
 
     Of an outlier detector, `positive` is an anomaly.
     """
@@ -111,9 +111,9 @@ class PositiveClassView(ClassifierMixin, BaseEstimator):
     @available_if(lambda self: hasattr(self.model, "predict_proba"))
     def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
         """The probabilities (n, 2) of no and of yes."""
-        known = list(self.model.classes_)
-        found = self.model.predict_proba(frame)
-        yes = found[:, known.index(self.positive)] if self.positive in known else np.zeros(len(found))
+        classes, all_of_them = list(self.model.classes_), self.model.predict_proba(frame)
+        there = self.positive in classes
+        yes = all_of_them[:, classes.index(self.positive)] if there else np.zeros(len(all_of_them))
         return np.column_stack([1 - yes, yes])
 
     @available_if(lambda self: is_outlier_detector(self.model))
@@ -161,8 +161,8 @@ def digest(model: Pipeline, frame: pd.DataFrame, *, data: str) -> str:
 
     Answers and not the file: the file of one and the same model differs from second to second.
     """
-    told = (data, model[-1], sorted(model[-1].get_params().items()), list(frame.columns))
-    whole = hashlib.sha256(repr(told).encode())
-    found = outputs(model, frame)
-    whole.update(found.astype("<f8").tobytes() if found.dtype.kind in "fiub" else repr(found.tolist()).encode())
+    about = (data, model[-1], sorted(model[-1].get_params().items()), list(frame.columns))
+    whole = hashlib.sha256(repr(about).encode())
+    answers = outputs(model, frame)
+    whole.update(answers.astype("<f8").tobytes() if answers.dtype.kind in "fiub" else repr(answers.tolist()).encode())
     return whole.hexdigest()

@@ -51,11 +51,11 @@ class EvaluationData:
         return {"megabytes": megabytes, "latency_ms": 1000 * median(seconds)}
 
 
-def read(folder: Path, table: pl.DataFrame, *, columns: Columns, task: Task) -> EvaluationData:
+def assemble(folder: Path, table: pl.DataFrame, *, columns: Columns, task: Task) -> EvaluationData:
     """The model in `folder` with the rows of `table`, which has the column `split`."""
     model, target = model_format.load(folder), columns.target
-    known = table if target is None else table.filter(pl.col(target).is_not_null())
-    sides = {side: rows for (side,), rows in known.partition_by("split", as_dict=True).items() if side != "gap"}
+    labelled = table if target is None else table.filter(pl.col(target).is_not_null())
+    sides = {side: rows for (side,), rows in labelled.partition_by("split", as_dict=True).items() if side != "gap"}
     return EvaluationData(
         folder=folder,
         model=model,

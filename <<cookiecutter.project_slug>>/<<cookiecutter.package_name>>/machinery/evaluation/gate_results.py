@@ -52,18 +52,18 @@ def results(module: ModuleType, limits: Any, evidence: Evidence) -> list[GateRes
 
     Gates that take no limit stand first: they always hold.
     """
-    functions, found = gates(module), list[GateResult]()
+    functions, so_far = gates(module), list[GateResult]()
     always = [name for name, each in functions.items() if "limit" not in inspect.signature(each).parameters]
     for name in [*always, *_keys(limits)]:
-        now = replace(evidence, failed=any(not each.passed for each in found))
+        now = replace(evidence, failed=any(not each.passed for each in so_far))
         if name in always:
             given = functions[name](now)
         elif (limit := getattr(limits, name)) is not None:
             given = functions[name](limit, now)
         else:
             continue
-        found += given if isinstance(given, list) else [given] if given else []
-    return found
+        so_far += given if isinstance(given, list) else [given] if given else []
+    return so_far
 
 
 def refuse_unmatched(module: ModuleType, limits: Any) -> None:

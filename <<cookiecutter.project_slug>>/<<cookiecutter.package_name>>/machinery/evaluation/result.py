@@ -100,8 +100,8 @@ class EvaluationResult:
     def measured(self) -> dict[str, float]:
         """All numbers that runs are compared by: {"test_roc_auc": 0.99, "gain_low": -0.01, "anomaly_rate": 0.14}."""
         sides = ("test", "train", "validation", "baseline", "candidate", "champion")
-        found = {f"{side}_{name}": value for side in sides for name, value in getattr(self, side).items()}
+        numbers = {f"{side}_{name}": value for side in sides for name, value in getattr(self, side).items()}
         ends = {f"test_{self.metric}_low": self.interval[0], f"test_{self.metric}_high": self.interval[1]}
         if self.gain:
             ends |= {f"gain_{name}": value for name, value in vars(self.gain).items()}
-        return found | self.numbers | {name: value for name, value in ends.items() if value is not None}
+        return numbers | self.numbers | {name: value for name, value in ends.items() if value is not None}

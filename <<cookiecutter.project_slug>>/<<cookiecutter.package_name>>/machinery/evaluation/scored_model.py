@@ -63,7 +63,7 @@ class RecordedAnswers(BaseEstimator):
         return self.like.__sklearn_tags__()
 
 
-def record(model: Any, frame: Any) -> RecordedAnswers:
+def record_answers(model: Any, frame: Any) -> RecordedAnswers:
     """The answers of `model` to `frame` (n, d): each method runs once, when its answers are first needed."""
 
     def answer(method: str) -> np.ndarray:
@@ -113,7 +113,7 @@ class ScoredModel:
 
 def score_model(model: Any, frame: pd.DataFrame, target: np.ndarray, task: Task) -> ScoredModel:
     """What `model` answers to `frame` (n, d), with what is right, `target` (n,)."""
-    return as_scored(record(model, frame), target, task)
+    return as_scored(record_answers(model, frame), target, task)
 
 
 def as_scored(answers: RecordedAnswers, target: np.ndarray, task: Task) -> ScoredModel:

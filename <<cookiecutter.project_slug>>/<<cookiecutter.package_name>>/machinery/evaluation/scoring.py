@@ -24,18 +24,18 @@ def score(model: Any, frame: Any, target: np.ndarray, *, names: list[str]) -> di
     scorers = {short(name): scorer(name) for name in names}
     try:
         with loader.steadily(), warnings.catch_warnings(action="ignore"):
-            found = check_scoring(model, scoring=scorers)(model, frame, target)
+            values = check_scoring(model, scoring=scorers)(model, frame, target)
     except (ValueError, AttributeError) as error:
         raise ProjectError(
             f"{', '.join(names)} cannot be had ({_line(error)}): name others in task.metrics, see that "
             "each class has rows on every side (split=stratified), or take another task: task=multiclass"
         ) from error
-    for name, value in found.items():
+    for name, value in values.items():
         if not np.isfinite(value):
             raise ProjectError(
                 f"{name} is undefined on these {len(target)} rows: name others in task.metrics, or give more rows"
             )
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in values.items()}
 
 
 def short(name: str) -> str:
@@ -49,17 +49,17 @@ def scorer(name: str, *, key: str = "task.metrics") -> Any:
     Raises ProjectError, naming the config's `key`, where there is none.
     Source: https://scikit-learn.org/stable/modules/model_evaluation.html#callable-scorers
     """
-    known = get_scorer_names()
-    if name in known:
+    names = get_scorer_names()
+    if name in names:
         return get_scorer(name)
     if "." not in name:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
         raise ProjectError(f"{key}: scikit-learn has no scorer {name}; it has {', '.join(close)}")
     try:
-        found = pkgutil.resolve_name(name)
+        metric = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ProjectError(f"{key}: {name} cannot be imported: {_line(error)}") from None  # which tells no values
-    return found if hasattr(found, "_score_func") else make_scorer(found)
+    return metric if hasattr(metric, "_score_func") else make_scorer(metric)
 
 
 def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:

@@ -22,7 +22,7 @@ FEWER = 4  # a slice's interval rests on one draw in so many
 
 def score_slices(scored: ScoredModel, rows: pl.DataFrame, bootstrap: Bootstrap) -> list[SliceScore]:
     """What `scored` is worth on each slice of `rows`, to which it has the answers, by the columns evaluation.slices."""
-    task, found = bootstrap.task, []
+    task, scored_slices = bootstrap.task, []
     for column in bootstrap.evaluation.slices:
         names = labels(rows[column])
         for value in names.gather(rows[column].arg_sort(nulls_last=True)).unique(maintain_order=True):
@@ -32,12 +32,12 @@ def score_slices(scored: ScoredModel, rows: pl.DataFrame, bootstrap: Bootstrap) 
                 scores = part.scores(task.metrics)
             except ProjectError:
                 note = "not to be scored: too few rows, or one class only"
-                found.append(SliceScore(column, value, len(at), note=note))
+                scored_slices.append(SliceScore(column, value, len(at), note=note))
                 continue
             score = scores[scoring.short(task.metrics[0])]
             low, high = bootstrap.interval(score, bootstrap.scores(part, rows[at], part=FEWER), rows[at])
-            found.append(SliceScore(column, value, len(at), score, low, high, scores=scores))
-    return found
+            scored_slices.append(SliceScore(column, value, len(at), score, low, high, scores=scores))
+    return scored_slices
 
 
 def labels(values: pl.Series) -> pl.Series:
@@ -54,11 +54,11 @@ def labels(values: pl.Series) -> pl.Series:
 
 def _ranges(values: pl.Series) -> pl.Series:
     """The quarter of the values that each is in, as "10 to 20"."""
-    known = values.to_physical()
-    cuts = pl.Series([known.quantile(share, "nearest") for share in QUARTERS]).unique().sort()
-    ends = [values.min(), *cuts.cast(known.dtype).cast(values.dtype), values.max()]
+    physical = values.to_physical()
+    cuts = pl.Series([physical.quantile(share, "nearest") for share in QUARTERS]).unique().sort()
+    ends = [values.min(), *cuts.cast(physical.dtype).cast(values.dtype), values.max()]
     names = [f"{_written(low)} to {_written(high)}" for low, high in pairwise(ends)]
-    place = sum(((known > cut).cast(pl.Int32) for cut in cuts), start=pl.zeros(len(values), pl.Int32, eager=True))
+    place = sum(((physical > cut).cast(pl.Int32) for cut in cuts), start=pl.zeros(len(values), pl.Int32, eager=True))
     return place.replace_strict(dict(enumerate(names)), return_dtype=pl.String)
 
 

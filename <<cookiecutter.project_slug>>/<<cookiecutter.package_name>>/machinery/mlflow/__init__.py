@@ -1,1 +1,1 @@
-""""""
+"""All that is said to MLflow: runs, models, versions, aliases."""

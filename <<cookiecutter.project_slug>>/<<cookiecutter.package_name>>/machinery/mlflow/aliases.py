@@ -46,14 +46,14 @@ def holders(name: str) -> dict[str, str]:
 
 def history(name: str) -> list[Change]:
     """Every change of an alias of the registered model `name`, the newest first."""
-    found = []
+    changes = []
     for key, text in MlflowClient().get_registered_model(name).tags.items():
-        told = re.fullmatch(r"(\w+): (\S+) -> (\S+) by (.*?): (.*)", text, re.DOTALL)
-        if key.startswith("alias ") and told:
+        match = re.fullmatch(r"(\w+): (\S+) -> (\S+) by (.*?): (.*)", text, re.DOTALL)
+        if key.startswith("alias ") and match:
             when = datetime.strptime(key, STAMP).replace(tzinfo=UTC)
-            old, new = (None if each == "none" else each for each in told.group(2, 3))
-            found.append(Change(when, told[1], old, new, told[4], told[5]))
-    return sorted(found, reverse=True)
+            old, new = (None if each == "none" else each for each in match.group(2, 3))
+            changes.append(Change(when, match[1], old, new, match[4], match[5]))
+    return sorted(changes, reverse=True)
 
 
 def promote(name: str, version: str, *, over: str | None, who: str, why: str, since: float = 0) -> None:
@@ -99,8 +99,8 @@ def roll_back(name: str, *, over: str | None, who: str, why: str, since: float =
         reigns = [each.old for each in history(name) if (each.alias, each.new) == ("champion", previous)]
         before = next((each for each in reigns if each != champion and _is_worthy(turn, each)), None)
         if champion:  # first: what was taken back must not come again by itself, whatever happens to this process
-            told = f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}"
-            for tag, text in version_tags.written(rolled_back=told).items():
+            note = f"on {datetime.now(UTC):%Y-%m-%d} by {who}: {why}"
+            for tag, text in version_tags.to_tags(rolled_back=note).items():
                 turn.client.set_model_version_tag(name, champion, tag, text)
         _move(turn, "champion", champion, previous, who, why)
         _move(turn, "previous", previous, before, who, f"version {previous} is champion again")
@@ -138,8 +138,8 @@ def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, w
             return  # MLflow wants MANAGE for this, and EDIT for all else: it stays, and does no harm
     if old != new:
         now = datetime.fromtimestamp(time.time() + turn.ahead, UTC)
-        told = f"{alias}: {old or 'none'} -> {new or 'none'} by {who}: {why}"
-        turn.client.set_registered_model_tag(turn.name, f"{now:{STAMP}}", told[:LONGEST])
+        text = f"{alias}: {old or 'none'} -> {new or 'none'} by {who}: {why}"
+        turn.client.set_registered_model_tag(turn.name, f"{now:{STAMP}}", text[:LONGEST])
     if new:
         turn.client.set_registered_model_alias(turn.name, alias, new)
 
@@ -147,16 +147,16 @@ def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, w
 def _refuse_late(turn: _Turn, champion: str | None, over: str | None, since: float) -> None:
     last = next((each for each in history(turn.name) if each.alias == "champion"), None)
     if champion != over or (last and last.when.timestamp() > since + turn.ahead and since):
-        told = f", by {last.who}: {last.why}" if last and last.new == champion else ""
+        by = f", by {last.who}: {last.why}" if last and last.new == champion else ""
         what = f"version {champion} of {turn.name} became champion" if champion else f"{turn.name} lost its champion"
-        raise ProjectError(f"{what} meanwhile{told}: look at it, and give the command again")
+        raise ProjectError(f"{what} meanwhile{by}: look at it, and give the command again")
 
 
 def _is_worthy(turn: _Turn, version: str | None) -> bool:
     """Whether there is such a version, and nobody took it back."""
     if not version or not _is_there(turn.name, version):
         return False
-    return not version_tags.read(turn.client.get_model_version(turn.name, version).tags).rolled_back
+    return not version_tags.from_tags(turn.client.get_model_version(turn.name, version).tags).rolled_back
 
 
 def _is_there(name: str, version: str | None) -> bool:
@@ -233,8 +233,8 @@ def _remove(client: MlflowClient, lock: str) -> None:
 def _noted(client: MlflowClient, lock: str) -> tuple[str | None, float]:
     """What `lock` says, and when it was made by the registry's clock; None where this user sees none."""
     try:
-        found = client.get_registered_model(lock)
-        return found.description, found.creation_timestamp / 1000
+        model = client.get_registered_model(lock)
+        return model.description, model.creation_timestamp / 1000
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
             return None, 0

@@ -27,7 +27,7 @@ def register_once(
     if twin := registry.twin(name, digest):
         return twin, False
     own = {key: value for key, value in tags.items() if value is not None}
-    noted = version_tags.written(digest=digest, trained=trained) | own
+    noted = version_tags.to_tags(digest=digest, trained=trained) | own
     return registry.register(name, model_id, description=description, tags=noted), True
 
 
@@ -39,7 +39,7 @@ def award(
     Champion where promotion=auto, unless another model took that place since the version was compared with the champion
     `against`, on behalf of `who`; else challenger. A champion stays champion until another takes its place.
     """
-    registry.note(version, version_tags.written(against=against))
+    registry.note(version, version_tags.to_tags(against=against))
     name, number, refused = version.name, version.version, ""
     if aliases.holders(name).get("champion") == number:
         return "champion", ""
@@ -57,4 +57,4 @@ def award(
 
 def note_gate(version: ModelVersion, verdict: str, reasons: list[str], scores: ScoresRecord) -> None:
     """Writes on `version` the gates' `verdict` ("passed" or "failed"), why, and what it scored."""
-    registry.note(version, version_tags.written(gate=verdict, reasons="; ".join(reasons), scores=scores))
+    registry.note(version, version_tags.to_tags(gate=verdict, reasons="; ".join(reasons), scores=scores))

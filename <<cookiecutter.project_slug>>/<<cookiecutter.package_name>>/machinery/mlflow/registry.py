@@ -36,7 +36,7 @@ class ModelVersion:
     @property
     def noted(self) -> VersionTags:
         """What this project has written on it."""
-        return version_tags.read(self.tags)
+        return version_tags.from_tags(self.tags)
 
 
 def aliases(name: str) -> dict[str, dict[str, Any]]:
@@ -48,10 +48,10 @@ def aliases(name: str) -> dict[str, dict[str, Any]]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return {}
         raise
-    found = {alias: version(name, number) for alias, number in sorted(held.items())}
+    holders = {alias: version(name, number) for alias, number in sorted(held.items())}
     return {
         alias: {"version": each.version, "digest": each.digest, "against": each.noted.against}
-        for alias, each in found.items()
+        for alias, each in holders.items()
         if each
     }
 
@@ -73,8 +73,8 @@ def versions(name: str) -> list[str]:
 
 def twin(name: str, digest: str) -> ModelVersion | None:
     """The newest version of `name` that is the same model."""
-    found = MlflowClient().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
-    return registered(max(found, key=lambda each: int(each.version))) if found else None
+    twins = MlflowClient().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
+    return registered(max(twins, key=lambda each: int(each.version))) if twins else None
 
 
 def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> ModelVersion:
@@ -85,20 +85,20 @@ def register(name: str, model_id: str, *, description: str, tags: dict[str, str]
     return registered(made)
 
 
-def note(found: ModelVersion, tags: dict[str, str]) -> ModelVersion:
-    """`found` with `tags` on it."""
+def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:
+    """`version` with `tags` on it."""
     for name, value in tags.items():
-        MlflowClient().set_model_version_tag(found.name, found.version, name, value)
-    return replace(found, tags={**found.tags, **tags})
+        MlflowClient().set_model_version_tag(version.name, version.version, name, value)
+    return replace(version, tags={**version.tags, **tags})
 
 
-def approve(found: ModelVersion, *, who: str, why: str) -> None:
-    """Writes on `found` who made it champion, when and why; that it was once taken back counts no more."""
-    again = {"rolled_back": ""} if "rolled_back" in found.tags else {}  # to delete it takes a permission more
+def approve(version: ModelVersion, *, who: str, why: str) -> None:
+    """Writes on `version` who made it champion, when and why; that it was once taken back counts no more."""
+    again = {"rolled_back": ""} if "rolled_back" in version.tags else {}  # to delete it takes a permission more
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    note(found, version_tags.written(approver=who, approved=now, reason=why, **again))
+    note(version, version_tags.to_tags(approver=who, approved=now, reason=why, **again))
 
 
-def registered(found: Any) -> ModelVersion:
+def registered(entity: Any) -> ModelVersion:
     """What MLflow says of a version, as this package has it."""
-    return ModelVersion(found.name, str(found.version), found.tags.get("digest", ""), dict(found.tags))
+    return ModelVersion(entity.name, str(entity.version), entity.tags.get("digest", ""), dict(entity.tags))

@@ -1,4 +1,4 @@
-"""What MLflow remembers of runs that are over: found again, and deleted."""
+"""The runs that MLflow has of earlier commands: read, and deleted."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Run:
 
 def history() -> list[Run]:
     """The runs of commands in the active run's experiment, the newest first."""
-    client, token, found = MlflowClient(), None, []  # type: ignore[var-annotated]
+    client, token, runs = MlflowClient(), None, []  # type: ignore[var-annotated]
     experiment = _active().info.experiment_id
     while token != "":
         page = client.search_runs([experiment], order_by=["attributes.start_time DESC"], page_token=token)
-        found, token = [*found, *page], page.token or ""
+        runs, token = [*runs, *page], page.token or ""
     nested: dict[str, list[Any]] = {}
-    for each in found:
+    for each in runs:
         nested.setdefault(each.data.tags.get("mlflow.parentRunId", ""), []).append(each)
 
     def below(run: Any) -> list[Any]:
@@ -76,7 +76,7 @@ def delete_runs(runs: list[str], models: list[str]) -> None:
     command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
     for start in range(0, len(runs) if address.startswith("sqlite:") else 0, SOME):
         ids = {"--run-ids": runs[start : start + SOME], "--logged-model-ids": models if start == 0 else []}
-        words = [word for name, found in ids.items() if found for word in (name, ",".join(found))]
+        words = [word for name, each in ids.items() if each for word in (name, ",".join(each))]
         done = subprocess.run([*command, *words], capture_output=True, text=True)
         if done.returncode:
             raise ProjectError(
@@ -107,19 +107,19 @@ def run_of(address: str) -> str:
     name, number, alias = match.groups()
     try:
         client = MlflowClient()
-        found = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
+        version = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         raise ProjectError(f"{address} is not in the registry: {' '.join(error.message.split())}") from error
-    return found.run_id or ""
+    return version.run_id or ""
 
 
 def versions(*, held: bool) -> dict[str, list[ModelVersion]]:
     """The versions that hold an alias, or those that hold none, by the run that made each."""
-    found: dict[str, list[ModelVersion]] = {}
+    by_run: dict[str, list[ModelVersion]] = {}
     for each in MlflowClient().search_model_versions():
         if bool(each.aliases) == held:
-            found.setdefault(each.run_id or "", []).append(each)
-    return found
+            by_run.setdefault(each.run_id or "", []).append(each)
+    return by_run
 
 
 def delete_versions(versions: list[ModelVersion], *, runs: list[str], keys: Collection[str]) -> list[str]:

@@ -187,11 +187,11 @@ def end_orphaned_runs(dead: Callable[[str], bool]) -> None:
     """Ends the runs whose process is `dead`, which nobody else would: they would look as if they were under way."""
     client, active = MlflowClient(), mlflow.active_run()
     assert active is not None
-    for found in client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'"):
-        process = found.data.tags.get("process")
-        if process and found.info.run_id != active.info.run_id and dead(process):
-            client.set_tag(found.info.run_id, "cause", "its process was killed, or its machine stopped")
-            client.set_terminated(found.info.run_id, "KILLED")
+    for each in client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'"):
+        process = each.data.tags.get("process")
+        if process and each.info.run_id != active.info.run_id and dead(process):
+            client.set_tag(each.info.run_id, "cause", "its process was killed, or its machine stopped")
+            client.set_terminated(each.info.run_id, "KILLED")
 
 
 def log_params(params: dict[str, str]) -> None:
@@ -252,14 +252,14 @@ def has(run_id: str) -> bool:
 def chart(name: str, metrics: dict[str, float], *, experiment: str, tags: dict[str, str]) -> None:
     """Adds `metrics` as the next points to the run `name` of `experiment`, which MLflow's UI draws as lines."""
     client = MlflowClient()
-    found = client.get_experiment_by_name(experiment)
-    where = found.experiment_id if found else client.create_experiment(experiment, tags=KIND)
+    there = client.get_experiment_by_name(experiment)
+    where = there.experiment_id if there else client.create_experiment(experiment, tags=KIND)
     runs = client.search_runs([where], f"attributes.run_name = '{name}'", order_by=["attributes.start_time ASC"])
     line = runs[0] if runs else client.create_run(where, run_name=name)
     step, now = int(line.data.tags.get("checks", "0")) + 1, int(time.time() * 1000)
     points = [Metric(key, value, now, step) for key, value in metrics.items()]
-    told = [RunTag(key, _hide(value)) for key, value in {**tags, "checks": str(step)}.items()]
-    client.log_batch(line.info.run_id, metrics=points, tags=told)
+    noted = [RunTag(key, _hide(value)) for key, value in {**tags, "checks": str(step)}.items()]
+    client.log_batch(line.info.run_id, metrics=points, tags=noted)
     client.set_terminated(line.info.run_id)
 
 
@@ -350,8 +350,8 @@ def _denied(error: Exception) -> str | None:
         return f"the tracking server does not let this user in: check {names}"
     if getattr(error, "error_code", None) != "PERMISSION_DENIED":
         return None
-    user, asked = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
-    what = f" ({asked[1]})" if asked else ""
+    user, match = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
+    what = f" ({match[1]})" if match else ""
     return f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
 
 

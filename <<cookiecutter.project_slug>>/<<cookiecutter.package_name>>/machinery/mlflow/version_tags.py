@@ -62,19 +62,19 @@ class VersionTags:
 RECORDS = {"trained": SplitRecord, "scores": ScoresRecord}
 
 
-def read(tags: Mapping[str, str]) -> VersionTags:
+def from_tags(tags: Mapping[str, str]) -> VersionTags:
     """What the `tags` of a version say; those that are not this project's are left out."""
-    known: dict[str, Any] = {field.name: tags[field.name] for field in fields(VersionTags) if field.name in tags}
-    if "against" in known:
-        known["against"] = json.loads(known["against"])
+    values: dict[str, Any] = {field.name: tags[field.name] for field in fields(VersionTags) if field.name in tags}
+    if "against" in values:
+        values["against"] = json.loads(values["against"])
     for name, record in RECORDS.items():
-        if name in known:
-            values, names = json.loads(known[name]) or {}, {field.name for field in fields(record)}
-            known[name] = record(**{key: value for key, value in values.items() if key in names}) if values else None
-    return VersionTags(**known)
+        if name in values:
+            stored, names = json.loads(values[name]) or {}, {field.name for field in fields(record)}
+            values[name] = record(**{key: value for key, value in stored.items() if key in names}) if stored else None
+    return VersionTags(**values)
 
 
-def written(**values: Any) -> dict[str, str]:
+def to_tags(**values: Any) -> dict[str, str]:
     """`values`, some of the fields of VersionTags, as tags: {"gate": "passed", "against": "null"}."""
     assert values.keys() <= {field.name for field in fields(VersionTags)}
     return {name: _text(value) for name, value in values.items()}

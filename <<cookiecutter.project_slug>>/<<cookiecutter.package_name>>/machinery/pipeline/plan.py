@@ -221,12 +221,12 @@ class Plan:
         """The versions of the libraries that the model comes from and the lock does not pin: extras."""
         lock = self.layout.lock.read_text(encoding="utf-8")
         names = {text.partition(".")[0] for text in leaves(self.config.model) if isinstance(text, str)}
-        found = {}
+        versions = {}
         for name in sorted(name for name in names if re.fullmatch(r"\w+", name)):
             if not re.search(rf"(?m)^{name}==", lock):
                 with suppress(PackageNotFoundError):
-                    found[name] = version(name)
-        return found
+                    versions[name] = version(name)
+        return versions
 
     def reason(self, step: Step) -> str | None:
         """Why `step` has to run; None where its output is used again."""
@@ -270,15 +270,15 @@ def _state() -> list[Any]:
     if not address.startswith("sqlite:///") or os.environ.get("MLFLOW_REGISTRY_URI"):
         return []
     file = Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))
-    found: list[Any] = [address]
+    parts: list[Any] = [address]
     for path in (file, file.with_name(f"{file.name}-wal")):
         if path.exists():
             state = path.stat()
-            found += [state.st_size, state.st_mtime_ns, state.st_ino]
+            parts += [state.st_size, state.st_mtime_ns, state.st_ino]
     if not file.exists():
         return GONE
     with file.open("rb") as stream:
-        return [*found, stream.read(28)[24:].hex()]  # SQLite counts its transactions there
+        return [*parts, stream.read(28)[24:].hex()]  # SQLite counts its transactions there
 
 
 def _flat(name: str, value: Any) -> dict[str, str]:

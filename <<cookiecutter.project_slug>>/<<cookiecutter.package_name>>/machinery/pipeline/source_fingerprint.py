@@ -25,5 +25,5 @@ def fingerprint(source: dict[str, Any], *, digest: Callable[[Path], str]) -> str
     if not files or any(isinstance(text, str) and ("://" in text or "*" in text) for text in texts):
         return None
     # in a folder names count too: they may hold the value of a partition
-    told = sorted(f"{file.relative_to(path)} {digest(file)}" for path, file in files)
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    lines = sorted(f"{file.relative_to(path)} {digest(file)}" for path, file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -78,11 +78,11 @@ class Store:
 
     def records(self, stage: str) -> list[dict[str, Any]]:
         """The records of all outputs of `stage`, the newest first."""
-        found = []
+        records = []
         for file in sorted(self.root.glob(f"{stage}/[!.]*/{RECORD}"), key=os.path.getmtime, reverse=True):
             with suppress(OSError, ValueError):
-                found.append(json.loads(file.read_text(encoding="utf-8")))
-        return found
+                records.append(json.loads(file.read_text(encoding="utf-8")))
+        return records
 
     def latest(self, stage: str) -> dict[str, Any]:
         """The record of the newest output of `stage`, of which `path` and `table` then speak."""

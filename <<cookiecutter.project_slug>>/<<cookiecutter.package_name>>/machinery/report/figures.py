@@ -51,12 +51,12 @@ def figures(
 
 def tables(result: EvaluationResult, thresholds: pl.DataFrame | None) -> dict[str, pl.DataFrame]:
     """By name, the tables of thresholds, of columns and of slices, as far as there are any."""
-    found = {"thresholds": thresholds} if thresholds is not None else {}
+    made = {"thresholds": thresholds} if thresholds is not None else {}
     if result.importances:
         falls = {"column": list(result.importances), "fall": list(result.importances.values())}
-        found["importance"] = pl.DataFrame(falls)
+        made["importance"] = pl.DataFrame(falls)
     if result.slices:
         flat = [{name: value for name, value in vars(each).items() if name != "scores"} for each in result.slices]
         rows = [row | each.scores for row, each in zip(flat, result.slices, strict=True)]
-        found["slices"] = pl.DataFrame(rows, infer_schema_length=None)
-    return found
+        made["slices"] = pl.DataFrame(rows, infer_schema_length=None)
+    return made

@@ -81,7 +81,7 @@ def _verdict(decision: Decision) -> dict[str, Any]:
 def _details(result: EvaluationResult, setup: Setup) -> dict[str, str]:
     """Short facts with their labels."""
     sides = ", ".join(f"{count:,} {side}" for side, count in setup.rows.items())
-    found = {
+    details = {
         "predicts": setup.columns.target or "anomalies",
         "data": f"{setup.table['rows']:,} rows x {len(setup.table['columns'])} columns",
         "digest of the data": setup.table["digest"],
@@ -91,20 +91,20 @@ def _details(result: EvaluationResult, setup: Setup) -> dict[str, str]:
         "one row is answered in": f"{result.costs['latency_ms']:.3g} ms",
     }
     threshold = result.model.threshold
-    return found if threshold is None else found | {"threshold": f"{threshold:.4g}"}
+    return details if threshold is None else details | {"threshold": f"{threshold:.4g}"}
 
 
 def _scores(result: EvaluationResult) -> list[dict[str, Any]]:
     """A row for each metric, the deciding one first and with its interval."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for metric, score in result.test.items():
-        low, high = (None, None) if found else result.interval
+        low, high = (None, None) if rows else result.interval
         row = {"metric": metric, "candidate": score, "low": low, "high": high}
         row |= {side: getattr(result, side).get(metric) for side in ("baseline", "champion", "validation", "train")}
         if result.candidate:
             row["champion"] = None  # its scores are of other rows; the comparison has them
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _comparison(result: EvaluationResult, confidence: float) -> dict[str, Any] | None:
@@ -132,21 +132,23 @@ def _comparison(result: EvaluationResult, confidence: float) -> dict[str, Any] |
 
 def _limits(result: EvaluationResult, setup: Setup) -> list[str]:
     """What the scores do not show."""
-    found, min_rows = [], setup.evaluation.min_rows
+    limits, min_rows = [], setup.evaluation.min_rows
     if result.rows < FEW:
-        found.append(f"Scores rest on {result.rows:,} test rows: the interval says how much chance is in them.")
+        limits.append(f"Scores rest on {result.rows:,} test rows: the interval says how much chance is in them.")
     metric, low = result.metric, result.interval[0]
     if metric and low is not None and low <= result.baseline[metric]:
-        found.append(f"The interval of {metric} reaches down to the baseline: that it beats the dummy may be chance.")
+        limits.append(f"The interval of {metric} reaches down to the baseline: that it beats the dummy may be chance.")
     rare = [f"{name} ({count:,})" for name, count in result.classes.items() if count < RARE]
     if rare:
         named = ", ".join(rare[:10])
-        found.append(f"Few test rows of {setup.columns.target} {named}: what is said of them is least certain.")
+        limits.append(f"Few test rows of {setup.columns.target} {named}: what is said of them is least certain.")
     small = [f"{each.column} {each.value}" for each in result.slices if each.rows < min_rows]
     if small:
-        found.append(f"Fewer than {min_rows} test rows in {', '.join(small[:10])}.")
+        limits.append(f"Fewer than {min_rows} test rows in {', '.join(small[:10])}.")
     if setup.split.by != "time":
-        found.append("Test rows are of the same time as training rows: data that changes later is not in these scores.")
+        limits.append(
+            "Test rows are of the same time as training rows: data that changes later is not in these scores."
+        )
     if setup.columns.sensitive:
-        found.append(f"Nothing is shown of the values of {', '.join(setup.columns.sensitive)} (sensitive).")
-    return found
+        limits.append(f"Nothing is shown of the values of {', '.join(setup.columns.sensitive)} (sensitive).")
+    return limits

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 
-def page(package: str, name: str, **content: Any) -> str:
+def render(package: str, name: str, **content: Any) -> str:
     """The HTML page that the template `name` in the folder of `package`, such as a job's, makes of `content`."""
     if "confidence" in content:
         content["percent"] = _percent(content["confidence"])
@@ -18,7 +18,7 @@ def page(package: str, name: str, **content: Any) -> str:
 
 def report(**content: Any) -> str:
     """The page of a candidate, from the content that model_report puts together."""
-    return page(str(__package__), "report.html", **content, **_derived(content))
+    return render(str(__package__), "report.html", **content, **_derived(content))
 
 
 def card(**content: Any) -> str:
@@ -66,8 +66,8 @@ def _derived(content: dict[str, Any]) -> dict[str, Any]:
 
 def _scale(values: list[Any]) -> tuple[float, float]:
     """Where a scale that shows all `values` begins, and how long it is, with room at its ends."""
-    known = [value for value in values if _is(value)]
-    least, most = min(known, default=0.0), max(known, default=1.0)
+    finite = [value for value in values if _is(value)]
+    least, most = min(finite, default=0.0), max(finite, default=1.0)
     room = (most - least) * 0.06 or 1.0
     return least - room, most - least + 2 * room
 

@@ -145,7 +145,7 @@ def distances(moved: list[tuple[str, float, bool]], *, least: float, most: int =
     return figure
 
 
-def shares(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
+def share_bars(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
     """Bars side by side of the share of old and of new rows, from (label, old, new)."""
     figure, axes = _blank(f"{_short(title)}, share of rows", height=_height(bars), grid="x")
     places = np.arange(len(bars))[::-1]

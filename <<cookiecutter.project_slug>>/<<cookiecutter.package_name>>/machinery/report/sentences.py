@@ -15,7 +15,7 @@ PROMOTE = (
 )
 
 
-def summary(result: EvaluationResult) -> str:
+def headline(result: EvaluationResult) -> str:
     """One line: the deciding score with those of the baseline and the champion, where they are of the same rows."""
     if result.metric is None:
         rate = f"{result.numbers['anomaly_rate']:.2%} of {result.rows:,} test rows are anomalies"
@@ -37,15 +37,15 @@ def score_table(result: EvaluationResult) -> str:
 
 def notes(result: EvaluationResult) -> list[str]:
     """What a reader of the scores should know: rows that were not compared, chance."""
-    found, low, metric = [], result.interval[0], result.metric
+    sentences, low, metric = [], result.interval[0], result.metric
     if result.candidate:
-        found.append(
+        sentences.append(
             f"candidate and champion are compared on {result.compared_rows} of {result.rows} test rows: those that "
             "neither was trained on"
         )
     if metric and low is not None and low <= result.baseline[metric] < result.test[metric]:
-        found.append(f"that {metric} beats the baseline may be chance: its interval goes down to {low:.4f}")
-    return found
+        sentences.append(f"that {metric} beats the baseline may be chance: its interval goes down to {low:.4f}")
+    return sentences
 
 
 def description(result: EvaluationResult, target: str | None) -> str:

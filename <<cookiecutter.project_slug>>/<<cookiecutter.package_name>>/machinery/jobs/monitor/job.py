@@ -232,7 +232,7 @@ def _compared(
         "notes": notes,
         "figures": [{"title": name.replace("_", " "), "svg": plots.svg(figure)} for name, figure in figures.items()],
     }
-    page = pages.page(str(__package__), "monitor.html", **content)
+    page = pages.render(str(__package__), "monitor.html", **content)
     return StageResult(
         "\n".join(
             [f"{what}: {verdict}", *told, *([f"  {fall.name}: {fall.sentence}"] if fall and fall not in sure else [])]
@@ -365,7 +365,7 @@ def _figures(
     first = [each for each in tests if each.label in names] or tests[:1]
     for at, each in enumerate(first[:DRAWN], start=1):
         was, now = (side["columns"][each.name] for side in (model.reference[each.part], seen.counts[each.part]))
-        figures[f"moved_{at}"] = plots.shares(drifts.bars(was, now, each.what), title=_titled(each))
+        figures[f"moved_{at}"] = plots.share_bars(drifts.bars(was, now, each.what), title=_titled(each))
     return figures
 
 

@@ -116,7 +116,7 @@ def profile(
         expectations=expected,
     )
     store.replace(file, written)
-    page = pages.page(
+    page = pages.render(
         str(__package__),
         "profile.html",
         title=name,

@@ -81,7 +81,7 @@ def compare(steps: list[dict[str, Any]], again: Store, *, model_id: str) -> tupl
         old = {name: value for name, value in step["scores"].items() if name.startswith(COMPARED)}
         gaps = {name: abs(value - new["scores"].get(name, np.inf)) for name, value in old.items()}
         worst = max(gaps, key=lambda name: gaps[name], default="")
-        if step["facts"].get("digest") == new["facts"].get("digest"):
+        if _digest(step) == _digest(new):
             apart[stage] = gaps.get(worst, 0.0)
             sentences[stage] = f"identical {kind}" if not apart[stage] else f"{worst} apart by {gaps[worst]:.3g}"
         elif kind == "predictions":
@@ -90,6 +90,11 @@ def compare(steps: list[dict[str, Any]], again: Store, *, model_id: str) -> tupl
             apart[stage], sentences[stage] = np.inf, "another table"
         table = stage if kind == "table" else table
     return sentences, apart
+
+
+def _digest(result: dict[str, Any]) -> str | None:
+    """Of a model's answers, or of a table; older records have it among the facts."""
+    return result.get("model") or result["facts"].get("digest")
 
 
 def _kind(step: dict[str, Any]) -> str:
@@ -129,12 +134,12 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
         return ["it has no lineage: it did not end, or it is no run of this project's line"]
     if "git.commit" not in tags:
         return ["it was made outside of git: there is no commit to go back to"]
-    found = []
+    gone = []
     if not worktrees.has(root, tags["git.commit"]):
-        found.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
+        gone.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
     if why := files.get("uncommitted.txt"):
-        found.append(f"its uncommitted changes are gone ({why.strip()})")
-    return found
+        gone.append(f"its uncommitted changes are gone ({why.strip()})")
+    return gone
 
 
 def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import calibration, ensembles, estimators, importance, scoring, slices
-from .comparison import NotComparable, compare
+from .comparison import NotComparable, with_champion
 from .result import EvaluationResult, Gain
 from .scored_model import ScoredModel, score_model
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .evaluation_data import EvaluationData
 
 
-def evaluate(
+def measure(
     data: EvaluationData, scored: ScoredModel, *, digest: str, champion: ModelVersion | None, bootstrap: Bootstrap
 ) -> EvaluationResult:
     """All that is measured of the candidate, by `scored`, its answers to the test rows, and by those to other rows.
@@ -78,7 +78,7 @@ def _compared(
 ) -> dict[str, Any]:
     """The champion's scores, the candidate's on the same rows, and the gain; or why there are none."""
     try:
-        rows, ours, theirs = compare(data, scored, champion, bootstrap)
+        rows, ours, theirs = with_champion(data, scored, champion, bootstrap)
     except NotComparable as reason:
         return {"not_comparable": str(reason)}
     mine, champions = ours.scores(bootstrap.task.metrics), theirs.scores(bootstrap.task.metrics)
