@@ -80,6 +80,23 @@ def test_every_other_answer_lints_type_checks_and_passes_its_tests(answers, envi
     assert project.run("git", "status", "--porcelain").printed == "", "the tests left files behind"
 
 
+@pytest.mark.parametrize("python", ["3.12", "3.13"])
+def test_types_and_tests_under_the_other_pythons(python, tmp_path):
+    """Stubs and libraries are other ones there: NumPy's, XGBoost's."""
+    project = Project(bake(tmp_path, python_version=python), tmp_path / "environment")
+    where = {"UV_PROJECT_ENVIRONMENT": str(project.environment)}
+    made = project.run("uv", "lock", "--quiet", **where)
+    assert made.code == 0, made.printed
+    made = project.run("uv", "sync", "--quiet", "--python", python, **where)
+    if made.code and "No interpreter found" in made.printed:
+        pytest.skip(f"this machine has no Python {python}")
+    assert made.code == 0, made.printed
+    some = ["tests/test_config.py", "tests/test_models.py", "tests/test_features.py"]
+    for words in (["ruff", "check"], ["mypy"], ["pytest", "-q", "-p", "no:cacheprovider", *some]):
+        done = project.run(*words)
+        assert done.code == 0, done.printed
+
+
 # --- The commands of the README
 
 

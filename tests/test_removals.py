@@ -27,9 +27,9 @@ def delete(root: Path, *names: str) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def cut(root: Path, file: str, pattern: str) -> None:
+def cut(root: Path, file: str, pattern: str, instead: str = "") -> None:
     """Takes the one text that `pattern` matches out of a file."""
-    text, count = re.subn(pattern, "", (root / file).read_text(), flags=re.MULTILINE)
+    text, count = re.subn(pattern, instead, (root / file).read_text(), flags=re.MULTILINE)
     assert count == 1, (file, pattern, count)
     (root / file).write_text(text)
 
@@ -43,8 +43,7 @@ def no_sample_data(root: Path) -> None:
     (root / "conf/data/mine.yaml").write_text(text.replace("penguins.csv", "mine.csv"))
     config = root / "conf/config.yaml"
     config.write_text(re.sub(r"(?m)^  - data: \w+", "  - data: mine", config.read_text()))
-    for file in (root / "tests").glob("test_*.py"):
-        file.write_text(re.sub(r"\bdata=penguins\b", "data=mine", file.read_text()))
+    cut(root, "tests/conftest.py", r'(?<=^DATA = ")penguins(?=")', "mine")
 
 
 def no_notebook(root: Path) -> None:

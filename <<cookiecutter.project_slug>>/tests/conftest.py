@@ -8,6 +8,8 @@ from mlflow import MlflowClient
 
 from << cookiecutter.package_name >>.__main__ import main
 
+DATA = "penguins"  # the table that tests are run on: a file of conf/data/
+
 
 @pytest.fixture(scope="session", autouse=True)
 def hurry():

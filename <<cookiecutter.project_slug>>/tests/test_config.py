@@ -11,7 +11,7 @@ from << cookiecutter.package_name >>.machinery.layout import Layout
 
 LAYOUT = Layout(Path(__file__).parents[1], "<< cookiecutter.package_name >>")
 EXTRAS = ("lightgbm", "xgboost")  # tested where they are installed
-DATA = [name for name in ("penguins", "penguins_mass") if name in compose.groups(LAYOUT)["data"]]
+DATASETS = [name for name in ("penguins", "penguins_mass") if name in compose.groups(LAYOUT)["data"]]
 ONLY = {"logistic": "binary", "ridge": "regression", "isolation_forest": "anomaly", "local_outlier": "anomaly"}
 
 
@@ -36,7 +36,7 @@ def test_every_option_composes_and_builds(group, option, monkeypatch):
 
 
 @pytest.mark.parametrize("model", [model for model in compose.groups(LAYOUT)["model"] if model not in ONLY])
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", DATASETS)
 def test_one_model_file_serves_both_tasks(model, data):
     if model in EXTRAS:
         pytest.importorskip(model)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import DATA
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from mlflow import MlflowClient
@@ -37,7 +38,7 @@ def _text(output) -> str:
 
 def test_it_compares_the_runs_and_asks_the_champion(do, shown):
     for words in (["model=forest", "model.n_estimators=10"], ["model=logistic", "gate.max_loss=1"]):
-        code, printed = do("data=penguins", "evaluation.importance_repeats=1", *words)
+        code, printed = do(f"data={DATA}", "evaluation.importance_repeats=1", *words)
         assert code == 0, printed
     whole = MlflowClient().search_runs(["0"], "tags.gate = 'passed' AND tags.`mlflow.parentRunId` IS NULL")
     forest, logistic = sorted(run.info.run_name for run in whole)
@@ -49,7 +50,7 @@ def test_it_compares_the_runs_and_asks_the_champion(do, shown):
         assert name in seen["runs"] and name in seen["scores"]
     assert seen["runs"].count("passed") == 2 and seen["runs"].count("champion") == 1
     assert [name for name, text in seen.items() if "image/png" in text] == ["tests", "fit", "figures"]
-    assert f"{logistic}: << cookiecutter.project_slug >>-penguins version 2" in seen["champion"]
+    assert f"{logistic}: << cookiecutter.project_slug >>-{DATA} version 2" in seen["champion"]
     assert "bill_depth_mm" in seen["importance"]
     assert "predicts sex" in seen["predict"] and "<th>predicted</th>" in seen["predict"]
     assert seen["predict"].count("<td>Adelie</td>") == 20

@@ -130,7 +130,7 @@ def _personal(name: str, texts: pl.Series, rows: int) -> bool:
         return True
     first = texts.head(1000)
     shares = [first.str.contains(pattern).to_numpy().mean() if len(first) else 0 for pattern in PERSONAL_VALUES]
-    return max(shares[:-1]) > 0.8 or (shares[-1] > 0.8 and _card_share(first) > 0.8)
+    return bool(max(shares[:-1]) > 0.8 or (shares[-1] > 0.8 and _card_share(first) > 0.8))
 
 
 def counts(table: pl.LazyFrame) -> dict[str, dict[str, int]]:
