@@ -108,9 +108,9 @@ def observe(
         frames = {"features": frame, "answers": model.answers(frame)}
         if target in extra:
             scored = True if in_test is None else in_test[start : start + len(batch)]
-            known = batch.with_columns(kept=scored).filter(pl.col(target).is_not_null())
-            frames |= {"target": known.select(target).to_pandas()} if "target" in monitored.reference else {}
-            labelled.append(known.filter("kept").gather_every(step))
+            has_label = batch.with_columns(kept=scored).filter(pl.col(target).is_not_null())
+            frames |= {"target": has_label.select(target).to_pandas()} if "target" in monitored.reference else {}
+            labelled.append(has_label.filter("kept").gather_every(step))
         for part, each in frames.items():
             more = column_counts.count_like(monitored.reference[part], each)
             counts[part] = column_counts.add(counts[part], more) if part in counts else more
@@ -124,8 +124,8 @@ def _in_test(monitored: MonitoredModel, raw: pl.LazyFrame) -> pl.Series:
     whole = parsing.read(raw, monitored.types, missing=monitored.missing)
     in_test = np.zeros(whole.select(pl.len()).collect().item(), dtype=bool)
     if split_record.can_replay(monitored.record, whole.collect_schema().names()):
-        known = pl.col(monitored.target or "").is_not_null()  # the stage split leaves out rows without a label
-        sides = split_record.replay(whole.filter(known), monitored.record)
-        places = whole.select(known.arg_true()).collect().to_series()
+        has_label = pl.col(monitored.target or "").is_not_null()  # the stage split leaves out rows without a label
+        sides = split_record.replay(whole.filter(has_label), monitored.record)
+        places = whole.select(has_label.arg_true()).collect().to_series()
         in_test[places.filter(sides == "test").to_numpy()] = True
     return pl.Series(in_test)

@@ -87,18 +87,18 @@ def read(
         different = values.unique()
         lower = different.str.to_lowercase()
         missing |= set(different.filter(lower.is_in(MISSING)))
-        known = different.filter(~lower.is_in(MISSING))
-        if name != target and _personal(name, known, len(values)):
+        present = different.filter(~lower.is_in(MISSING))
+        if name != target and _personal(name, present, len(values)):
             private.append(name)
         types[name] = {"kind": "text"}
         for doubtful in ((), DOUBTFUL):
-            sure = known.filter(~known.str.to_lowercase().is_in(doubtful))
+            sure = present.filter(~present.str.to_lowercase().is_in(doubtful))
             if types[name]["kind"] == "text" and len(sure) and not _is_code(sure):
                 truth = set(sure.str.to_lowercase()) <= {"true", "false"}  # yes and no stay the classes that they are
                 tried = [{"kind": "boolean"}] if truth else _candidates(comma)
                 types[name] = next((each for each in tried if fits(sure, each)), types[name])
                 if types[name]["kind"] != "text":
-                    missing |= set(known.filter(known.str.to_lowercase().is_in(doubtful)))
+                    missing |= set(present.filter(present.str.to_lowercase().is_in(doubtful)))
         if name in private and types[name]["kind"] not in ("date", "datetime"):
             types[name] = {"kind": "text"}
     numbers = [name for name in raw.columns if raw[name].dtype.is_integer() and name != target]
@@ -225,10 +225,10 @@ def task(values: pl.Series) -> str:
 
     Raises ProjectError for a target that cannot be predicted: all missing, constant, too many classes.
     """
-    known = values.drop_nulls()
+    present = values.drop_nulls()
     if values.dtype.is_float():
-        known = known.filter(known.is_finite())
-    name, different, rows = values.name, known.n_unique(), len(known)
+        present = present.filter(present.is_finite())
+    name, different, rows = values.name, present.n_unique(), len(present)
     if not rows:
         raise ProjectError(f"target={name} is missing in every row: name another column")
     if different == 1:
@@ -237,13 +237,13 @@ def task(values: pl.Series) -> str:
     if not number and values.dtype != pl.Boolean and not values.dtype == pl.String:
         raise ProjectError(f"target={name} holds {values.dtype}: a target is a number, a truth value or text")
     if different == 2:
-        rarer, few = min(classes(known).items(), key=lambda each: each[1])
+        rarer, few = min(classes(present).items(), key=lambda each: each[1])
         if few < 5:
             raise ProjectError(
                 f"target={name}: {few} of {rows:,} rows are {rarer}: too few to learn from and to be tested on"
             )
         return "binary"
-    whole = not values.dtype.is_float() or bool((known == known.floor()).all())
+    whole = not values.dtype.is_float() or bool((present == present.floor()).all())
     if number and not (whole and different <= FEW // 2 and rows >= 5 * different):
         return "regression"
     if different > max(2, rows / 4) or different > 200:
@@ -340,21 +340,21 @@ def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
 
     Empty for values that are all different and for nested ones.
     """
-    known = values.drop_nulls()
-    if known.dtype.is_nested() or not len(known):
+    present = values.drop_nulls()
+    if present.dtype.is_nested() or not len(present):
         return []
-    if known.dtype.is_numeric() or known.dtype.is_temporal():
-        numbers = known.to_physical().cast(pl.Float64)
-        counted = numbers.filter(numbers.is_finite()).hist(bin_count=min(most, known.n_unique()))
+    if present.dtype.is_numeric() or present.dtype.is_temporal():
+        numbers = present.to_physical().cast(pl.Float64)
+        counted = numbers.filter(numbers.is_finite()).hist(bin_count=min(most, present.n_unique()))
         heights = counted["count"].to_list()
         ends = pl.Series([numbers.min(), *counted["breakpoint"].to_list()[:-1]])
-        labels = ends.cast(pl.Int64).cast(known.dtype) if known.dtype.is_temporal() else ends.round_sig_figs(4)
+        labels = ends.cast(pl.Int64).cast(present.dtype) if present.dtype.is_temporal() else ends.round_sig_figs(4)
         names = [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
-        names[-1] = str(known.max())
-    elif known.n_unique() == len(known):
+        names[-1] = str(present.max())
+    elif present.n_unique() == len(present):
         return []
     else:
-        top = known.cast(pl.String).value_counts(sort=True).head(most)
+        top = present.cast(pl.String).value_counts(sort=True).head(most)
         names, heights = top[values.name].to_list(), top["count"].to_list()
     return [(name, height / max(1, *heights)) for name, height in zip(names, heights, strict=True)]
 
