@@ -2,7 +2,12 @@
 names: style and types stay clean, and the next command does what was wanted."""
 
 import json
+import os
+import random
 import re
+import signal
+import sqlite3
+import time
 import urllib.request
 
 import polars as pl
@@ -110,6 +115,9 @@ def test_a_feature_as_a_function(project: Project) -> None:
     assert importances(project) == {*RAW, "bill_area"}
     table = predicted(project, "input=data/raw/penguins.csv")
     answers = table.select("prediction", "probability", "threshold").to_dicts()
+    replace(project, f"{PACKAGE}/features.py", "pl.col(length) * pl.col(depth)", "pl.col(length) * 0")
+    again = predicted(project, "input=data/raw/penguins.csv")
+    assert again.select("prediction", "probability", "threshold").to_dicts() == answers  # by the function of its day
     append(project, f"{PACKAGE}/features.py", "\n\nraise ValueError('the model does not need this file')\n")
     assert over_http(project, table.select(RAW).head(50)) == answers[:50]  # the function travelled with the model
 
@@ -152,6 +160,33 @@ def test_a_source_that_joins_tables(project: Project) -> None:
     assert monitored.code == 0, monitored.printed
 
 
+def test_the_source_with_a_history(project: Project) -> None:
+    """The README's line, and its command for new rows."""
+    chance = random.Random(3)
+    customers, orders = ["customer_id,age,left"], ["customer_id,amount"]
+    for each in range(300):
+        amount = chance.gauss(20, 5)
+        customers.append(f"c{each},{chance.randint(18, 80)},{'yes' if amount + chance.gauss(0, 1) < 20 else 'no'}")
+        orders += [f"c{each},{amount + chance.gauss(0, 1):.2f}" for _ in range(each % 4)]
+    append(project, "customers.csv", "\n".join(customers) + "\n")
+    append(project, "orders.csv", "\n".join(orders) + "\n")
+    head = "# @package _global_\ndefaults:\n  - /task: binary\n\n"
+    columns = "\ncolumns:\n  target: left\n  key: [customer_id]\n"
+    append(project, "conf/data/customers.yaml", head + example("source: {_target_") + columns)
+    assert_clean(project, "conf/data/customers.yaml", "customers.csv", "orders.csv")
+    champion(project, "data=customers", data="customers")
+    assert importances(project) == {"age", "history_rows", "mean_amount"}
+    append(project, "new.csv", "\n".join(customers[:21]) + "\n")
+    [typed] = re.findall(r"`-e (predict -P source\.table.*?)`", README)
+    command, *words = [word for word in typed.split() if word != "-P"]
+    answers = [project.python(command, *words, "data=customers"), project.python("monitor", "data=customers")]
+    other = [word for word in words if word.startswith("source.")]
+    answers.append(project.python("monitor", *other, "data=customers"))
+    assert [each.code for each in answers] == [0, 0, 0], [each.printed for each in answers]
+    table = pl.read_parquet(project.path / "scores.parquet")
+    assert table.height == 20 and table["history_rows"].to_list() == [each % 4 for each in range(20)]
+
+
 METRIC = '''
 
 def males_seen(target: np.ndarray, predicted: np.ndarray) -> float:
@@ -167,8 +202,20 @@ def test_a_metric(project: Project) -> None:
     lines = champion(project, f"task.metrics=[{own},roc_auc]", "gate.min_scores={males_seen: 0.5}")
     assert any(re.match(r"evaluate  males_seen [01]\.\d{4} ", line) for line in lines), lines
     assert any("males_seen" in line and "reaches 0.5" in line for line in lines), lines
-    chosen = project.python("train", *SMALL, f"task.threshold={own}", "split.validation=0.15")
-    assert chosen.code == 0, chosen.printed
+
+
+def test_the_metric_of_the_readme(project: Project) -> None:
+    """`profit`, its floor, and the threshold at which it is best."""
+    [metrics] = re.findall(r'`-P "(task\.metrics=\[\w+\.metrics\.profit,.*?\])"`', README)
+    [threshold] = re.findall(r"`-P\s(task\.threshold=\w+\.metrics\.profit) -P split\.validation=0\.15`", README)
+    [floor] = re.findall(r"`-P (gate\.min_scores\.profit=[\d.]+)`", README)
+    lines = champion(project, metrics, floor, threshold, "split.validation=0.15")
+    assert any(re.match(r"evaluate  profit \d+\.\d{4} ", line) for line in lines), lines
+    assert any(re.search(r"profit \d+\.\d{4} reaches ", line) for line in lines), lines
+    [file] = project.path.glob("outputs/train/*/outcome.json")
+    assert 0 < json.loads(file.read_text())["outcome"]["scores"]["threshold"] < 1
+    failed = project.python(*SMALL, metrics, "gate.min_scores.profit=30")
+    assert re.search(r"profit \d+\.\d{4} is below 30", failed.printed), failed.printed
 
 
 MODEL = '''
@@ -228,6 +275,86 @@ def test_a_model_class(project: Project) -> None:
     assert predicted(project, "input=data/raw/penguins.csv").height == 344
 
 
+LONG = '''
+
+class Descent(ClassifierMixin, BaseEstimator):
+    """Two classes on two sides of a plane, which goes downhill for `steps` steps, each after a `pause` in seconds."""
+
+    def __init__(self, steps: int = 100, pause: float = 0.0) -> None:
+        self.steps = steps
+        self.pause = pause
+
+    def fit(self, X: np.ndarray, y: np.ndarray, progress: Callable[..., None], workspace: Path) -> Descent:
+        """Itself; what an attempt before this one kept in `workspace` it goes on from."""
+        self.classes_, sides = np.unique(y, return_inverse=True)
+        self.weights_, begin, kept = np.zeros(X.shape[1]), 0, workspace / "kept.json"
+        if kept.exists():
+            begin, weights = json.loads(kept.read_text())
+            self.weights_ = np.array(weights)
+        for step in range(begin, self.steps):
+            time.sleep(self.pause)
+            off = self.predict_proba(X)[:, 1] - sides
+            self.weights_ -= X.T @ off / len(X)
+            progress(step, loss=float((off**2).mean()))
+            (workspace / "new.json").write_text(json.dumps([step + 1, self.weights_.tolist()]))
+            (workspace / "new.json").replace(kept)
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """The probability of each class (n, 2) for the rows (n, d)."""
+        yes = 1 / (1 + np.exp(-(X @ self.weights_)))
+        return np.stack([1 - yes, yes], axis=1)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The likelier class (n,) for the rows (n, d)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+'''
+
+
+def curve(project: Project) -> dict[str, list[int]]:
+    """The steps of `loss` in the embedded store, by run, as they stand there now."""
+    steps: dict[str, list[int]] = {}
+    if (project.path / "mlflow.db").exists():
+        with sqlite3.connect(f"file:{project.path / 'mlflow.db'}?mode=ro", uri=True, timeout=30) as store:
+            try:
+                rows = store.execute("SELECT run_uuid, step FROM metrics WHERE key = 'loss' ORDER BY step").fetchall()
+            except sqlite3.OperationalError:  # its tables are being made
+                rows = []
+        for run, step in rows:
+            steps.setdefault(run, []).append(step)
+    return steps
+
+
+def test_a_model_that_trains_for_long(project: Project) -> None:
+    """Its curve is there while it runs; after a kill the same command goes on from what it kept."""
+    models = f"{PACKAGE}/models.py"
+    append(project, models, LONG)
+    replace(
+        project,
+        models,
+        "from typing import Any\n\n",
+        "import json\nimport time\nfrom collections.abc import Callable\nfrom pathlib import Path\n"
+        "from typing import Any\n\nimport numpy as np\n",
+    )
+    replace(project, models, "import is_classifier\n", "import BaseEstimator, ClassifierMixin, is_classifier\n")
+    append(project, "conf/model/mine.yaml", f"_target_: {PACKAGE}.models.Descent\nsteps: 40\npause: 0.1\n")
+    assert_clean(project, models, "conf/model/mine.yaml")
+    words = ["model=mine", *QUICK]
+    process = project.start(*words)
+    until = time.monotonic() + 120
+    while not (seen := [steps for steps in curve(project).values() if len(steps) >= 10]):
+        assert time.monotonic() < until, "no curve while it runs"
+        time.sleep(0.2)
+    os.kill(process, signal.SIGKILL)
+    assert project.end().code == -signal.SIGKILL and len(seen[0]) < 40
+    done = project.python(*words)
+    assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
+    killed, whole = sorted(curve(project).values())
+    assert killed == [*range(len(killed))] and whole == [*range(whole[0], 40)]
+    assert whole[0] in (len(killed) - 1, len(killed))  # the last step may have been drawn, but not kept yet
+    assert predicted(project, "input=data/raw/penguins.csv").height == 344
+
+
 GATE = '''
 
 def min_test_rows(limit: int, evidence: Evidence) -> GateResult:
@@ -239,6 +366,8 @@ def min_test_rows(limit: int, evidence: Evidence) -> GateResult:
 
 def test_a_gate(project: Project) -> None:
     append(project, f"{PACKAGE}/gates.py", GATE)
+    alone = project.python("train")
+    assert alone.code == 2 and "gates.min_test_rows is called by nobody" in alone.printed, alone.printed
     replace(
         project, f"{PACKAGE}/config.py", "    serving: bool\n", "    serving: bool\n    min_test_rows: int | None\n"
     )
@@ -250,6 +379,9 @@ def test_a_gate(project: Project) -> None:
     assert f"{NAME}-penguins version 2 is challenger" in other.lines
     again = project.python(*SMALL, "gate.min_test_rows=10")
     assert again.code == 0 and re.findall(r"^(\w+) .*\(\d+\.\d s, .*\)$", again.printed, re.M) == ["register"]
+    replace(project, f"{PACKAGE}/gates.py", "def min_test_rows", "def _min_test_rows")
+    alone = project.python("train")
+    assert alone.code == 2 and "gates.py has no function min_test_rows" in alone.printed, alone.printed
 
 
 STAGE = '''"""The candidate's probabilities, calibrated on the validation rows."""

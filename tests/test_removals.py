@@ -48,6 +48,8 @@ def no_sample_data(root: Path) -> None:
 
 def no_notebook(root: Path) -> None:
     delete(root, "notebooks", "tests/test_notebook.py")
+    for name in ("ipykernel", "nbclient"):
+        cut(root, "pyproject.toml", rf'^    "{name}.*\n')
 
 
 def no_actions(root: Path) -> None:
@@ -67,9 +69,10 @@ def no_conda(root: Path) -> None:
 
 
 def no_options(root: Path) -> None:
-    delete(root, *(f"conf/model/{name}.yaml" for name in ("ridge", "lightgbm", "stack")))
-    delete(root, *(f"conf/tune/{name}.yaml" for name in ("ridge", "lightgbm")))
-    delete(root, "conf/split/group.yaml", "conf/platform/ci.yaml")
+    """Those that nothing else in the project names."""
+    delete(root, *(f"conf/model/{name}.yaml" for name in ("xgboost", "lightgbm", "stack")))
+    delete(root, *(f"conf/tune/{name}.yaml" for name in ("xgboost", "lightgbm")))
+    delete(root, "conf/split/stratified.yaml", "conf/platform/ci.yaml")
 
 
 def no_anomaly(root: Path) -> None:
@@ -78,6 +81,7 @@ def no_anomaly(root: Path) -> None:
         "conf/task/anomaly.yaml",
         *(f"conf/{group}/{name}.yaml" for group in ("model", "tune") for name in ("isolation_forest", "local_outlier")),
     )
+    cut(root, "tests/test_config.py", ', "isolation_forest": "anomaly", "local_outlier": "anomaly"')
 
 
 def no_image(root: Path) -> None:
@@ -205,7 +209,9 @@ def test_jobs_removed_one_after_the_other(checked: Project) -> None:
 def test_all_other_parts_removed(checked: Project) -> None:
     for remove in PARTS.values():
         remove(checked.path)
-    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["python", "-m", "pytest", "-q"]):
+    words_left = checked.run("git", "grep", "-lwE", "isolation_forest|local_outlier|nbclient|Dockerfile").lines
+    assert words_left in ([], ["README.md"]), words_left
+    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["python", "-m", "pytest", "-q"]):
         done = checked.run(*words)
         assert done.code == 0, (words, done.printed)
     for words in (["make", "help"], ["make", "-n", "lock"], ["make", "-n", "test"]):
