@@ -75,7 +75,7 @@ def selected(
     missing: list[str],
     named: str,
 ) -> tuple[pl.LazyFrame, dict[str, Type]]:
-    """The columns of `raw` of the `kinds` that a model takes and the `extra` ones, texts parsed; and the type of each parsed column.
+    """The columns of `raw` that a model takes (`kinds`) and the `extra` ones, texts parsed; types they are read as.
 
     Raises ProjectError for a column that holds what the model does not take.
     """

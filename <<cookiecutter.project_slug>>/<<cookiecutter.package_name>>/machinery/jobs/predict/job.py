@@ -150,7 +150,7 @@ def _tally(answers: pl.DataFrame) -> dict[Any, float]:
 
 
 def _summed(tally: Counter[Any], wanted: str | None) -> tuple[str, dict[str, float]]:
-    """A summary of all answers: the mean of numbers, or the share of the class `wanted`, else of the commonest class."""
+    """A summary of all answers: the mean of numbers, or the share of the class `wanted`, else of the commonest."""
     if "sum" in tally:
         mean = tally["sum"] / tally["rows"]
         return f"mean {mean:,.6g}", {"mean_prediction": mean}
