@@ -35,7 +35,7 @@ LOOKS = [  # put together here, so that no scanner takes them for real ones
 
 @pytest.mark.parametrize("text", LOOKS)
 def test_what_looks_like_a_credential_is_found_and_hidden(text):
-    assert credentials.found(f"select {text} from")
+    assert credentials.kind_in(f"select {text} from")
     hidden = credentials.hide(f"before {text} after", {})
     assert hidden.startswith("before ") and "***" in hidden
     assert not any(part in hidden for part in ("hunter2x", LETTERS[:16], NUMBERS[:16], "IOSFODNN", "MIIE"))

@@ -35,7 +35,7 @@ class ProjectError(ValueError):
         super().__init__(sentence)
         self.outcome = outcome
 
-    def told(self, private: bool) -> str:
+    def sentence(self, private: bool) -> str:
         """The sentence; where values are `private`, without what a library said, which may name some."""
         if not private or self.__cause__ is None or isinstance(self.__cause__, OSError | ProjectError):
             return str(self)

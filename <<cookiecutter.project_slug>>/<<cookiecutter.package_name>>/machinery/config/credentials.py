@@ -52,7 +52,7 @@ def literal(stated: Any, at: str = "") -> tuple[str, str] | None:
         text = re.sub(r"\$\{[^}]*\}", "", stated) if isinstance(stated, str) else ""
         if text and NAMED.search(at) and not re.fullmatch(r"(?i)true|false|none|null|auto|env", text):
             return at, "a credential by its name"
-        return (at, what) if text and (what := found(text)) else None
+        return (at, what) if text and (what := kind_in(text)) else None
     return next((match for key, value in pairs if (match := literal(value, key))), None)
 
 
@@ -67,13 +67,13 @@ def refuse_literal(stated: Any) -> None:
         )
 
 
-def found(text: str) -> str | None:
+def kind_in(text: str) -> str | None:
     """What kind of credential stands in `text`."""
     return next((what for what, pattern in PATTERNS.items() if pattern.search(text)), None)
 
 
 def hidden(stated: Any) -> dict[str, str]:
-    """What comes from the environment and must not be told: {value: what to say instead}.
+    """What comes from the environment and must not be shown: {value: what to say instead}.
 
     The variables that the config refers to, those whose names say that they are credentials, and passwords in either.
     """
@@ -88,7 +88,7 @@ def hidden(stated: Any) -> dict[str, str]:
 
 
 def hide(text: str, values: dict[str, str]) -> str:
-    """`text` without what `values` says must not be told, and without what looks like a credential."""
+    """`text` without what `values` says must not be shown, and without what looks like a credential."""
     for value, instead in values.items():
         text = text.replace(value, instead)
     for pattern in PATTERNS.values():

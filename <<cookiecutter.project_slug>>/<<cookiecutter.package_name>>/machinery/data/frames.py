@@ -50,9 +50,9 @@ def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
     if kind == "regression":
         if not values.dtype.is_numeric():
             raise ProjectError(f"columns.target={name} holds {values.dtype}, and task=regression needs numbers")
-        if not (found := values.cast(pl.Float64)).is_finite().all():
+        if not (numbers := values.cast(pl.Float64)).is_finite().all():
             raise ProjectError(f"columns.target={name} holds infinite values: leave such rows out of the table")
-        return found.to_numpy()
+        return numbers.to_numpy()
     if values.dtype.is_float() and not (values == values.floor()).all():
         raise ProjectError(f"columns.target={name} holds fractions, and task={kind} needs classes: task=regression?")
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:

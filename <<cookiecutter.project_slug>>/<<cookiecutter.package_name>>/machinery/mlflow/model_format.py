@@ -114,8 +114,8 @@ def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, st
     client, active = MlflowClient(), mlflow.active_run()
     assert active is not None
     experiment = active.info.experiment_id
-    found = client.search_logged_models([experiment], filter_string=f"tags.`stage.key` = '{key}'")
-    for model in found:
+    logged = client.search_logged_models([experiment], filter_string=f"tags.`stage.key` = '{key}'")
+    for model in logged:
         if model.status == "READY" and client.list_logged_model_artifacts(model.model_id):  # files can be deleted
             return model.model_id
     made = client.create_logged_model(

@@ -148,7 +148,7 @@ def end(
     """
     client, now = MlflowClient(), int(time.time() * 1000)
     if error:
-        tags = {**tags, "cause": told(error, private)}
+        tags = {**tags, "cause": sentence_of(error, private)}
         _log_traceback(run_id, error, private)
     metrics = [Metric(name, value, now, 0) for name, value in scores.items()]
     metrics += [Metric(name, value, now, step) for name, values in curves.items() for step, value in enumerate(values)]
@@ -161,15 +161,15 @@ def end(
     client.set_terminated(run_id, status)
 
 
-def told(error: Exception, private: bool) -> str:
+def sentence_of(error: Exception, private: bool) -> str:
     """One sentence about `error`, without credentials and, where values are `private`, without a library's words."""
     return str(as_project_error(error, private))
 
 
 def as_project_error(error: Exception, private: bool) -> ProjectError:
-    """`error` as one of the project's, of its own kind where it has one, with the sentence that `told` gives."""
+    """`error` as one of the project's, of its own kind where it has one, with the sentence that `sentence_of` gives."""
     if isinstance(error, ProjectError):
-        return _kind(error)(_hide(error.told(private)))
+        return _kind(error)(_hide(error.sentence(private)))
     if silence := _silence(mlflow.get_tracking_uri()):
         return Unavailable(_hide(f"{silence}; what is done is kept, and the same command goes on from there"))
     if denied := _denied(error):

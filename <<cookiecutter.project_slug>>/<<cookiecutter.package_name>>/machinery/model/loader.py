@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
-# Classifiers that predict the likeliest class, and so need not be asked twice; a support vector machine may not.
+# Classifiers that predict the likeliest class, and so need not predict twice; a support vector machine may not.
 LIKELIEST = (
     "HistGradientBoostingClassifier",
     "LGBMClassifier",
@@ -38,12 +38,12 @@ HELD: dict[str, tuple[Any, str]] = {
 
 
 def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.DataFrame:
-    """What `model`, a Pipeline, answers for each row of `frame` (n, d): the column `prediction`, and beside it
+    """What `model`, a Pipeline, answers for each row of `frame` (n, d): the column `prediction`, and
 
     of two classes `probability`, of the class `positive` (None: the last), and `threshold`, from which on the answer is
     that class; of several classes `probability_<class>` for each; of an outlier detector, whose prediction is whether
     the row is one, `score`, the greater the odder. A row's answer is the same to the last bit whatever other rows are
-    asked about with it, and on one thread as on many.
+    in `frame`, and on one thread as on many.
     """
     from sklearn.base import is_outlier_detector
 
@@ -54,15 +54,15 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
         if is_outlier_detector(last):
             return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
-            told = last.predict(rows)[:n]
-            return pd.DataFrame({"prediction": told.astype("float64") if told.dtype.kind == "f" else told})
-        classes, found = list(map(str, last.classes_)), last.predict_proba(rows)[:n].astype("float64")
+            values = last.predict(rows)[:n]
+            return pd.DataFrame({"prediction": values.astype("float64") if values.dtype.kind == "f" else values})
+        classes, probabilities = list(map(str, last.classes_)), last.predict_proba(rows)[:n].astype("float64")
         likeliest = type(last).__name__ in LIKELIEST
-        predicted = last.classes_[found.argmax(axis=1)] if likeliest else last.predict(rows)[:n]
+        predicted = last.classes_[probabilities.argmax(axis=1)] if likeliest else last.predict(rows)[:n]
     if len(classes) > 2:
-        named = {f"probability_{name}": found[:, at] for at, name in enumerate(classes)}
+        named = {f"probability_{name}": probabilities[:, at] for at, name in enumerate(classes)}
         return pd.DataFrame({"prediction": predicted, **named})
-    yes = found[:, classes.index(positive or classes[-1])]
+    yes = probabilities[:, classes.index(positive or classes[-1])]
     threshold = float(getattr(last, "threshold", 0.5))
     return pd.DataFrame({"prediction": predicted, "probability": yes, "threshold": threshold})
 

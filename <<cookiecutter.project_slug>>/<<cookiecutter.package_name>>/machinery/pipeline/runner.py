@@ -133,7 +133,7 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
 
 def _secret(text: str, *, hide: Callable[[str], str]) -> str | None:
     """What kind of credential stands in `text`; None where it may be written down."""
-    return credentials.found(text) or ("a value of the environment" if hide(text) != text else None)
+    return credentials.kind_in(text) or ("a value of the environment" if hide(text) != text else None)
 
 
 class PipelineRun:

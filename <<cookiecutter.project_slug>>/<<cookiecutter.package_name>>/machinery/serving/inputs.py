@@ -31,8 +31,8 @@ def version(name: str, wanted: str | None, *, data: str) -> registry.ModelVersio
     """The version of the model `name` that is `wanted`, by its number or an alias; None: the champion."""
     held = registry.aliases(name)
     number = held.get(wanted or "champion", {}).get("version", wanted or "")
-    if number.isdigit() and (found := registry.version(name, number)):
-        return found
+    if number.isdigit() and (version := registry.version(name, number)):
+        return version
     groups = [group for is_held in (True, False) for group in run_history.versions(held=is_held).values()]
     numbers = sorted(int(each.version) for group in groups for each in group if each.name == name)
     there = f"it has {', '.join(map(str, numbers))}, taken as version=..." if numbers else "it has no version yet"
@@ -66,22 +66,22 @@ def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[pl.LazyFr
     return store.table(stage), digest
 
 
-def asked(
+def selected(
     raw: pl.LazyFrame,
     kinds: dict[str, str],
     *,
-    beside: list[pl.Expr],
+    extra: list[pl.Expr],
     types: dict[str, Type],
     missing: list[str],
     named: str,
 ) -> tuple[pl.LazyFrame, dict[str, Type]]:
-    """The columns of `raw` of the `kinds` that a model takes, and those `beside` them, texts read; and how they are.
+    """The columns of `raw` that a model takes (`kinds`) and the `extra` ones, texts parsed; types they are read as.
 
     Raises ProjectError for a column that holds what the model does not take.
     """
     schema = raw.collect_schema()
     guessed = {name: Type(READ_AS[kind]) for name, kind in kinds.items() if kind in READ_AS}
-    table = raw.select(*kinds, *beside)
+    table = raw.select(*kinds, *extra)
     names = table.collect_schema().names()
     read = {name: type_ for name, type_ in guessed.items() if schema[name] == pl.String}
     read |= {name: type_ for name, type_ in types.items() if name in names}
@@ -96,13 +96,13 @@ def asked(
 
 
 def batches(
-    asked: pl.LazyFrame, raw: pl.LazyFrame, types: dict[str, Type], missing: list[str]
+    table: pl.LazyFrame, raw: pl.LazyFrame, types: dict[str, Type], missing: list[str]
 ) -> Iterator[pl.DataFrame]:
-    """The rows of `asked`, some at a time. Raises ProjectError for a value that cannot be read, naming column and
+    """The rows of `table`, ROWS at a time. Raises ProjectError for a value that cannot be read, naming column and
     row."""
     try:
         with sources.reading():
-            yield from (rows for rows in asked.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
+            yield from (rows for rows in table.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
     except sources.Unreadable as error:
         reason = parsing.why_unreadable(raw.select(list(types)), types, missing=missing)
         raise DataError(reason or str(error)) from error

@@ -70,10 +70,10 @@ class Reply(NamedTuple):
 
 def replies(address: str, body: bytes, *, count: int, token: str | None) -> list[Reply]:
     """What `address` answers to `body`, posted `count` times with `token` as its bearer's; fewer where it is silent."""
-    found: list[Reply] = []
-    while len(found) < count and [each.status for each in found[-3:]] != [None] * 3:
-        found.append(_reply(address, body, token))
-    return found
+    received: list[Reply] = []
+    while len(received) < count and [each.status for each in received[-3:]] != [None] * 3:
+        received.append(_reply(address, body, token))
+    return received
 
 
 def alike(answers: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> bool:
@@ -137,12 +137,12 @@ def _served(folder: Path, manager: str, wait: float) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["-m", "mlflow", "models", "serve", "-m", str(folder.resolve()), "--env-manager", manager]
-    known = {name: value for name, value in os.environ.items() if name not in LEAKS}
+    environment = {name: value for name, value in os.environ.items() if name not in LEAKS}
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as nowhere:
         process = subprocess.Popen(
             [sys.executable, *words, "--host", "127.0.0.1", "--port", str(port)],
             cwd=nowhere,  # and not where this package could be imported from
-            env=known,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -67,7 +67,7 @@ def monitor(
             assessment = assess(monitored, observed, bootstrap, drift, expectations)
             result = content.result(monitored, observed, assessment, drift, evaluation)
     except ProjectError as error:
-        _alert(f"{registered_model} could not be watched: {tracking.told(error, bool(columns.sensitive))}")
+        _alert(f"{registered_model} could not be watched: {tracking.sentence_of(error, bool(columns.sensitive))}")
         raise
     tracking.chart(registered_model, result.scores, experiment=f"{project}-monitoring", tags=result.tags)
     if result.code:

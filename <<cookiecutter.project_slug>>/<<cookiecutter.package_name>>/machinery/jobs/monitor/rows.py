@@ -87,10 +87,10 @@ def observe(
                 f"it has {', '.join(schema)}"
             )
         extra = [column for column in dict.fromkeys([target or "", *groups]) if column in schema]
-        table, types = inputs.asked(
+        table, types = inputs.selected(
             raw,
             model.inputs,
-            beside=[pl.col(column) for column in extra],
+            extra=[pl.col(column) for column in extra],
             types=monitored.types,
             missing=monitored.missing,
             named=name,

@@ -56,12 +56,12 @@ def predict(
     read_by = formats.like(formats.guess(input, query=query, target=None), source) if input else source
     with inputs.reading(read_by, named):
         raw, digest = inputs.opened(store, "predict", read_by)
-        beside = _beside(raw, model.inputs, columns, named)
+        carried = _carried(raw, model.inputs, columns, named)
         if keys := {name: types[name] for name in columns.key if name in types}:  # a number joins with it again
             raw = parsing.read(raw, keys, missing=missing)
-        asked, read = inputs.asked(raw, model.inputs, beside=[beside], types=types, missing=missing, named=named)
-        rows = asked.select(pl.len()).collect().item() if sys.stderr.isatty() else None
-        batches = inputs.batches(asked, raw, read, missing)
+        selected, read = inputs.selected(raw, model.inputs, extra=[carried], types=types, missing=missing, named=named)
+        rows = selected.select(pl.len()).collect().item() if sys.stderr.isatty() else None
+        batches = inputs.batches(selected, raw, read, missing)
         first = next(batches, None)
     if first is None:
         raise ProjectError(f"{named} has no rows")
@@ -89,17 +89,17 @@ def predict(
     kept = file or store.path("predict") / "scores.parquet"
     with store.output(kept, about) as add, tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar:
         while first is not None:
-            found = answered(first)
-            add(first.select(CARRIED).unnest(CARRIED).hstack(found))
-            tally.update(_tally(found))
-            bar.update(len(found))
+            scored = answered(first)
+            add(first.select(CARRIED).unnest(CARRIED).hstack(scored))
+            tally.update(_tally(scored))
+            bar.update(len(scored))
             first = next(batches, None)
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
-    told, scores = _summed(tally, "anomalies" if "score" in example.columns else about.get("positive"))
+    summary, scores = _summed(tally, "anomalies" if "score" in example.columns else about.get("positive"))
     where = file.name if file else f"table {table}"
     return StageResult(
-        f"{tally['rows']:,} rows of {named} scored by {chosen.name} version {chosen.version} -> {where} ({told})",
+        f"{tally['rows']:,} rows of {named} scored by {chosen.name} version {chosen.version} -> {where} ({summary})",
         scores={"rows": tally["rows"], **scores},
         tags={name: value for name, value in about.items() if value},
     )
@@ -129,7 +129,7 @@ def _file(output: str, table: str | None) -> Path | None:
     return path
 
 
-def _beside(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: str) -> pl.Expr:
+def _carried(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: str) -> pl.Expr:
     """The columns of `raw` that are written as they came, as one column."""
     schema = raw.collect_schema()
     if absent := [name for name in (*kinds, *columns.key) if name not in schema]:
@@ -149,12 +149,12 @@ def _tally(answers: pl.DataFrame) -> dict[Any, float]:
     return {"rows": len(answers)} | {("is", str(label)): count for label, count in predicted.value_counts().iter_rows()}
 
 
-def _summed(tally: Counter[Any], asked: str | None) -> tuple[str, dict[str, float]]:
-    """What there is to say of all answers: the mean of numbers, or the share of what is `asked`, else the commonest."""
+def _summed(tally: Counter[Any], wanted: str | None) -> tuple[str, dict[str, float]]:
+    """A summary of all answers: the mean of numbers, or the share of the class `wanted`, else of the commonest."""
     if "sum" in tally:
         mean = tally["sum"] / tally["rows"]
         return f"mean {mean:,.6g}", {"mean_prediction": mean}
     counts = Counter({key[1]: count for key, count in tally.items() if key != "rows"})
-    label = "True" if asked == "anomalies" else asked or counts.most_common(1)[0][0]
+    label = "True" if wanted == "anomalies" else wanted or counts.most_common(1)[0][0]
     share = counts[label] / tally["rows"]
-    return f"{100 * share:.1f} % {asked or label}", {"share": share}
+    return f"{100 * share:.1f} % {wanted or label}", {"share": share}

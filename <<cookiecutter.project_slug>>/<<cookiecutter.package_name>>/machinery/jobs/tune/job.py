@@ -204,7 +204,7 @@ class _Search:
         if state != "interrupted":
             trial.in_study.set_user_attr(optuna_study.SCORES, trial.scores)
             if error:
-                trial.in_study.set_user_attr(optuna_study.CAUSE, tracking.told(error, self.private))
+                trial.in_study.set_user_attr(optuna_study.CAUSE, tracking.sentence_of(error, self.private))
         self.study.tell(trial.in_study, mean if scores else None, state=optuna_study.STATES[state])
 
     def _show(self, bar: Any) -> None:
