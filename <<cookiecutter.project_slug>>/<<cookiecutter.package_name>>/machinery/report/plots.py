@@ -1,4 +1,4 @@
-"""Figures: of a model's answers, its columns, its training, of drift, and of a search for settings."""
+"""Figures: of a model's answers, its columns and its training; and what all figures share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
 
@@ -51,7 +51,7 @@ def classification(
     if probabilities is None:
         return figures
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
-    truths = [(_short(label, 24), target == label, probabilities[:, column]) for column, label in sides]
+    truths = [(shortened(label, 24), target == label, probabilities[:, column]) for column, label in sides]
     truths = [(name, truth, chances) for name, truth, chances in truths if 0 < truth.sum() < len(target)]
     figures["roc"] = _roc(truths)
     figures["precision_recall"] = _precision_recall(truths)
@@ -63,13 +63,13 @@ def classification(
 def threshold_curve(table: pl.DataFrame, *, chosen: float) -> Figure:
     """Precision, recall, F1 and the share of flagged rows by threshold, from calibration.threshold_table; a line stands
     at the threshold that was `chosen`."""
-    figure, axes = _blank("Scores at each threshold, test rows", grid="both")
+    figure, axes = blank("Scores at each threshold, test rows", grid="both")
     for name in ("precision", "recall", "f1", "flagged"):
         dashed, label = name == "flagged", {"f1": "F1"}.get(name, name)
         axes.plot(table["threshold"], table[name], linestyle="--" if dashed else "-", linewidth=1.6, label=label)
     axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label=f"chosen, {chosen:.4g}")
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="threshold of the probability", ylabel="score, share")
-    _legend(axes)
+    legend(axes)
     return figure
 
 
@@ -78,13 +78,13 @@ def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]
     rows = np.random.default_rng(0).permutation(len(target))[:2000]
     target, predictions = np.asarray(target)[rows], np.asarray(predictions)[rows]
     dots = {"s": 22, "alpha": 0.6, "linewidths": 0, "rasterized": len(rows) > 500}  # many make a page slow
-    against, axes = _blank("Actual against predicted, test rows", grid="both")
+    against, axes = blank("Actual against predicted, test rows", grid="both")
     axes.scatter(predictions, target, **dots)
     ends = [min(target.min(), predictions.min()), max(target.max(), predictions.max())]
     axes.plot(ends, ends, **REFERENCE)
     axes.set(xlabel="predicted", ylabel="actual")
     axes.locator_params(nbins=6)
-    residuals, axes = _blank("Residuals, test rows", grid="both")
+    residuals, axes = blank("Residuals, test rows", grid="both")
     axes.scatter(predictions, target - predictions, **dots)
     axes.axhline(0, **REFERENCE)
     axes.set(xlabel="predicted", ylabel="actual - predicted")
@@ -94,117 +94,54 @@ def regression(target: np.ndarray, predictions: np.ndarray) -> dict[str, Figure]
 
 def anomaly_scores(oddness: np.ndarray, flagged: np.ndarray) -> Figure:
     """How the anomaly scores `oddness` (n,) are distributed, those of rows that are `flagged` (n,) apart."""
-    figure, axes = _blank("Anomaly scores, test rows", grid="y")
+    figure, axes = blank("Anomaly scores, test rows", grid="y")
     bins = np.histogram_bin_edges(oddness, bins=40)
     axes.hist(
         [oddness[~flagged], oddness[flagged]], bins=bins, stacked=True, rwidth=0.92, label=["ordinary", "anomaly"]
     )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="score, the greater the odder", ylabel="rows")
-    _legend(axes)
+    legend(axes)
     return figure
 
 
 def importance_bars(falls: dict[str, float], *, metric: str, most: int = 20) -> Figure:
     """Bars of how much `metric` falls when a column is shuffled, the `most` important ones."""
     names = list(falls)[:most][::-1]
-    figure, axes = _blank("Permutation importance, test rows", height=_height(names), grid="x")
+    figure, axes = blank("Permutation importance, test rows", height=bar_height(names), grid="x")
     axes.barh(range(len(names)), [falls[name] for name in names], height=0.62)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(f"fall of {metric} when the column is shuffled")
-    _rows(axes, names)
+    name_bars(axes, names)
     return figure
 
 
 def slice_intervals(slices: list[SliceScore], *, metric: str, reference: float | None) -> Figure:
     """Dots with whiskers: `metric` of each slice, and its interval; a line at the `reference`."""
     slices, places = slices[::-1], range(len(slices))
-    figure, axes = _blank("Scores of slices, test rows", height=_height(slices), grid="x")
+    figure, axes = blank("Scores of slices, test rows", height=bar_height(slices), grid="x")
     if reference is not None:
         axes.axvline(reference, **REFERENCE, label=f"all rows, {reference:.4g}")
     lows, highs = [each.low for each in slices], [each.high for each in slices]
     axes.hlines(places, lows, highs, color=COLOURS[0], linewidth=2.5, alpha=0.5)
     axes.scatter([each.score for each in slices], places, s=34, zorder=3)
     axes.set_xlabel(metric)
-    _rows(axes, [f"{each.column}: {each.value}" for each in slices])
+    name_bars(axes, [f"{each.column}: {each.value}" for each in slices])
     if reference is not None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
 
 
-def distances(moved: list[tuple[str, float, bool]], *, least: float, most: int = 30) -> Figure:
-    """Bars of how far each column moved, from (name, distance, alarm); a line at the `least` that counts."""
-    shown = moved[:most][::-1]
-    figure, axes = _blank("How far each column moved", height=_height(shown), grid="x")
-    colours = [COLOURS[1] if alarm else COLOURS[0] for _, _, alarm in shown]
-    axes.barh(range(len(shown)), [distance for _, distance, _ in shown], height=0.62, color=colours)
-    axes.axvline(least, **REFERENCE)
-    axes.set_xlim(0, max([1.08 * distance for _, distance, _ in shown] + [2 * least]))
-    axes.set_xlabel("share of rows that moved; orange: an alarm")
-    _rows(axes, [name for name, _, _ in shown])
-    return figure
-
-
-def share_bars(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
-    """Bars side by side of the share of old and of new rows, from (label, old, new)."""
-    figure, axes = _blank(f"{_short(title)}, share of rows", height=_height(bars), grid="x")
-    places = np.arange(len(bars))[::-1]
-    axes.barh(places + 0.2, [old for _, old, _ in bars], height=0.38, label="then")
-    axes.barh(places - 0.2, [new for _, _, new in bars], height=0.38, label="now")
-    axes.set_yticks(places, [_short(label, 24) for label, _, _ in bars])
-    axes.set_ylim(-0.6, len(bars) - 0.4)
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _legend(axes)
-    return figure
-
-
 def training_curves(curves: dict[str, list[tuple[int, float]]], *, metric: str) -> Figure:
     """Training curves: a line per name, of `metric` after each iteration."""
-    figure, axes = _blank("Training curves", grid="both")
+    figure, axes = blank("Training curves", grid="both")
     for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=_short(name))
+        axes.plot(
+            *zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=shortened(name)
+        )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="iteration", ylabel=metric)
-    _legend(axes)
-    return figure
-
-
-def search(values: list[float | None], pruned: list[float | None], *, metric: str) -> Figure:
-    """What each trial scored, by its number, and the best until then: `values`, or `pruned` for one that was given up;
-    None in both for one that failed."""
-    figure, axes = _blank("Trials", grid="y")
-    scored = [(at, value) for at, value in enumerate(values) if value is not None]
-    given_up = [(at, value) for at, value in enumerate(pruned) if value is not None]
-    axes.scatter(*zip(*scored, strict=True), s=26, linewidths=0, alpha=0.75, label="scored on all folds")
-    if given_up:
-        axes.scatter(
-            *zip(*given_up, strict=True),
-            s=26,
-            marker="x",
-            color=COLOURS[5],
-            linewidths=1.2,
-            label="pruned, by the folds it had",
-        )
-    best = np.fmax.accumulate([np.nan if value is None else value for value in values])
-    axes.step(range(len(best)), best, where="post", color=COLOURS[1], linewidth=1.8, label="best so far")
-    axes.axhline(scored[0][1], **REFERENCE, label="settings until now")
-    seen = sorted(value for _, value in scored + given_up)
-    low, high = seen[len(seen) // 10], seen[-1]  # a few that are far off would leave no room for the others
-    axes.set_ylim(max(seen[0], low - 0.5 * (high - low)) - 0.05 * (high - low or 1), high + 0.08 * (high - low or 1))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set(xlabel="trial", ylabel=f"{metric}, mean of folds")
-    _legend(axes)
-    return figure
-
-
-def explained(shares: dict[str, float], *, metric: str) -> Figure:
-    """Bars of how much of the differences in `metric` each parameter explains, the greatest share first."""
-    names = list(shares)[::-1]
-    figure, axes = _blank("Parameter importance", height=_height(names), grid="x")
-    axes.barh(range(len(names)), [shares[name] for name in names], height=0.62)
-    axes.set_xlabel(f"share of the differences in {metric} that it explains")
-    _rows(axes, names)
+    legend(axes)
     return figure
 
 
@@ -228,17 +165,17 @@ def svg(figure: Figure) -> str:
 
 
 def _roc(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
-    figure, axes = _blank("ROC, test rows", grid="both")
+    figure, axes = blank("ROC, test rows", grid="both")
     lines = [(name, *roc_curve(truth, chances)[:2]) for name, truth, chances in truths]
     _lines(axes, [(auc(x, y), f"{name}, area ", x, y) for name, x, y in lines])
     axes.plot([0, 1], [0, 1], **REFERENCE)
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    _legend(axes)
+    legend(axes)
     return figure
 
 
 def _precision_recall(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
-    figure, axes = _blank("Precision and recall, test rows", grid="both")
+    figure, axes = blank("Precision and recall, test rows", grid="both")
     lines = []
     for name, truth, chances in truths:
         precision, recall, _ = precision_recall_curve(truth, chances, drop_intermediate=True)
@@ -247,19 +184,19 @@ def _precision_recall(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figur
     if len(truths) == 1:
         axes.axhline(truths[0][1].mean(), **REFERENCE)  # what chance gives
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.03))
-    _legend(axes)
+    legend(axes)
     return figure
 
 
 def _calibration(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
-    figure, axes = _blank("Calibration, test rows", grid="both")
+    figure, axes = blank("Calibration, test rows", grid="both")
     for name, truth, chances in truths:
         bins = int(np.clip(len(truth) // 15, 3, 10))  # of as many rows each, so that no dot stands for a few
         shares, means = calibration_curve(truth, chances, n_bins=bins, strategy="quantile")
         axes.plot(means, shares, marker="o", markersize=5, linewidth=1.6, label=name)
     axes.plot([0, 1], [0, 1], **REFERENCE)
     axes.set(xlabel="predicted probability", ylabel="share that is positive")
-    _legend(axes)
+    legend(axes)
     return figure
 
 
@@ -278,7 +215,7 @@ def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -
     counts = confusion_matrix(target, predicted, labels=classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     many, larger = len(classes), 1.4 if len(classes) > 12 else 1
-    figure, axes = _blank("Confusion matrix, test rows", width=SIZE[0] * larger, height=SIZE[1] * larger)
+    figure, axes = blank("Confusion matrix, test rows", width=SIZE[0] * larger, height=SIZE[1] * larger)
     for row, column in np.ndindex(counts.shape):
         share = shares[row, column]
         colour = (*matplotlib.colors.to_rgb(COLOURS[0]), 0.05 + 0.95 * share)  # transparent, for any background
@@ -291,7 +228,7 @@ def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -
             place = {"ha": "center", "va": "center", "fontsize": size, "color": INK}
             axes.text(column, row, f"{counts[row, column]}", **place)
     every, letters = -(-many // 40), 20 if many <= 12 else 12  # labels of more would touch one another
-    names, small = [_short(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
+    names, small = [shortened(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
     upright = max(map(len, names)) * len(names) * small * 0.65 > room
     axes.set_xticks(range(0, many, every), names, fontsize=small, rotation=90 if upright else 0)
     axes.set_yticks(range(0, many, every), names, fontsize=small)
@@ -300,7 +237,8 @@ def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -
     return figure
 
 
-def _blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1], grid: str = "") -> tuple[Figure, Any]:
+def blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1], grid: str = "") -> tuple[Figure, Any]:
+    """A figure in the house's style with one empty pair of axes; `grid`: "x", "y" or none."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         figure.suptitle(title, x=0.015, ha="left", color=INK)
@@ -312,22 +250,25 @@ def _blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1], grid:
     return figure, axes
 
 
-def _height(rows: Any) -> float:
+def bar_height(rows: Any) -> float:
+    """The height in inches of a figure with a bar for each of `rows`."""
     return max(2.2, 0.27 * len(rows) + 1.2)
 
 
-def _rows(axes: Any, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+def name_bars(axes: Any, names: list[str]) -> None:
+    """Writes `names` beside the bars of `axes`, the first at the bottom."""
+    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.spines["left"].set_visible(False)
 
 
-def _legend(axes: Any) -> None:
+def legend(axes: Any) -> None:
+    """Adds a legend where there is something to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
 
 
-def _short(name: Any, letters: int = 40) -> str:
+def shortened(name: Any, letters: int = 40) -> str:
     """`name` in one line of at most so many letters, its end too, where names differ; no dollar begins a formula."""
     line, half = " ".join(str(name).split()), letters // 2
     return (line if len(line) <= letters else f"{line[: letters - half]}…{line[1 - half :]}").replace("$", r"\$")

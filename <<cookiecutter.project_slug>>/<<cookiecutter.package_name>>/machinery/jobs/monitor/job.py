@@ -24,7 +24,7 @@ from ...mlflow import model_format, registry, tracking
 from ...report import pages, plots
 from ...result import StageResult
 from ...serving import inputs, server_check
-from . import alerts, column_counts, reference
+from . import alerts, column_counts, drift_figures, reference
 from . import drift as drifts
 
 if TYPE_CHECKING:
@@ -361,11 +361,11 @@ def _figures(
     tests = sorted(tests, key=lambda each: -each.distance)
     names = {each.label for each in sure}
     bars = [(_titled(each), each.distance, each.label in names) for each in tests]
-    figures = {"drift": plots.distances(bars, least=least)}
+    figures = {"drift": drift_figures.distances(bars, least=least)}
     first = [each for each in tests if each.label in names] or tests[:1]
     for at, each in enumerate(first[:DRAWN], start=1):
         was, now = (side["columns"][each.name] for side in (model.reference[each.part], seen.counts[each.part]))
-        figures[f"moved_{at}"] = plots.share_bars(drifts.bars(was, now, each.what), title=_titled(each))
+        figures[f"moved_{at}"] = drift_figures.share_bars(drifts.bars(was, now, each.what), title=_titled(each))
     return figures
 
 

@@ -22,9 +22,8 @@ from ...evaluation import scoring
 from ...mlflow import tracking
 from ...pipeline import processes
 from ...pipeline.plan import hashed
-from ...report import plots
 from ...result import StageResult
-from . import cross_validation, optuna_study
+from . import cross_validation, optuna_study, search_figures
 from .candidates import present, varied
 
 if TYPE_CHECKING:
@@ -299,9 +298,9 @@ def _outcome(
     changes = "".join(f"\n  {name:<40} {search.now[name]} -> {value}" for name, value in others.items())
     values = [each.value if each.state.name == "COMPLETE" else None for each in over]
     pruned = [optuna_study.levelled(each, over[0]) for each in over]
-    figures = {"trials": plots.search(values, pruned, metric=metric)}
+    figures = {"trials": search_figures.search(values, pruned, metric=metric)}
     if shares:
-        figures["importances"] = plots.explained(shares, metric=metric)
+        figures["importances"] = search_figures.explained(shares, metric=metric)
     causes = [each.user_attrs[optuna_study.CAUSE] for each in over if optuna_study.CAUSE in each.user_attrs]
     notes = [f"{len(causes)} trials failed, the last: {causes[-1]}"] if causes else []
     threshold = search.untouched[2].threshold
