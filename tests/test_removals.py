@@ -72,6 +72,7 @@ def no_options(root: Path) -> None:
     delete(root, *(f"conf/model/{name}.yaml" for name in ("ridge", "lightgbm", "stack")))
     delete(root, *(f"conf/tune/{name}.yaml" for name in ("ridge", "lightgbm")))
     delete(root, "conf/split/group.yaml", "conf/platform/ci.yaml")
+    cut(root, "tests/test_line.py", r'^        \(\["model=ridge"\].*\n')
 
 
 def no_anomaly(root: Path) -> None:
