@@ -177,7 +177,7 @@ def rows(n):
 for at in range(1000):
     was, now = rows(150), rows(int(draw.choice([60, 300])))
     kept = column_counts.summary(was, KINDS)
-    found = drift.findings(kept, column_counts.counted(now, kept), units=(len(was), len(now)))
+    found = drift.findings(kept, column_counts.count_like(kept, now), units=(len(was), len(now)))
     false += bool(drift.alarms(found, rate=0.05, min_distance=0)[0])
 print(false)
 """

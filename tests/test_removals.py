@@ -69,10 +69,10 @@ def no_conda(root: Path) -> None:
 
 
 def no_options(root: Path) -> None:
-    delete(root, *(f"conf/model/{name}.yaml" for name in ("ridge", "lightgbm", "stack")))
-    delete(root, *(f"conf/tune/{name}.yaml" for name in ("ridge", "lightgbm")))
-    delete(root, "conf/split/group.yaml", "conf/platform/ci.yaml")
-    cut(root, "tests/test_line.py", r'^        \(\["model=ridge"\].*\n')
+    """Those that nothing else in the project names."""
+    delete(root, *(f"conf/model/{name}.yaml" for name in ("xgboost", "lightgbm", "stack")))
+    delete(root, *(f"conf/tune/{name}.yaml" for name in ("xgboost", "lightgbm")))
+    delete(root, "conf/split/stratified.yaml", "conf/platform/ci.yaml")
 
 
 def no_anomaly(root: Path) -> None:

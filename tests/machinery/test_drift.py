@@ -27,8 +27,8 @@ def table(seed, rows=400):
 
 
 def found(was, now, **how):
-    kept = json.loads(json.dumps(column_counts.summary(was, KINDS, **how)))  # as it lies beside a model
-    return drift.findings(kept, column_counts.counted(now, kept), units=(len(was), len(now)))
+    kept = json.loads(json.dumps(column_counts.summary(was, KINDS, **how)))  # as it is stored with a model
+    return drift.findings(kept, column_counts.count_like(kept, now), units=(len(was), len(now)))
 
 
 def alarms(findings, rate=0.01):
@@ -63,9 +63,9 @@ def test_a_shift_of_one_column_is_found_and_no_other(column, change, what):
 
 def test_counts_add_up_whatever_the_parts():
     kept, rows = column_counts.summary(table(1), KINDS), table(3)
-    whole = column_counts.counted(rows, kept)
-    parts = [column_counts.counted(part, kept) for part in (rows[:150], rows[150:151], rows[151:])]
-    sum_ = column_counts.added(column_counts.added(parts[0], parts[1]), parts[2])
+    whole = column_counts.count_like(kept, rows)
+    parts = [column_counts.count_like(kept, part) for part in (rows[:150], rows[150:151], rows[151:])]
+    sum_ = column_counts.add(column_counts.add(parts[0], parts[1]), parts[2])
     assert sum_["rows"] == whole["rows"]
     for name, column in whole["columns"].items():
         assert sum_["columns"][name]["missing"] == column["missing"]
@@ -86,7 +86,7 @@ def test_an_empty_column_a_constant_and_odd_tables_are_no_error():
     odd = table(1).assign(n=None, c=None, l="same", d=pd.NaT, t="")
     for was, now in ((odd, table(2)), (table(2), odd), (odd, odd), (table(1), table(2)[:1])):
         kept = column_counts.summary(was, KINDS)
-        seen = drift.findings(kept, column_counts.counted(now, kept), units=(len(was), len(now)))
+        seen = drift.findings(kept, column_counts.count_like(kept, now), units=(len(was), len(now)))
         assert all(0 <= each.p <= 1.0000001 and 0 <= each.distance <= 1 for each in seen)
     assert alarms(found(odd, odd)) == set()
 
@@ -95,7 +95,7 @@ def test_rows_of_few_groups_prove_less():
     was, now = table(1), table(2)
     now["n"] += 0.5
     kept = column_counts.summary(was, KINDS)
-    few = drift.findings(kept, column_counts.counted(now, kept), units=(20, 20))
+    few = drift.findings(kept, column_counts.count_like(kept, now), units=(20, 20))
     assert ("n", "values") not in alarms(few)
 
 
@@ -111,11 +111,11 @@ def test_rows_of_few_groups_prove_less():
 )
 def test_a_score_falls_beyond_chance(was, now, is_sure):
     how = {"name": "accuracy", "sentence": "accuracy fell", "confidence": 0.95, "rate": 0.01}
-    fall = drift.fallen(was, now, max_loss=0.0, **how)
+    fall = drift.score_fall(was, now, max_loss=0.0, **how)
     assert (fall.p < 0.01) == is_sure
     low, high = (float(end) for end in re.search(r"\((\S+) to (\S+) with 98% confidence\)", fall.sentence).groups())
     assert (high < 0) == is_sure and low - 1e-4 <= now[0] - was[0] <= high + 1e-4
-    assert drift.fallen(was, now, max_loss=0.5, **how).p > 0.5
+    assert drift.score_fall(was, now, max_loss=0.5, **how).p > 0.5
 
 
 def test_p_values_are_corrected_for_their_number():

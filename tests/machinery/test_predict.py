@@ -259,4 +259,4 @@ def test_a_table_has_a_plain_name_and_an_address_that_answers(tmp_path):
         ("nothing", "a", "output is no address of a database"),
     ):
         with pytest.raises(ProjectError, match=sentence):
-            databases.reach(address, table)
+            databases.check_connection(address, table)

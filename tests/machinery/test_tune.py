@@ -13,7 +13,6 @@ from penguin_classifier.machinery.data import splits
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.jobs.tune import optuna_study
 from penguin_classifier.machinery.layout import Layout
-from penguin_classifier.machinery.pipeline.store import Store
 
 LAYOUT = Layout(Path(__file__).parents[1], "penguin_classifier")
 
@@ -64,11 +63,11 @@ def test_by_time_each_fold_comes_after_what_it_was_trained_on():
 
 def test_a_space_becomes_what_optuna_draws_from():
     model = {"C": {"low": 1e-3, "high": 10, "log": True}, "steps": [[1, 2], None]}
-    space = optuna_study.flat({"model": model, "features": {"n": {"low": 1, "high": 9}}})
+    space = optuna_study.flatten({"model": model, "features": {"n": {"low": 1, "high": 9}}})
     drawn = optuna_study.distributions(space)
     assert list(drawn) == ["model.C", "model.steps", "features.n"]
     assert isinstance(drawn["features.n"], optuna.distributions.IntDistribution)
-    assert optuna_study.values(space, {"model.C": 0.5, "model.steps": "[1, 2]"}) == {
+    assert optuna_study.from_params(space, {"model.C": 0.5, "model.steps": "[1, 2]"}) == {
         "model.C": 0.5,
         "model.steps": [1, 2],
     }
@@ -89,16 +88,16 @@ def test_a_space_becomes_what_optuna_draws_from():
 )
 def test_a_space_that_is_none_is_one_sentence(space, sentence):
     with pytest.raises(ProjectError, match=r"^[^\n]+$") as refused:
-        optuna_study.distributions(optuna_study.flat(space))
+        optuna_study.distributions(optuna_study.flatten(space))
     assert sentence in str(refused.value)
 
 
 def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path):
     file = tmp_path / "journal.jsonl"
     among = optuna_study.distributions({"model.x": {"low": 0.0, "high": 1.0}})
-    study = optuna_study.opened(file, pruning=True)
+    study = optuna_study.open_study(file, pruning=True)
     for number in range(2):
-        trial = optuna_study.ask(study, among, first={"model.x": 0.5}, number=number, seed=1)
+        trial = optuna_study.new_trial(study, among, current={"model.x": 0.5}, number=number, seed=1)
         trial.set_user_attr(optuna_study.NUMBER, number)
         trial.set_user_attr(optuna_study.SCORES, [1.0])
         if number == 0:
@@ -106,10 +105,10 @@ def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path):
     with file.open("ab") as stream:
         stream.write(b'{"op_code": 5, "wor')
     file.with_name("journal.jsonl.lock").symlink_to(file)
-    again = optuna_study.opened(Store(tmp_path).repair_journal(file), pruning=True)
-    assert [each.params for each in optuna_study.ended(again)] == [{"model.x": 0.5}]
+    again = optuna_study.open_study(file, pruning=True)
+    assert [each.params for each in optuna_study.finished(again)] == [{"model.x": 0.5}]
     assert not again.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    once_more = optuna_study.ask(again, among, first={}, number=1, seed=1)
+    once_more = optuna_study.new_trial(again, among, current={}, number=1, seed=1)
     assert once_more.params == trial.params, "drawn by the seed and the number"
 
 
@@ -146,7 +145,7 @@ def test_the_best_of_some_trials_is_an_experiment(do, conf):
     assert code == 0 and len(client.search_runs(["0"], "tags.stage = 'trial'")) == 3, "all trials had been made"
     (conf / "experiment/mine.yaml").write_text("# @package _global_\n")
     code, printed = do("tune", *SMALL, *words, "tune.name=mine")
-    assert code == 1 and "mine.yaml is there, and tune has not written it: tune.name=... names another" in printed
+    assert code == 2 and "mine.yaml is there, and tune has not written it: tune.name=... names another" in printed
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def test_the_best_of_some_trials_is_an_experiment(do, conf):
 def test_wrong_input_is_one_sentence_before_anything_is_run(do, conf, words, sentence):
     model = [] if words[0].startswith(("model", "task=")) else ["model=logistic"]
     code, printed = do("tune", "data=penguins", *model, *words)
-    assert code == 1 and sentence in printed and "Traceback" not in printed and "ingest" not in printed
+    assert code == 2 and sentence in printed and "Traceback" not in printed and "ingest" not in printed
 
 
 def test_settings_that_cannot_be_scored_end_it_with_their_sentence(do, conf):

@@ -1,4 +1,4 @@
-"""A table held to Great Expectations, and what came of it in words and as a page."""
+"""Great Expectations: a table validated, the result in sentences and as a page."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ h4, h5, .card-header { font-size: 1.15rem; font-weight: 600; margin: 1.2rem 0 .4
 
 
 def suite(expectations: list[dict[str, Any]]) -> ExpectationSuite:
-    """The suite of `expectations`, each {type, kwargs}. Raises ProjectError for an unknown type and for a wrong
-    argument."""
+    """The suite of `expectations`, each {"type": "expect_column_...", "kwargs": {"column": "island", ...}}.
+
+    Raises ProjectError for an unknown type and for a wrong argument.
+    """
     whole = ExpectationSuite("expectations")
     for expectation in expectations:
         try:
@@ -53,7 +55,10 @@ def suite(expectations: list[dict[str, Any]]) -> ExpectationSuite:
 
 
 def frame(table: pl.LazyFrame, expectations: list[dict[str, Any]]) -> pd.DataFrame:
-    """`table` as a frame, column after column to keep memory low; columns that no expectation reads hold a filler."""
+    """`table` (n, d) as a pandas frame; columns that no expectation reads are filled with False.
+
+    It is read column by column, which keeps memory low.
+    """
     names = table.collect_schema().names()
     read: set[str] = set()
     for each in expectations:
@@ -66,7 +71,7 @@ def frame(table: pl.LazyFrame, expectations: list[dict[str, Any]]) -> pd.DataFra
 
 
 def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteValidationResult:
-    """The result of holding `frame` to `suite`."""
+    """The result of validating `frame` by `suite`."""
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp each time
     context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -81,7 +86,7 @@ def failures(result: ExpectationSuiteValidationResult) -> list[str]:
 
 
 def met(expectations: list[dict[str, Any]], table: pl.LazyFrame) -> list[dict[str, Any]]:
-    """Those of `expectations` that `table` meets; those of the table as a whole are taken to be met."""
+    """The `expectations` that `table` meets; those about the whole table are not tested, and count as met."""
     columns = {at: named(each["kwargs"], type_=each["type"]) for at, each in enumerate(expectations)}
     numbered = [{**expectations[at], "meta": {"at": at}} for at, names in columns.items() if names]
     result = validate(frame(table.select(set().union(*columns.values())), numbered), suite(numbered))
@@ -90,7 +95,7 @@ def met(expectations: list[dict[str, Any]], table: pl.LazyFrame) -> list[dict[st
 
 
 def masked(result: ExpectationSuiteValidationResult, sensitive: Collection[str]) -> ExpectationSuiteValidationResult:
-    """`result` without a value of the columns `sensitive`: counts and shares stay, what was observed goes."""
+    """A copy of `result` without values of the columns `sensitive`: counts and shares stay, values are removed."""
     result = copy.deepcopy(result)
     for each in result.results:
         config: Any = each.expectation_config
@@ -104,7 +109,7 @@ def masked(result: ExpectationSuiteValidationResult, sensitive: Collection[str])
 
 
 def named(kwargs: dict[str, Any], *, type_: str) -> set[str]:
-    """The columns whose values an expectation of this type looks at."""
+    """The columns whose values an expectation with these `kwargs` reads: {"island"}; none of one about the table."""
     if type_.startswith("expect_table_"):
         return set()
     given = [value for name, value in kwargs.items() if name.startswith("column")]
@@ -112,23 +117,23 @@ def named(kwargs: dict[str, Any], *, type_: str) -> set[str]:
 
 
 def page(result: ExpectationSuiteValidationResult) -> str:
-    """Great Expectations' own HTML page of `result`, without what it would load from elsewhere."""
+    """Great Expectations' HTML page of `result`, without what it loads from the network."""
     html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
     html = re.sub(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<!--.*?-->", "", html, flags=re.DOTALL)
     return html.replace("</head>", f"<style>{STYLE}</style></head>", 1)
 
 
 def _failure(each: Any) -> str:
-    config, found = each.expectation_config, each.result or {}
+    config, observed = each.expectation_config, each.result or {}
     kwargs = {name: value for name, value in config.kwargs.items() if name not in ("batch_id", "column")}
     what = f"{config.kwargs.get('column', 'table')}: {config.type} {kwargs}"
     if raised := _raised(each):
         return f"{what}: {raised[0].strip().splitlines()[-1]}"
-    if "unexpected_count" in found:
-        different = list(dict.fromkeys(map(repr, found.get("partial_unexpected_list", []))))[:5]
+    if "unexpected_count" in observed:
+        different = list(dict.fromkeys(map(repr, observed.get("partial_unexpected_list", []))))[:5]
         examples = f", such as {', '.join(different)}" if different else ""
-        return f"{what}: {found['unexpected_count']} of {found['element_count']} values{examples}"
-    return f"{what}: found {found.get('observed_value')}"
+        return f"{what}: {observed['unexpected_count']} of {observed['element_count']} values{examples}"
+    return f"{what}: found {observed.get('observed_value')}"
 
 
 def _raised(each: Any) -> list[str]:

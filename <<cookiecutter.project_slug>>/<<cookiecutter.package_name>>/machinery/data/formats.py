@@ -1,4 +1,4 @@
-"""What kind of table lies at a path, and the reader and the arguments that suit it."""
+"""The section `source` for a path: the reader of its format, with the arguments that the file itself shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import polars as pl
 from ..errors import ProjectError
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
-SEEN = ("separator", "quote_char", "encoding", "skip_lines", "new_columns")  # arguments that a file itself tells
+FROM_FILE = ("separator", "quote_char", "encoding", "skip_lines", "new_columns")  # arguments that a file shows
 # gzip, zstd and zlib, which polars reads
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
@@ -23,11 +23,10 @@ FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive",
 
 
 def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]:
-    """The section `source` for the table at `path`: a file or folder, an address of one, or one of a database.
+    """The section `source` for `path`, a file, folder, their address, or a database's with a `query`.
 
-    The header of a delimited text is its first line, unless `target` is column_0, column_1 and so on. Raises
-    ProjectError
-    for what holds no table.
+    Of a CSV file: {"_target_": "polars.scan_csv", "source": path, "separator": ";", "infer_schema": False}. Its first
+    line is the header, unless `target` is column_0, column_1 and so on. Raises ProjectError for what is not a table.
     """
     kind = path.rpartition(".")[2].lower()
     database = path if re.match(r"\w+(\+\w+)?://", path) and path.partition(":")[0] not in STORES else None
@@ -65,14 +64,17 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
 
 
 def like(guessed: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-    """`guessed`, the section of a file, with the arguments of `source` that no look at a file tells, if it is alike."""
+    """The section `guessed` from a file, with the arguments of `source` that a file does not show.
+
+    Where the two name readers of different formats, `guessed` as it is.
+    """
     if guessed["_target_"].rpartition("_")[2] != source.get("_target_", "").rpartition("_")[2]:
         return guessed
-    return {name: value for name, value in source.items() if name not in SEEN} | guessed
+    return {name: value for name, value in source.items() if name not in FROM_FILE} | guessed
 
 
 def ragged(source: dict[str, Any]) -> str:
-    """Where the delimited text of `source` has a row longer than its header, in words; nothing where it has none."""
+    """A sentence on the first row of the delimited text of `source` that is longer than its header; "" without one."""
     file = Path(str(source.get("source", "")))
     if not source["_target_"].endswith("_csv") or not file.is_file() or _head(file).startswith(COMPRESSED):
         return ""
@@ -93,7 +95,7 @@ def _head(file: Path) -> bytes:
 
 
 def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -> dict[str, Any]:
-    """The source of a delimited text: every column as text, for `types` to say how each is read."""
+    """The section `source` of a delimited text, which reads each column as text; `types` converts them."""
     encoding = _encoding(local) if local and not head.startswith(COMPRESSED) else "utf-8"
     try:
         if encoding == "utf-8":
@@ -131,7 +133,7 @@ def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -
 
 
 def _encoding(file: Path) -> str:
-    """The encoding of a text, by reading all of it: UTF-8 where it is that, else the likeliest."""
+    """The encoding of a text file: UTF-8 if all of it can be decoded so, else the most probable one."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with file.open("rb") as stream:
         try:
@@ -141,8 +143,8 @@ def _encoding(file: Path) -> str:
         except UnicodeDecodeError:
             stream.seek(0)
             matches = charset_normalizer.from_bytes(stream.read(2**20))
-    found = matches.best()
-    if found is None:
+    best = matches.best()
+    if best is None:
         raise ProjectError(f"{file} is no text that can be read: export it as UTF-8")
-    alike = {name for match in matches if match.chaos <= found.chaos for name in match.could_be_from_charset}
-    return "cp1252" if "cp1252" in alike else found.encoding  # Western Windows, where it is as likely as another
+    alike = {name for match in matches if match.chaos <= best.chaos for name in match.could_be_from_charset}
+    return "cp1252" if "cp1252" in alike else best.encoding  # Western Windows, where it is as probable

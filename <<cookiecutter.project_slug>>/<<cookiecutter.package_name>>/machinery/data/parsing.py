@@ -1,4 +1,4 @@
-"""Text columns, read as what they say: numbers, dates, truth values."""
+"""Text columns read as their types: numbers, dates, truth values."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ TRUTH |= {"false": False, "f": False, "no": False, "n": False, "0": False}
 
 
 def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> pl.LazyFrame:
-    """`table` with its text columns stripped, without the spellings of `missing`, and read as `types` say.
+    """`table` with text stripped, the spellings in `missing` as nulls, and the columns of `types` converted.
 
-    A value that cannot be read raises when the table is collected; see unreadable. Raises ProjectError for a type of a
-    column that is not there, and for an unknown kind or decimal sign.
+    A value that cannot be converted raises when the table is collected; see unreadable. Raises ProjectError for the
+    type of a column that the table does not have, and for an unknown kind or decimal sign.
     """
     schema = table.collect_schema()
     for name, type_ in types.items():
@@ -47,12 +47,12 @@ def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> 
 
 
 def fits(values: pl.Series, type_: Type) -> bool:
-    """Whether a type can read each of the texts `values`."""
+    """Whether each of the texts `values` can be read as a type."""
     frame = pl.DataFrame({"text": values})
-    for rows in (frame.head(50), frame):  # most types are ruled out by the first few
+    for rows in (frame.head(50), frame):  # the first few rule out most types
         try:
             read = rows.select(_read(pl.col("text"), values.dtype, type_, strict=False)).to_series()
-        except pl.exceptions.PolarsError:  # a format that does not suit
+        except pl.exceptions.PolarsError:  # another format
             return False
         if read.null_count():
             return False
@@ -60,7 +60,7 @@ def fits(values: pl.Series, type_: Type) -> bool:
 
 
 def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> dict[str, tuple[int, int]]:
-    """For each column of `table` with values that its type does not allow: how many, and the row of the first."""
+    """The columns with values that their type does not allow, {"age": (3, 17)}: 3 values, the first in row 17."""
     schema = table.collect_schema()
     plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
     wrong = {
@@ -72,13 +72,13 @@ def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str
         *(pl.col(name).sum().alias(f"{at} sum") for at, name in enumerate(wrong)),
         *(pl.col(name).arg_true().first().alias(f"{at} row") for at, name in enumerate(wrong)),
     )
-    found = counts.collect(engine="streaming").row(0, named=True)
-    each = {name: (found[f"{at} sum"], (found[f"{at} row"] or 0) + 1) for at, name in enumerate(wrong)}
-    return {name: counted for name, counted in each.items() if counted[0]}
+    row = counts.collect(engine="streaming").row(0, named=True)
+    firsts = {name: (row[f"{at} sum"], (row[f"{at} row"] or 0) + 1) for at, name in enumerate(wrong)}
+    return {name: first for name, first in firsts.items() if first[0]}
 
 
 def why_unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> str:
-    """A sentence for each column whose values are not of its type, "" where all are; it names rows, and no values."""
+    """A sentence for each column with values that its type does not allow, without the values; "" where all fit."""
     return "; ".join(
         f"column {name}: {count:,} values are no {types[name].kind}, the first in row {row:,}: mend them, list their "
         f"spelling in missing, or change types.{name}"
@@ -102,8 +102,9 @@ def _read(text: pl.Expr, dtype: pl.DataType, type_: Type, *, strict: bool) -> pl
         number = pl.when(bare.str.contains(NUMBERS[type_.decimal])).then(digits).otherwise(text)
         return number.cast(wanted, strict=strict)
     if type_.kind == "boolean":
-        known = text.str.to_lowercase()
-        return known.replace_strict(TRUTH, return_dtype=pl.Boolean, **({} if strict else {"default": None}))
+        return text.str.to_lowercase().replace_strict(
+            TRUTH, return_dtype=pl.Boolean, **({} if strict else {"default": None})
+        )
     if type_.kind in ("date", "datetime"):
         return text.str.strptime(wanted, type_.format, strict=strict)
     return text

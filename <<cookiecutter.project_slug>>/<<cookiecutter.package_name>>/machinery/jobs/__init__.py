@@ -1,4 +1,4 @@
-"""What a command does beside bringing stages up to date: one folder a job, with all that only it uses."""
+"""Jobs, the commands that are no stages: a folder for each, with everything that only it uses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def model_files(model: Any, sides: Any, **about: Any) -> dict[str, str]:
-    """What jobs want to lie with a model, for later: {"reference.json": "..."}; nothing of a job that was removed."""
+    """The files that jobs store with a model, by name, {"reference.json": "{...}"}; none of a job that was removed."""
     with suppress(ModuleNotFoundError):
         from .monitor import reference
 

@@ -1,4 +1,4 @@
-"""Figures: of a model's answers, its columns and its training; and what all figures share."""
+"""Figures of a model's answers, columns and training, and the style that all figures share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def classification(
     if probabilities is None:
         return figures
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
-    truths = [(shortened(label, 24), target == label, probabilities[:, column]) for column, label in sides]
+    truths = [(one_line(label, 24), target == label, probabilities[:, column]) for column, label in sides]
     truths = [(name, truth, chances) for name, truth, chances in truths if 0 < truth.sum() < len(target)]
     figures["roc"] = _roc(truths)
     figures["precision_recall"] = _precision_recall(truths)
@@ -69,7 +69,7 @@ def threshold_curve(table: pl.DataFrame, *, chosen: float) -> Figure:
         axes.plot(table["threshold"], table[name], linestyle="--" if dashed else "-", linewidth=1.6, label=label)
     axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label=f"chosen, {chosen:.4g}")
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="threshold of the probability", ylabel="score, share")
-    legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -101,32 +101,32 @@ def anomaly_scores(oddness: np.ndarray, flagged: np.ndarray) -> Figure:
     )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="score, the greater the odder", ylabel="rows")
-    legend(axes)
+    add_legend(axes)
     return figure
 
 
 def importance_bars(falls: dict[str, float], *, metric: str, most: int = 20) -> Figure:
     """Bars of how much `metric` falls when a column is shuffled, the `most` important ones."""
     names = list(falls)[:most][::-1]
-    figure, axes = blank("Permutation importance, test rows", height=bar_height(names), grid="x")
+    figure, axes = blank("Permutation importance, test rows", height=height_of(names), grid="x")
     axes.barh(range(len(names)), [falls[name] for name in names], height=0.62)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(f"fall of {metric} when the column is shuffled")
-    name_bars(axes, names)
+    label_rows(axes, names)
     return figure
 
 
 def slice_intervals(slices: list[SliceScore], *, metric: str, reference: float | None) -> Figure:
     """Dots with whiskers: `metric` of each slice, and its interval; a line at the `reference`."""
     slices, places = slices[::-1], range(len(slices))
-    figure, axes = blank("Scores of slices, test rows", height=bar_height(slices), grid="x")
+    figure, axes = blank("Scores of slices, test rows", height=height_of(slices), grid="x")
     if reference is not None:
         axes.axvline(reference, **REFERENCE, label=f"all rows, {reference:.4g}")
     lows, highs = [each.low for each in slices], [each.high for each in slices]
     axes.hlines(places, lows, highs, color=COLOURS[0], linewidth=2.5, alpha=0.5)
     axes.scatter([each.score for each in slices], places, s=34, zorder=3)
     axes.set_xlabel(metric)
-    name_bars(axes, [f"{each.column}: {each.value}" for each in slices])
+    label_rows(axes, [f"{each.column}: {each.value}" for each in slices])
     if reference is not None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
@@ -137,11 +137,11 @@ def training_curves(curves: dict[str, list[tuple[int, float]]], *, metric: str) 
     figure, axes = blank("Training curves", grid="both")
     for name, points in curves.items():
         axes.plot(
-            *zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=shortened(name)
+            *zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=one_line(name)
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="iteration", ylabel=metric)
-    legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -170,7 +170,7 @@ def _roc(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
     _lines(axes, [(auc(x, y), f"{name}, area ", x, y) for name, x, y in lines])
     axes.plot([0, 1], [0, 1], **REFERENCE)
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -184,7 +184,7 @@ def _precision_recall(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figur
     if len(truths) == 1:
         axes.axhline(truths[0][1].mean(), **REFERENCE)  # what chance gives
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.03))
-    legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -196,7 +196,7 @@ def _calibration(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
         axes.plot(means, shares, marker="o", markersize=5, linewidth=1.6, label=name)
     axes.plot([0, 1], [0, 1], **REFERENCE)
     axes.set(xlabel="predicted probability", ylabel="share that is positive")
-    legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -228,7 +228,7 @@ def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -
             place = {"ha": "center", "va": "center", "fontsize": size, "color": INK}
             axes.text(column, row, f"{counts[row, column]}", **place)
     every, letters = -(-many // 40), 20 if many <= 12 else 12  # labels of more would touch one another
-    names, small = [shortened(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
+    names, small = [one_line(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
     upright = max(map(len, names)) * len(names) * small * 0.65 > room
     axes.set_xticks(range(0, many, every), names, fontsize=small, rotation=90 if upright else 0)
     axes.set_yticks(range(0, many, every), names, fontsize=small)
@@ -238,7 +238,7 @@ def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -
 
 
 def blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1], grid: str = "") -> tuple[Figure, Any]:
-    """A figure in the house's style with one empty pair of axes; `grid`: "x", "y" or none."""
+    """An empty figure of `width` x `height` inches in the style of all, and its axes; `grid` is "x", "y" or "both"."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         figure.suptitle(title, x=0.015, ha="left", color=INK)
@@ -250,25 +250,28 @@ def blank(title: str, *, width: float = SIZE[0], height: float = SIZE[1], grid: 
     return figure, axes
 
 
-def bar_height(rows: Any) -> float:
-    """The height in inches of a figure with a bar for each of `rows`."""
+def height_of(rows: Any) -> float:
+    """The inches that a figure with a bar for each of `rows` is high."""
     return max(2.2, 0.27 * len(rows) + 1.2)
 
 
-def name_bars(axes: Any, names: list[str]) -> None:
-    """Writes `names` beside the bars of `axes`, the first at the bottom."""
-    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
+def label_rows(axes: Any, names: list[str]) -> None:
+    """Writes `names` at the bars or dots of a figure, from the bottom to the top."""
+    axes.set_yticks(range(len(names)), [one_line(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.spines["left"].set_visible(False)
 
 
-def legend(axes: Any) -> None:
-    """Adds a legend where there is something to name."""
+def add_legend(axes: Any) -> None:
+    """Draws a legend, if anything has a label."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
 
 
-def shortened(name: Any, letters: int = 40) -> str:
-    """`name` in one line of at most so many letters, its end too, where names differ; no dollar begins a formula."""
+def one_line(name: Any, letters: int = 40) -> str:
+    """`name` in one line of at most so many `letters`: a long one keeps its start and its end, where names differ.
+
+    Dollars are escaped, which matplotlib would take for the start of a formula.
+    """
     line, half = " ".join(str(name).split()), letters // 2
     return (line if len(line) <= letters else f"{line[: letters - half]}…{line[1 - half :]}").replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""A sentence to whoever has to know, by a webhook."""
+"""Alerts: a sentence posted to a webhook."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import requests
 PATIENCE = 10  # seconds
 
 
-def sent(address: str, text: str, **about: Any) -> str | None:
-    """Posts {"text": text, **about}, of which chat services show the text; gives a sentence where that failed.
+def send(address: str, text: str, **about: Any) -> str | None:
+    """Posts {"text": text, **about} as JSON to `address`; None, or, where that failed, a sentence that says so.
 
-    The address is a credential, and so the sentence names its host alone.
+    Chat services show the text. The address is a credential: the sentence names only its host.
     """
     try:
-        answer = requests.post(address, json={"text": text, **about}, timeout=PATIENCE)
+        response = requests.post(address, json={"text": text, **about}, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         reason = type(error).__name__
     else:
-        if answer.ok:
+        if response.ok:
             return None
-        reason = f"status {answer.status_code}"
+        reason = f"status {response.status_code}"
     return f"the alert could not be sent to {urlsplit(address).hostname or 'ALERT_WEBHOOK_URL'} ({reason})"

@@ -1,6 +1,6 @@
-"""Columns as counts: what is kept of a model's training rows, and the same counted of other rows.
+"""Columns as counts: those of a model's training rows, stored with it, and those of other rows to compare with them.
 
-A reference.json lies with each model, so a change here trains models anew; what is tested of the counts is in drift.py.
+The stage train stores them, so a change here trains models anew; the tests of the counts are in drift.py.
 """
 
 from __future__ import annotations
@@ -13,45 +13,49 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-QUANTILES = 100  # of a number: at so many values, at most, distributions are compared
-BUCKETS = 32  # of words
+QUANTILES = 100  # distributions of numbers are compared at this many values at most
+BUCKETS = 32  # that words are hashed to
 
 
 def summary(frame: pd.DataFrame, kinds: dict[str, str], *, sensitive: Collection[str] = ()) -> dict[str, Any]:
     """The counts of the columns of `frame` (n, d), as JSON: {"rows": 262, "columns": {"island": {"kind": "category",
     "missing": 0, "views": {"values": {"at": ["Biscoe", "Dream"], "ordered": false, "counts": [160, 102], ...}}}}}.
 
-    Numbers, dates and lengths of texts are counted between their quantiles, other values one by one, and texts by their
-    longest word's hash. Of `sensitive` columns nothing is kept but how many values are missing.
+    `kinds`: of each column, {"island": "category", "year": "number"}. A view is a way to look at a column: numbers,
+    dates and lengths of texts are counted between their quantiles, texts by the hash of their longest word, and other
+    values one by one. Of `sensitive` columns only the missing values are counted.
     """
     columns = {}
     for name, kind in kinds.items():
-        seen = {} if name in sensitive else _seen(frame[name], kind)
-        kept = {what: _whole(values, ordered=what in _ordered(kind)) for what, values in seen.items()}
-        columns[name] = {"kind": kind, "missing": int(frame[name].isna().sum()), "views": kept}
+        by_view = {} if name in sensitive else _views(frame[name], kind)
+        views = {what: _reference_view(values, ordered=what in _ordered(kind)) for what, values in by_view.items()}
+        columns[name] = {"kind": kind, "missing": int(frame[name].isna().sum()), "views": views}
     return {"rows": len(frame), "columns": columns}
 
 
 def answer_kinds(answers: pd.DataFrame) -> dict[str, str]:
-    """The columns of a model's `answers`, see predictions.answers, that tell whether they have changed; their kinds."""
-    telling = [name for name in ("probability", "score") if name in answers]
-    if telling:
-        return dict.fromkeys(telling, "number")
+    """The columns of a model's `answers` to compare, with their kinds: {"probability": "number"}.
+
+    These are its probability or score; where it has neither, its prediction.
+    """
+    numbers = [name for name in ("probability", "score") if name in answers]
+    if numbers:
+        return dict.fromkeys(numbers, "number")
     return {"prediction": "number" if answers["prediction"].dtype.kind == "f" else "category"}
 
 
-def counted(frame: pd.DataFrame, like: dict[str, Any]) -> dict[str, Any]:
-    """The counts of other rows, between the same values and of the same levels as in the summary `like`."""
+def count_like(reference: dict[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
+    """The counts of other rows, in the form of a summary: between the values, and of the levels, of `reference`."""
     columns = {}
-    for name, kept in like["columns"].items():
-        seen = _seen(frame[name], kept["kind"]) if kept["views"] else {}
-        views = {what: _counts(values, kept["views"][what]) for what, values in seen.items()}
+    for name, kept in reference["columns"].items():
+        by_view = _views(frame[name], kept["kind"]) if kept["views"] else {}
+        views = {what: _counts(values, kept["views"][what]) for what, values in by_view.items()}
         columns[name] = {"kind": kept["kind"], "missing": int(frame[name].isna().sum()), "views": views}
     return {"rows": len(frame), "columns": columns}
 
 
-def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """The counts of the rows of both."""
+def add(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The counts of all rows, from the counts of two parts of them."""
     columns = {}
     for name, left in one["columns"].items():
         right, views = other["columns"][name], {}
@@ -64,18 +68,18 @@ def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ordered(kind: str) -> tuple[str, ...]:
-    """The views of a column of this kind that are numbers."""
+    """The views of a column of this `kind` that are numbers; the others are levels."""
     return ("values",) if kind in ("number", "date") else ("length",)
 
 
-def _seen(values: pd.Series, kind: str) -> dict[str, np.ndarray]:
-    """The values (n,) that are counted of a column, by view: {"length": lengths, "words": hashes of words} of texts."""
-    known = values.dropna()
+def _views(values: pd.Series, kind: str) -> dict[str, np.ndarray]:
+    """What is counted of a column, by view: {"values": (n,)}, or {"length": (n,), "words": (n,)} of texts."""
+    present = values.dropna()
     if kind == "number":
-        return {"values": known.to_numpy("float64")}
+        return {"values": present.to_numpy("float64")}
     if kind == "date":
-        return {"values": known.astype("datetime64[us]").astype("int64").to_numpy("float64")}
-    texts = known.astype(str)
+        return {"values": present.astype("datetime64[us]").astype("int64").to_numpy("float64")}
+    texts = present.astype(str)
     if kind != "text":
         return {"values": texts.to_numpy(object)}
     longest = [max(text.split(), key=len, default="") for text in texts]
@@ -83,8 +87,8 @@ def _seen(values: pd.Series, kind: str) -> dict[str, np.ndarray]:
     return {"length": texts.str.len().to_numpy("float64"), "words": buckets}
 
 
-def _whole(values: np.ndarray, *, ordered: bool) -> dict[str, Any]:
-    """A view of the rows that a model is trained on, with the values between which, or of which, others are counted."""
+def _reference_view(values: np.ndarray, *, ordered: bool) -> dict[str, Any]:
+    """The counts of a view, and in `at` the numbers between which, or the levels by which, other rows are counted."""
     if ordered:
         shares = np.linspace(0, 1, QUANTILES + 1)
         at = np.unique(np.quantile(values, shares, method="inverted_cdf")).tolist() if len(values) else []
@@ -95,8 +99,10 @@ def _whole(values: np.ndarray, *, ordered: bool) -> dict[str, Any]:
 
 
 def _counts(values: np.ndarray, view: dict[str, Any]) -> dict[str, Any]:
-    """How many of `values` are up to each of the numbers of `view`, and beyond; or how many each known level has, and
-    each new one."""
+    """How many of `values` lie up to each number of `view`, and beyond the last; or how many have each of its levels.
+
+    Levels that `view` does not have are counted under "new".
+    """
     if view["ordered"]:
         places = np.searchsorted(view["at"], values, side="left")
         counts = np.bincount(places, minlength=len(view["at"]) + 1).tolist()

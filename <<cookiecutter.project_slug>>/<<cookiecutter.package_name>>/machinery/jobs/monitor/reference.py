@@ -1,4 +1,4 @@
-"""What is kept of a model to ask later whether it is still right: statistics of rows, and some answers."""
+"""The statistics that are stored with a model, for comparison with later rows and answers."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def statistics(
     sensitive: Collection[str],
     example: pd.DataFrame,
 ) -> str:
-    """JSON of the statistics of training rows, of what `model` answers to the rows of the other `sides`, and of its
-    answers to the `example` rows of raw columns, as a server is asked for them.
+    """JSON of the counts of training rows and of answers, and of the answers to `example` rows (n, raw columns).
 
-    Of the other sides, for to rows that it was fitted to a model answers otherwise. Of `sensitive` columns, raw or
-    derived, nothing but how many values are missing.
+    Answers are counted on the test and validation rows of `sides`, {"train": rows, "test": rows}, because a model
+    answers differently to rows that it was fitted to. Of `sensitive` columns, raw or derived, only the missing values
+    are counted. The examples are those that `monitor endpoint=...` posts to a server.
     """
     rows = sides["train"]
     others = pl.concat([sides[side] for side in ("test", "validation") if side in sides])
     answers = model.answers(model.frame(others))
-    kept: dict[str, Any] = {
+    stored: dict[str, Any] = {
         "features": column_counts.summary(model.frame(rows), model.kinds, sensitive=sensitive),
         "answers": column_counts.summary(answers, column_counts.answer_kinds(answers)),
         "units": [len(part.unique(columns.group) if columns.group else part) for part in (rows, others)],
@@ -50,12 +50,15 @@ def statistics(
     if columns.target and columns.target not in columns.sensitive:
         target = rows.select(columns.target).drop_nulls().to_pandas()
         labels = {columns.target: "number" if task.kind == "regression" else "category"}
-        kept["target"] = column_counts.summary(target, labels)
-    return json.dumps(kept, ensure_ascii=False, default=lambda value: value.item())
+        stored["target"] = column_counts.summary(target, labels)
+    return json.dumps(stored, ensure_ascii=False, default=lambda value: value.item())
 
 
 def load(version: ModelVersion) -> dict[str, Any]:
-    """The statistics that lie with a version. Raises ProjectError where there are none."""
+    """The statistics stored with a version: {"features": counts, "answers": counts, "units": [262, 71], ...}.
+
+    Raises ProjectError where there are none.
+    """
     try:
         return mlflow.artifacts.load_dict(f"{version.uri}/{FILE}")
     except (MlflowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""Tables in databases, replaced."""
+"""A table in a database, replaced in one transaction."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ...errors import ProjectError
 
-WAIT = 600  # seconds until another's transaction on the same SQLite file has ended
+WAIT = 600  # seconds to wait for another transaction on the same SQLite file
 NAME = r"[^\W\d]\w*"
 
 
-def reach(address: str, table: str) -> None:
-    """Raises ProjectError for a name that is none, and for an address that does not answer."""
+def check_connection(address: str, table: str) -> None:
+    """Raises ProjectError where `table` is not a valid name, or the database at `address` does not answer."""
     if not re.fullmatch(rf"({NAME}\.)?{NAME}", table):
         raise ProjectError(f"table={table}: letters, digits and _ make a table's name, before a dot that of its schema")
-    with _told(table):
+    with _as_sentence(table):
         _engine(address).connect().close()
 
 
 def replace(address: str, table: str, batches: Iterable[pl.DataFrame], about: dict[str, str]) -> None:
-    """Puts the rows of `batches` in the place of those of `table`, and `about` of those of `table`_metadata (name,
-    value), in one transaction: nobody sees half of it, and where it fails all is as it was.
+    """Replaces the rows of `table` by those of `batches`, and those of `table`_metadata (name, value) by `about`.
 
-    Raises ProjectError for an address that does not answer and for a table of other columns.
+    Both in one transaction: nobody sees a part of it, and after a failure both tables are unchanged. Raises
+    ProjectError where the database at `address` does not answer, and for a table with other columns.
     """
-    told = pl.DataFrame({"name": list(about), "value": list(about.values())})
-    with _told(table), _engine(address).begin() as connection:
-        for name, parts in ((table, batches), (f"{table}_metadata", [told])):
-            _emptied(connection, name)
+    metadata = pl.DataFrame({"name": list(about), "value": list(about.values())})
+    with _as_sentence(table), _engine(address).begin() as connection:
+        for name, parts in ((table, batches), (f"{table}_metadata", [metadata])):
+            _delete_rows(connection, name)
             for rows in parts:
                 rows.write_database(name, connection, if_table_exists="append")
 
 
 @contextmanager
-def _told(table: str) -> Iterator[None]:
-    """Turns what databases raise into ProjectError, a sentence without addresses and values."""
+def _as_sentence(table: str) -> Iterator[None]:
+    """Turns a database's errors into ProjectError, a sentence without addresses and values."""
     try:
         yield
     except ImportError as error:
@@ -56,7 +56,7 @@ def _told(table: str) -> Iterator[None]:
 
 
 def _engine(address: str) -> sqlalchemy.Engine:
-    """What connects to `address`; SQLite made to keep a transaction from its start to its end, tables' changes too.
+    """The engine for `address`; of SQLite with transactions that lock from their start, and include new tables.
 
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
     """
@@ -65,23 +65,23 @@ def _engine(address: str) -> sqlalchemy.Engine:
     engine = sqlalchemy.create_engine(address, connect_args={"timeout": WAIT})
 
     @sqlalchemy.event.listens_for(engine, "connect")
-    def plain(connection: Any, _: Any) -> None:
+    def without_pysqlite_transactions(connection: Any, _: Any) -> None:
         connection.isolation_level = None
 
     @sqlalchemy.event.listens_for(engine, "begin")
-    def begun(connection: sqlalchemy.Connection) -> None:
+    def begin_immediate(connection: sqlalchemy.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
-def _emptied(connection: sqlalchemy.Connection, table: str) -> None:
-    """Removes the rows of `table`, where it is there."""
+def _delete_rows(connection: sqlalchemy.Connection, table: str) -> None:
+    """Removes the rows of `table`, if it exists."""
     schema, _, name = table.rpartition(".")
     if not sqlalchemy.inspect(connection).has_table(name, schema or None):
         return
-    found = sqlalchemy.table(name, schema=schema or None)
+    existing = sqlalchemy.table(name, schema=schema or None)
     if connection.dialect.name == "postgresql":  # where two could delete the same rows and then both add theirs
-        quoted = connection.dialect.identifier_preparer.format_table(found)
+        quoted = connection.dialect.identifier_preparer.format_table(existing)
         connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
-    connection.execute(sqlalchemy.delete(found))
+    connection.execute(sqlalchemy.delete(existing))

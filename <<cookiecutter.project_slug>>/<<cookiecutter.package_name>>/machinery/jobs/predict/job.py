@@ -117,7 +117,7 @@ def _file(output: str, table: str | None) -> Path | None:
             raise ProjectError("output is a file of this machine, .parquet or .csv, or the address of a database")
         if not table:
             raise ProjectError("output is a database: say which table by table=...")
-        databases.reach(output, table)
+        databases.check_connection(output, table)
         return None
     path = Path(output)
     if path.suffix not in (".parquet", ".csv"):

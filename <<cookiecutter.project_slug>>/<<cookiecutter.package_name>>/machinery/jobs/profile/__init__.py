@@ -1,4 +1,4 @@
-"""A table that nobody has described, described: a file in conf/data/, and a page that shows why."""
+"""A first description of a new table: a file in conf/data/, and a page with the reasons."""
 
 from dataclasses import dataclass
 

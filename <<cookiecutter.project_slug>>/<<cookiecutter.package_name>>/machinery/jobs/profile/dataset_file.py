@@ -1,4 +1,4 @@
-"""The file in conf/data/ that describes a table, written for people to read and change."""
+"""The text of the file in conf/data/ that describes a table, for people to read and change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def text(
     split: dict[str, Any],
     expectations: list[dict[str, Any]],
 ) -> str:
-    """The whole file. `defaults`: for each group that is not left as it is, the option and why."""
+    """The whole file, YAML with comments.
+
+    `defaults`, `task` and `split` give a value and a reason: {"/task": ("binary", ""), "/split": ("time", "")}.
+    `types` are those of config.schema.Type: {"born": {"kind": "date", "format": "%Y-%m-%d"}}.
+    """
     by_role = {role: [column for column in columns if column.role == role] for role in ("key", "group", "time", "drop")}
     target = next((column for column in columns if column.role == "target"), None)
     sensitive = [column.name for column in columns if column.sensitive]
@@ -31,18 +35,18 @@ def text(
         f"# {title}",
         "# Everything below was decided by looking at the table, and is yours to change.",
         "defaults:",
-        *(_beside(f"  - {key}: {option}", why) for key, (option, why) in defaults.items()),
+        *(_with_comment(f"  - {key}: {option}", why) for key, (option, why) in defaults.items()),
         "",
         "source:",
         *(f"  {key}: {_flow(value)}" for key, value in source.items()),
         "",
         "columns:",
-        _beside(f"  target: {_flow(_plain(target.name))}", seen(target))
+        _with_comment(f"  target: {_flow(_plain(target.name))}", value_counts(target))
         if target
         else "  target: null # nothing to predict",
         *_listed("key", by_role["key"]),
         *_listed("group", by_role["group"]),
-        *(_beside(f"  time: {_flow(_plain(column.name))}", column.reason) for column in by_role["time"]),
+        *(_with_comment(f"  time: {_flow(_plain(column.name))}", column.reason) for column in by_role["time"]),
         *_listed("drop", by_role["drop"]),
         *(
             [f"  sensitive: {_flow(_plain(sensitive))} # their values appear nowhere outside of the table"]
@@ -56,7 +60,7 @@ def text(
     if types:
         lines += ["# How each column is read; a value that its type does not allow stops the line.", "types:"]
         lines += [
-            _beside(f"  {_flow(column.name)}: {_flow(types[column.name])}", seen(column))
+            _with_comment(f"  {_flow(column.name)}: {_flow(types[column.name])}", value_counts(column))
             for column in columns
             if column.name in types
         ]
@@ -65,7 +69,7 @@ def text(
         if section:
             lines += [
                 f"{name}:",
-                *(_beside(f"  {key}: {_flow(_plain(value))}", why) for key, (value, why) in section.items()),
+                *(_with_comment(f"  {key}: {_flow(_plain(value))}", why) for key, (value, why) in section.items()),
                 "",
             ]
     lines += ["# What the next delivery is held to: https://greatexpectations.io/expectations", "expectations:"]
@@ -74,8 +78,8 @@ def text(
     return "\n".join(lines) + "\n"
 
 
-def seen(column: Column) -> str:
-    """What was seen in a column, in a few words."""
+def value_counts(column: Column) -> str:
+    """How many different values a column has, and what share is missing: "3 different, 1.2% missing"."""
     absent = f", {column.missing:.1%} missing" if column.missing else ""
     return f"{column.distinct:,} different{absent}"
 
@@ -83,10 +87,10 @@ def seen(column: Column) -> str:
 def _listed(role: str, columns: list[Column]) -> list[str]:
     if not columns:
         return []
-    return [f"  {role}:", *(_beside(f"    - {_flow(_plain(column.name))}", column.reason) for column in columns)]
+    return [f"  {role}:", *(_with_comment(f"    - {_flow(_plain(column.name))}", column.reason) for column in columns)]
 
 
-def _beside(line: str, comment: str) -> str:
+def _with_comment(line: str, comment: str) -> str:
     return f"{line} # {comment}" if comment else line
 
 

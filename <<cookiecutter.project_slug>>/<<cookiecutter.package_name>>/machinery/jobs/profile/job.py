@@ -1,4 +1,4 @@
-"""A table that nobody has described, described: a file in conf/data/, and a page that shows why."""
+"""A first description of a new table: a file in conf/data/, and a page with the reasons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...layout import Layout
     from ...pipeline.store import Store
 
-SAMPLE = 50_000  # rows, evenly spread, that are looked at more closely than by counting
+SAMPLE = 50_000  # rows, evenly spread; only counts and types are of all rows
 SHOWN = 50  # columns in the terminal; the page has all
 
 
@@ -39,9 +39,10 @@ def profile(
     raw_config: dict[str, Any],
     layout: Layout,
 ) -> StageResult:
-    """Reads the table at `path` and writes conf/data/`name`.yaml; the page and the table say what was decided.
+    """Reads the table at `path` and writes conf/data/`name`.yaml: columns' roles and types, task, split, expectations.
 
-    Raises ProjectError for what holds no table, a target that cannot be predicted, and a file that is there already.
+    `target`: the column to predict; without one the task is anomaly. `query`: of a database. Raises ProjectError for
+    what is not a table, a target that cannot be predicted, and a file that exists already without `force`.
     """
     last = "" if "${" in raw_config["path"] else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
     name = name or re.sub(r"\W+", "_", last).strip("_") or "table"
@@ -75,7 +76,7 @@ def profile(
     )
     read_as = {each: Type(**type_) for each, type_ in types.items()}
     with sources.reading():
-        if len(raw) < rows:  # what the sample does not show
+        if len(raw) < rows:  # rows beyond the sample may not be of these types
             missing = sorted({*missing, *profiles.SPELLINGS})
             for each in parsing.unreadable(table, read_as, missing=missing):
                 types[each], read_as[each] = {"kind": "text"}, Type("text")
@@ -88,10 +89,10 @@ def profile(
     kind = profiles.task(answers) if answers is not None else None
     profiles.assign_roles(columns, sample, rows=rows)
     if target is not None and kind is not None:
-        asked = [column.name for column in columns if column.role in ("feature", "time")]
-        told = leaks.tell_all(sample, target=target, kind=kind, names=asked)
+        names = [column.name for column in columns if column.role in ("feature", "time")]
+        scores = leaks.tell_all(sample, target=target, kind=kind, names=names)
         profiles.associate(columns, sample, target=target)
-        profiles.drop_leaks(columns, told, threshold=leakage.threshold, target=target)
+        profiles.drop_leaks(columns, scores, threshold=leakage.threshold, target=target)
     profiles.twins(columns, sample)
     counting = [column.name for column in columns if column.role in ("feature", "time", "target")]
     repeated = float(sample.select(counting).is_duplicated().to_numpy().mean())
@@ -139,7 +140,7 @@ def profile(
 
 
 def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
-    """Why `target` is not among `names`, and what to type instead."""
+    """The sentence of an error: the table has no column `target`, but `names`; and what to type instead."""
     close = difflib.get_close_matches(target, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     if source["_target_"].endswith("_csv") and any(
@@ -152,7 +153,7 @@ def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
 
 
 def _chosen(*sections: dict[str, tuple[Any, str]]) -> str:
-    """The task, and what else suits the table, each with its reason."""
+    """A line for each choice in `sections`, with its reason: "split: time (trained on the past, ...)"."""
     named = {key.rpartition("/")[2]: value for section in sections for key, value in section.items()}
     return "\n".join(f"{key}: {value}" + (f" ({why})" if why else "") for key, (value, why) in named.items())
 
@@ -162,7 +163,7 @@ def _reasons(columns: list[profiles.Column]) -> str:
 
 
 def _written(value: Any, path: str, raw_config: str, root: Path) -> Any:
-    """An argument of the source as the file has it: a path in the project relative to it, an interpolation as typed."""
+    """An argument of the source as the file writes it: a path relative to the project, an interpolation as typed."""
     if isinstance(value, dict):
         return {key: _written(each, path, raw_config, root) for key, each in value.items()}
     if value == f"sqlite:///{path}":
@@ -174,19 +175,19 @@ def _written(value: Any, path: str, raw_config: str, root: Path) -> Any:
 
 
 def _shown(column: profiles.Column, sample: pl.DataFrame) -> dict[str, Any]:
-    """What the page says of a column; of a sensitive one no values."""
+    """A column's row on the page; a sensitive column's has no values."""
     drawn = [] if column.sensitive or column.role == "key" else profiles.bars(sample[column.name])
     return {**vars(column), "holds": profiles.holds(column), "bars": drawn}
 
 
 def _terminal(columns: list[profiles.Column]) -> str:
-    """A line for each column: its name, what it becomes, what it holds and why."""
+    """A line for each column: its name, role, type and counts, and the reason."""
     lines = []
     for column in columns[:SHOWN]:
         label = column.name if len(column.name) <= 28 else column.name[:27] + "…"
         becomes = column.role + (", sensitive" if column.sensitive else "")
         why = column.reason or (f"association {column.association:.2f}" if column.association else "")
-        held = f"{profiles.holds(column)}, {dataset_file.seen(column)}"
+        held = f"{profiles.holds(column)}, {dataset_file.value_counts(column)}"
         lines.append(f"  {label:<28}  {becomes:<15}  {held:<44}  {why}".rstrip())
     if len(columns) > SHOWN:
         lines.append(f"  and {len(columns) - SHOWN:,} more: profile.html of the run has all")

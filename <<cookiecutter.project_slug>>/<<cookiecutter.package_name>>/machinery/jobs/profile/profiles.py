@@ -1,4 +1,4 @@
-"""What a table that nobody has described seems to hold: types, roles, personal data, expectations."""
+"""Guesses about a new table: types of columns, their roles, personal data, the task, expectations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import polars as pl
 
 from ...errors import ProjectError
 
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "(null)", "<na>", "n.a.")  # whatever the column holds
+MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "(null)", "<na>", "n.a.")  # in any column
 SPELLINGS = sorted(
     {each for word in MISSING for each in (word, word.upper(), word.title(), word.capitalize())} | {"NaN"}
 )
-# count among numbers and dates only: among texts they may be a level
+# missing among numbers and dates only: among texts they may be a level
 DOUBTFUL = ("-", "--", "?", ".", "*", "none", "nil", "missing", "unknown", "not available", "tbd")
 DATES = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y"]  # with times, too
 DATES += ["%d-%b-%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
@@ -36,7 +36,7 @@ PERSONAL_NAMES = re.compile(
     r"|phone|mobile_?(no|nr|number)|^(tel|fax|ssn|iban|passport.*|street|address.*|.*_address)$|social_?security"
     r"|tax_?(id|no|number)|national_?id|birth_?(date|day)|date_?of_?birth|^dob$|geburtsdatum|card_?(no|nr|number)"
 )
-PERSONAL_VALUES = (  # of most values, as the table writes them
+PERSONAL_VALUES = (  # a column is personal where most values match one, as the table writes them
     r"^[^@\s]+@[^@\s]+\.\w{2,}$",  # mail
     r"^(\+\d{1,3}|\(?0\d{1,5}\)?|\(\d{3}\))[\s()/.-]*\d[\d\s()/.-]{5,}$",  # phone: a prefix, then digits
     r"^\d{3}[-.]\d{3}[-.]\d{4}$",
@@ -51,10 +51,10 @@ FEW = 20  # up to so many different texts are a closed set, and half as many who
 
 @dataclass
 class Column:
-    """What is decided about one column, and why."""
+    """What is decided about one column, and the reason."""
 
     name: str
-    dtype: pl.DataType  # once it is read as its type
+    dtype: pl.DataType  # after it was read as its type
     missing: float  # the share of rows
     distinct: int
     role: str = "feature"  # target, key, group, time, drop or feature
@@ -74,39 +74,40 @@ class Column:
 def read(
     raw: pl.DataFrame, *, target: str | None, comma: bool, fits: Callable[[pl.Series, dict[str, str]], bool]
 ) -> tuple[list[str], dict[str, dict[str, str]], list[str]]:
-    """How `raw` writes missing values, the type of each of its text columns, and which of its columns seem personal.
+    """The spellings of missing values in `raw`, the type of each text column, and the columns that seem personal.
 
-    `fits`: whether a type can read all of some texts. `comma`: numbers rather have a decimal comma.
+    (["NA"], {"born": {"kind": "date", "format": "%d.%m.%Y"}}, ["email"]). `fits`: whether all of some texts can be read
+    as a type. `comma`: a decimal comma is tried before a point.
     """
     texts = {name: raw[name].str.strip_chars().drop_nulls() for name in raw.columns if raw[name].dtype == pl.String}
     missing: set[str] = set()
-    found: dict[str, dict[str, str]] = {}
+    types: dict[str, dict[str, str]] = {}
     private = []
     for name, values in texts.items():
         different = values.unique()
         lower = different.str.to_lowercase()
         missing |= set(different.filter(lower.is_in(MISSING)))
-        known = different.filter(~lower.is_in(MISSING))
-        if name != target and _personal(name, known, len(values)):
+        present = different.filter(~lower.is_in(MISSING))
+        if name != target and _personal(name, present, len(values)):
             private.append(name)
-        found[name] = {"kind": "text"}
+        types[name] = {"kind": "text"}
         for doubtful in ((), DOUBTFUL):
-            sure = known.filter(~known.str.to_lowercase().is_in(doubtful))
-            if found[name]["kind"] == "text" and len(sure) and not _is_code(sure):
+            sure = present.filter(~present.str.to_lowercase().is_in(doubtful))
+            if types[name]["kind"] == "text" and len(sure) and not _is_code(sure):
                 truth = set(sure.str.to_lowercase()) <= {"true", "false"}  # yes and no stay the classes that they are
                 tried = [{"kind": "boolean"}] if truth else _candidates(comma)
-                found[name] = next((each for each in tried if fits(sure, each)), found[name])
-                if found[name]["kind"] != "text":
-                    missing |= set(known.filter(known.str.to_lowercase().is_in(doubtful)))
-        if name in private and found[name]["kind"] not in ("date", "datetime"):
-            found[name] = {"kind": "text"}
+                types[name] = next((each for each in tried if fits(sure, each)), types[name])
+                if types[name]["kind"] != "text":
+                    missing |= set(present.filter(present.str.to_lowercase().is_in(doubtful)))
+        if name in private and types[name]["kind"] not in ("date", "datetime"):
+            types[name] = {"kind": "text"}
     numbers = [name for name in raw.columns if raw[name].dtype.is_integer() and name != target]
     private += [name for name in numbers if _personal(name, raw[name].cast(pl.String).drop_nulls().unique(), len(raw))]
-    return sorted(missing), found, private
+    return sorted(missing), types, private
 
 
 def _candidates(comma: bool) -> list[dict[str, str]]:
-    """The types that text may have, in the order in which they are tried."""
+    """The types that a text column may have, in the order in which they are tried."""
     point, decimal = {"kind": "number"}, {"kind": "number", "decimal": ","}
     numbers = [decimal, point] if comma else [point, decimal]
     dates = [{"kind": "date", "format": each} for each in DATES]
@@ -116,30 +117,30 @@ def _candidates(comma: bool) -> list[dict[str, str]]:
 
 
 def _is_code(texts: pl.Series) -> bool:
-    """Whether digits are a name rather than a number: a leading zero, or more of them than a number holds."""
+    """Whether digits are a code and not a number: one starts with a zero, or has more digits than a number holds."""
     digits = texts.filter(texts.str.contains(r"^\d+$"))
     longest = digits.str.len_chars().to_numpy().max(initial=0)
     return bool(digits.str.contains(r"^0\d").any()) or longest > 18
 
 
 def _personal(name: str, texts: pl.Series, rows: int) -> bool:
-    """Whether a column of this name, with the different `texts`, seems to say who somebody is or how to reach them."""
+    """Whether a column of this `name`, with these distinct `texts` in so many `rows`, seems to identify people."""
     words = re.sub(r"[\W_]+|(?<=[a-z])(?=[A-Z])", "_", name).strip("_")
     if PERSONAL_NAMES.search(words) and len(texts) > min(FEW, rows / 2):
         return True
-    known = texts.head(1000)
-    shares = [known.str.contains(pattern).to_numpy().mean() if len(known) else 0 for pattern in PERSONAL_VALUES]
-    return bool(max(shares[:-1]) > 0.8 or (shares[-1] > 0.8 and _checked(known) > 0.8))
+    first = texts.head(1000)
+    shares = [first.str.contains(pattern).to_numpy().mean() if len(first) else 0 for pattern in PERSONAL_VALUES]
+    return bool(max(shares[:-1]) > 0.8 or (shares[-1] > 0.8 and _card_share(first) > 0.8))
 
 
 def counts(table: pl.LazyFrame) -> dict[str, dict[str, int]]:
-    """How many values of each column of `table` are missing, and how many different ones there are."""
+    """The missing and the distinct values of each column of `table`: {"island": {"nulls": 0, "distinct": 3}}."""
     schema = table.collect_schema()
     nested = {name for name, dtype in schema.items() if dtype.is_nested() or dtype == pl.Object}
     nulls = table.select(pl.all().null_count()).collect(engine="streaming").row(0)
     different = table.select(pl.len().alias(name) if name in nested else pl.col(name).n_unique() for name in schema)
-    found = zip(schema, nulls, different.collect(engine="streaming").row(0), strict=True)
-    return {name: {"nulls": absent, "distinct": each - (absent > 0)} for name, absent, each in found}
+    rows = zip(schema, nulls, different.collect(engine="streaming").row(0), strict=True)
+    return {name: {"nulls": absent, "distinct": each - (absent > 0)} for name, absent, each in rows}
 
 
 def columns(
@@ -150,7 +151,10 @@ def columns(
     target: str | None,
     personal: Collection[str],
 ) -> list[Column]:
-    """What is known of each column before its role is decided."""
+    """A Column for each column of `sample`, with the role feature or target; assign_roles decides the rest.
+
+    `counted`: the counts of all `rows`, see counts.
+    """
     return [
         Column(
             name,
@@ -165,19 +169,19 @@ def columns(
 
 
 def classes(values: pl.Series) -> dict[Any, int]:
-    """The rows of each class of a target, the most frequent first."""
+    """The number of rows of each class of a target, the most frequent first: {"male": 168, "female": 165}."""
     return dict(values.drop_nulls().value_counts(sort=True).iter_rows())
 
 
-def drop_leaks(columns: list[Column], told: dict[str, float], *, threshold: float, target: str) -> None:
-    """Drops features that alone tell `threshold` or more of the `target`."""
+def drop_leaks(columns: list[Column], scores: dict[str, float], *, threshold: float, target: str) -> None:
+    """Gives the role drop to features whose score, as the only feature, is at least `threshold`: {"id": 0.999}."""
     for column in columns:
-        if column.role == "feature" and told.get(column.name, 0) >= threshold:
-            column.role, column.reason = "drop", f"alone tells {told[column.name]:.3f} of {target}: leakage?"
+        if column.role == "feature" and scores.get(column.name, 0) >= threshold:
+            column.role, column.reason = "drop", f"alone tells {scores[column.name]:.3f} of {target}: leakage?"
 
 
 def associate(columns: list[Column], sample: pl.DataFrame, *, target: str) -> None:
-    """Notes how strongly each feature goes with the target: Cramér's V, bias-corrected, numbers and dates in ten bins.
+    """Sets each feature's association with the target: bias-corrected Cramér's V, numbers and dates in ten bins.
 
     Source: Bergsma, A bias-correction for Cramér's V and Tschuprow's T, 2013
     """
@@ -201,28 +205,30 @@ def associate(columns: list[Column], sample: pl.DataFrame, *, target: str) -> No
 
 
 def facts(columns: list[Column], table: pl.LazyFrame) -> dict[str, dict[str, Any]]:
-    """The smallest and largest finite number of each column in use, or the set of its few texts."""
+    """The range or the set of values of each column in use: {"age": {"min": 17, "max": 90}, "sex": {"set": [...]}}."""
     used = [column for column in columns if column.role in ("feature", "time", "target") and not column.sensitive]
     numbers = [column.name for column in used if column.number]
     sets = [column.name for column in used if column.dtype in (pl.String, pl.Boolean) and column.distinct <= FEW]
     finite = {name: pl.col(name).cast(pl.Float64).filter(pl.col(name).cast(pl.Float64).is_finite()) for name in numbers}
-    asked = [finite[name].min().alias(f"{at} min") for at, name in enumerate(numbers)]
-    asked += [finite[name].max().alias(f"{at} max") for at, name in enumerate(numbers)]
-    asked += [pl.col(name).drop_nulls().unique().sort().implode().alias(f"{at} set") for at, name in enumerate(sets)]
-    row = table.select(asked).collect(engine="streaming").row(0, named=True) if asked else {}
-    found = {name: {"min": row[f"{at} min"], "max": row[f"{at} max"]} for at, name in enumerate(numbers)}
-    return found | {name: {"set": row[f"{at} set"]} for at, name in enumerate(sets)}
+    expressions = [finite[name].min().alias(f"{at} min") for at, name in enumerate(numbers)]
+    expressions += [finite[name].max().alias(f"{at} max") for at, name in enumerate(numbers)]
+    expressions += [
+        pl.col(name).drop_nulls().unique().sort().implode().alias(f"{at} set") for at, name in enumerate(sets)
+    ]
+    row = table.select(expressions).collect(engine="streaming").row(0, named=True) if expressions else {}
+    ranges = {name: {"min": row[f"{at} min"], "max": row[f"{at} max"]} for at, name in enumerate(numbers)}
+    return ranges | {name: {"set": row[f"{at} set"]} for at, name in enumerate(sets)}
 
 
 def task(values: pl.Series) -> str:
-    """The task that a target of these values is: binary, multiclass or regression.
+    """The task for a target with these `values`: binary, multiclass or regression.
 
-    Raises ProjectError for a target that cannot be predicted.
+    Raises ProjectError for a target that cannot be predicted: all missing, constant, too many classes.
     """
-    known = values.drop_nulls()
+    present = values.drop_nulls()
     if values.dtype.is_float():
-        known = known.filter(known.is_finite())
-    name, different, rows = values.name, known.n_unique(), len(known)
+        present = present.filter(present.is_finite())
+    name, different, rows = values.name, present.n_unique(), len(present)
     if not rows:
         raise ProjectError(f"target={name} is missing in every row: name another column")
     if different == 1:
@@ -231,13 +237,13 @@ def task(values: pl.Series) -> str:
     if not number and values.dtype != pl.Boolean and not values.dtype == pl.String:
         raise ProjectError(f"target={name} holds {values.dtype}: a target is a number, a truth value or text")
     if different == 2:
-        rarer, few = min(classes(known).items(), key=lambda each: each[1])
+        rarer, few = min(classes(present).items(), key=lambda each: each[1])
         if few < 5:
             raise ProjectError(
                 f"target={name}: {few} of {rows:,} rows are {rarer}: too few to learn from and to be tested on"
             )
         return "binary"
-    whole = not values.dtype.is_float() or bool((known == known.floor()).all())
+    whole = not values.dtype.is_float() or bool((present == present.floor()).all())
     if number and not (whole and different <= FEW // 2 and rows >= 5 * different):
         return "regression"
     if different > max(2, rows / 4) or different > 200:
@@ -246,7 +252,7 @@ def task(values: pl.Series) -> str:
 
 
 def positive(counts: dict[Any, int]) -> Any:
-    """Of two classes, the one that is looked for: the one that says yes, else the clearly rarer one, else the last."""
+    """The positive one of two classes, by their rows: one that says yes, else a clearly rarer one, else the last."""
     yes = [each for each in counts if str(each).strip().lower() in YES]
     rare, share = min(counts.items(), key=lambda each: each[1])
     if yes:
@@ -255,7 +261,10 @@ def positive(counts: dict[Any, int]) -> Any:
 
 
 def assign_roles(columns: list[Column], sample: pl.DataFrame, *, rows: int) -> None:
-    """Decides the role of each of `columns` that is a feature so far. `sample`: rows of the table, typed."""
+    """Sets the role and reason of each of `columns` that is a feature so far, from its values in the typed `sample`.
+
+    `rows`: of the whole table.
+    """
     keyed = False
     for column in columns:
         if column.role != "feature":
@@ -289,9 +298,10 @@ def assign_roles(columns: list[Column], sample: pl.DataFrame, *, rows: int) -> N
 def settings(
     columns: list[Column], kind: str | None, counts: dict[Any, int], *, rows: int
 ) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[Any, str]], dict[str, tuple[Any, str]]]:
-    """The options of groups, the keys of `task` and those of `split` that suit the table, each with why.
+    """The options in defaults, the keys of `task` and those of `split` that suit the table, each with a reason.
 
-    `counts`: the rows of each class, of a classification.
+    {"override /model": ("boosting", "large for a blend")}. `kind`: of the task, None without a target. `counts`: the
+    rows of each class; empty for other tasks.
     """
     features = sum(column.role in ("feature", "time") for column in columns)
     defaults = {"/task": (kind or "anomaly", "" if kind else "there is no target")}
@@ -326,29 +336,31 @@ def settings(
 
 
 def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
-    """The distribution of `values`: (what, height from 0 to 1) of each bar, from the smallest to the largest, or of the
-    most frequent texts."""
-    known = values.drop_nulls()
-    if known.dtype.is_nested() or not len(known):
+    """The distribution of `values` as bars, (label, height from 0 to 1): ranges of numbers, or the most frequent texts.
+
+    Empty for values that are all different and for nested ones.
+    """
+    present = values.drop_nulls()
+    if present.dtype.is_nested() or not len(present):
         return []
-    if known.dtype.is_numeric() or known.dtype.is_temporal():
-        numbers = known.to_physical().cast(pl.Float64)
-        counted = numbers.filter(numbers.is_finite()).hist(bin_count=min(most, known.n_unique()))
+    if present.dtype.is_numeric() or present.dtype.is_temporal():
+        numbers = present.to_physical().cast(pl.Float64)
+        counted = numbers.filter(numbers.is_finite()).hist(bin_count=min(most, present.n_unique()))
         heights = counted["count"].to_list()
         ends = pl.Series([numbers.min(), *counted["breakpoint"].to_list()[:-1]])
-        labels = ends.cast(pl.Int64).cast(known.dtype) if known.dtype.is_temporal() else ends.round_sig_figs(4)
+        labels = ends.cast(pl.Int64).cast(present.dtype) if present.dtype.is_temporal() else ends.round_sig_figs(4)
         names = [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
-        names[-1] = str(known.max())
-    elif known.n_unique() == len(known):
+        names[-1] = str(present.max())
+    elif present.n_unique() == len(present):
         return []
     else:
-        top = known.cast(pl.String).value_counts(sort=True).head(most)
+        top = present.cast(pl.String).value_counts(sort=True).head(most)
         names, heights = top[values.name].to_list(), top["count"].to_list()
     return [(name, height / max(1, *heights)) for name, height in zip(names, heights, strict=True)]
 
 
 def holds(column: Column) -> str:
-    """What a column holds, in a word that people use."""
+    """A column's type in a word: "numbers", "text", "yes or no"."""
     words = {pl.String: "text", pl.Boolean: "yes or no", pl.Date: "dates", pl.Null: "nothing"}
     if column.number:
         return "numbers" if column.dtype.is_float() else "whole numbers"
@@ -356,7 +368,7 @@ def holds(column: Column) -> str:
 
 
 def twins(columns: list[Column], sample: pl.DataFrame) -> None:
-    """Drops features that are (almost) the same as an earlier one: the same values, or a number in another unit."""
+    """Gives the role drop to features (almost) equal to an earlier one: by values, or numbers in another unit."""
     features = [column for column in columns if column.role == "feature" and column.distinct > 2]
     seen: dict[Any, Column] = {}
     for column in features:
@@ -376,10 +388,10 @@ def twins(columns: list[Column], sample: pl.DataFrame) -> None:
 
 
 def settle_key(columns: list[Column], *, repeated: float, by_chance: bool) -> None:
-    """Decides whether a row's key or its content says on which side of the split it stands.
+    """Decides whether a row's key or its content assigns it to a side of the split.
 
-    `repeated`: the share of rows that equal others in all that counts. Where that is chance, a key or a mere row number
-    keeps them apart; where it is not, their content keeps them together.
+    `repeated`: the share of rows equal to another in features and target. Where that happens `by_chance`, a key, or a
+    row number, keeps such rows apart; otherwise their content keeps them on one side.
     """
     if repeated < 0.05:
         return
@@ -394,16 +406,16 @@ def settle_key(columns: list[Column], *, repeated: float, by_chance: bool) -> No
 def expectations(
     columns: list[Column], facts: dict[str, dict[str, Any]], *, rows: int, most: int = 150
 ) -> list[dict[str, Any]]:
-    """What may be expected of the next delivery, with slack. `facts`: smallest, largest and set of values by column.
+    """Expectations for the next table, with room for change: [{"type": "expect_...", "kwargs": {...}}, ...].
 
-    Beyond the first `most` columns, nothing is expected of single ones.
+    `facts`: see facts. Columns after the first `most` have no expectation of their own.
     """
-    found = [
+    expected = [
         _expect("table_columns_to_match_set", column_set=[column.name for column in columns]),
         _expect("table_row_count_to_be_between", min_value=max(1, rows // 2)),
     ]
     keys = [column.name for column in columns if column.role == "key"]
-    found += [_expect("column_values_to_be_unique", column=name) for name in keys]
+    expected += [_expect("column_values_to_be_unique", column=name) for name in keys]
     for column in columns[:most]:
         if column.role == "drop" and not column.sensitive:
             continue
@@ -411,22 +423,22 @@ def expectations(
         if column.missing == 0 and share < 1:
             share = 0.99
         if share > 0:
-            found.append(_expect("column_values_to_not_be_null", column=column.name, mostly=share))
-        known = facts.get(column.name, {})
+            expected.append(_expect("column_values_to_not_be_null", column=column.name, mostly=share))
+        fact = facts.get(column.name, {})
         if column.sensitive or column.role in ("key", "group", "drop"):
             continue
-        if column.number and known.get("min") is not None:
-            spread = (known["max"] - known["min"]) / 2
-            low, high = _rounded(known["min"] - spread, -1), _rounded(known["max"] + spread, 1)
-            low = max(low, 0) if known["min"] >= 0 else low
+        if column.number and fact.get("min") is not None:
+            spread = (fact["max"] - fact["min"]) / 2
+            low, high = _rounded(fact["min"] - spread, -1), _rounded(fact["max"] + spread, 1)
+            low = max(low, 0) if fact["min"] >= 0 else low
             mostly = {} if column.role == "target" else {"mostly": 0.99}
-            found.append(
+            expected.append(
                 _expect("column_values_to_be_between", column=column.name, min_value=low, max_value=high, **mostly)
             )
-        if known.get("set") and not column.number:
+        if fact.get("set") and not column.number:
             mostly = {} if column.role == "target" else {"mostly": 0.95}
-            found.append(_expect("column_values_to_be_in_set", column=column.name, value_set=known["set"], **mostly))
-    return found
+            expected.append(_expect("column_values_to_be_in_set", column=column.name, value_set=fact["set"], **mostly))
+    return expected
 
 
 def _expect(what: str, **kwargs: Any) -> dict[str, Any]:
@@ -434,7 +446,7 @@ def _expect(what: str, **kwargs: Any) -> dict[str, Any]:
 
 
 def _find_time(columns: list[Column], sample: pl.DataFrame) -> None:
-    """The one date by which the rows are sorted is the time."""
+    """Gives the role time to the first date by which the rows are sorted."""
     dates = [column for column in columns if column.role == "feature" and column.dtype in (pl.Date, pl.Datetime)]
     for column in dates:
         values = sample[column.name].drop_nulls()
@@ -444,7 +456,7 @@ def _find_time(columns: list[Column], sample: pl.DataFrame) -> None:
 
 
 def _bins(values: pl.Series, most: int = 10) -> np.ndarray:
-    """`values` as the numbers of at most `most` bins: of like size, or the frequent values and one for the rest."""
+    """The bin (n,) of each of `values`, below `most`: bins of equal size, or the frequent values and the rest."""
     if values.n_unique() > most and (values.dtype.is_numeric() or values.dtype.is_temporal()):
         numbers = values.to_physical().cast(pl.Float64).fill_nan(None)
         ends = np.unique(np.quantile(numbers.drop_nulls().to_numpy(), np.linspace(0, 1, most)[1:-1]))
@@ -456,7 +468,7 @@ def _bins(values: pl.Series, most: int = 10) -> np.ndarray:
 
 
 def _words(values: pl.Series) -> float:
-    """How many words a text of `values` has on average."""
+    """The mean number of words in `values`; 0 where they are not text."""
     if values.dtype != pl.String:
         return 0
     return float(
@@ -470,7 +482,7 @@ def _same(earlier: Column, later: Column) -> None:
 
 
 def _rounded(value: float, towards: int) -> float:
-    """`value` with two digits that count, no nearer to the middle than it was."""
+    """`value` rounded to two significant digits, up for `towards` 1 and down for -1."""
     if value == 0 or not abs(value) < 1e300:
         return value
     scale = 10.0 ** (len(str(int(abs(value)))) - 2) if abs(value) >= 1 else 10.0**-6
@@ -480,8 +492,8 @@ def _rounded(value: float, towards: int) -> float:
     return int(result) if abs(value) >= 10 else round(result, 6)
 
 
-def _checked(texts: pl.Series) -> float:
-    """The share of `texts` whose digits end in the check digit of payment cards (Luhn)."""
+def _card_share(texts: pl.Series) -> float:
+    """The share of `texts` that end in a valid check digit of payment cards (Luhn algorithm)."""
 
     def valid(text: str) -> bool:
         digits = [int(each) for each in text if each.isdigit()][::-1]

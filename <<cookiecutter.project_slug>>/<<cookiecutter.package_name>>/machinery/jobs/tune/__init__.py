@@ -1,4 +1,4 @@
-"""Better settings of a model, looked for by cross-validation on the training rows, and written to conf/experiment/."""
+"""A search for better settings of a model by cross-validation on the training rows; writes a conf/experiment/ file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 
 @dataclass
 class Tuning:
+    """The section tune; conf/job/tune.yaml says what each key means."""
+
     trials: int
     folds: int
     jobs: int | None

@@ -1,4 +1,4 @@
-"""What a candidate scores on rows that it was not fitted to: fold by fold, here or in processes beside this one."""
+"""Cross-validation: the score of a candidate on one fold, computed in this process or in a pool of workers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ...config.schema import Columns, Split, Task
 
 NUMBER = r"[\d.]+(e-?\d+)?"
-Sections = tuple[dict[str, Any], Any, "Task"]  # model, features and task: all that tells candidates apart
+Sections = tuple[dict[str, Any], Any, "Task"]  # model, features and task: what differs between candidates
 
 
 class Folds:
-    """The training rows of a table with the column `split`, in `count` folds by the rule that it was cut by."""
+    """The training rows of a table with the column `split`, divided into `count` folds by the rule of that split."""
 
     def __init__(
         self, table: Path, *, fit: Callable[..., Any], split: Split, columns: Columns, count: int, seed: int
@@ -39,12 +39,12 @@ class Folds:
         self.sides = splits.folds(self.rows, by=split.by, count=count, columns=columns, seed=seed, gap=split.gap)
 
     def score(self, fold: int, model: dict[str, Any], features: Any, task: Task) -> float:
-        """The first of task.metrics, on the rows of `fold`, of the candidate fitted to the rows of its other side."""
+        """The first of task.metrics on the rows of a `fold`, counted from 0, of a candidate fitted to the others."""
         columns, (train, test) = self.columns, (self.rows[side] for side in self.sides[fold])
         target = str(columns.target)
-        test = test.filter(pl.col(target).is_not_null())  # of anomalies some rows alone may have a label
+        test = test.filter(pl.col(target).is_not_null())  # for anomalies only some rows may have a label
         if task.threshold is not None and not re.fullmatch(NUMBER, task.threshold):
-            task = replace(task, threshold=None)  # a scorer wants validation rows
+            task = replace(task, threshold=None)  # choosing it takes validation rows
         seeds.plant(self.seed)
         candidate = self.fit(
             {"train": train},
@@ -62,60 +62,63 @@ class Folds:
 
 @contextmanager
 def worker_pool(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator[Callable[..., Future[float]]]:
-    """What scores `Folds.score`'s arguments: at once where `jobs` is 1, else in so many processes, which share `cores`.
+    """A function like `Folds.score` that gives a future: done at once for one job, else computed by `jobs` processes.
 
-    The processes end with the block, and with this process, whatever ends that.
+    Each process may use `cores` / `jobs` threads. They end with the block, and with this process, whatever ends it.
     """
     if jobs == 1:
         score = make().score
-        yield lambda *asked: _done(score, *asked)
+        yield lambda *arguments: _done(score, *arguments)
         return
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))  # of gradient boosting; read where a process starts
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(
+        max(1, cores // jobs)
+    )  # for gradient boosting, which reads it when a process starts
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(make,))
 
-    def submit(*asked: Any) -> Future[float]:
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process that it starts inherits:
+    def submit(*arguments: Any) -> Future[float]:
+        # A process that this starts inherits the mask, so that only the parent gets Ctrl-C.
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return pool.submit(_score, *asked)  # Ctrl-C is for this one alone
+            return pool.submit(_score, *arguments)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
     try:
         yield submit
     except BaseException:
-        for worker in active_children():  # nobody waits for what they are at
+        for worker in active_children():  # nobody waits for their results
             worker.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+        os.environ.pop("OMP_NUM_THREADS") if threads is None else os.environ.update(OMP_NUM_THREADS=threads)
 
 
-def _done(call: Callable[..., float], *asked: Any) -> Future[float]:
+def _done(call: Callable[..., float], *arguments: Any) -> Future[float]:
     future: Future[float] = Future()
     try:
-        future.set_result(call(*asked))
+        future.set_result(call(*arguments))
     except Exception as error:
         future.set_exception(error)
     return future
 
 
-_folds: Folds  # of a process that scores: what `_prepare` made
+_folds: Folds  # of a worker: what `_prepare` made
 
 
 def _prepare(make: Callable[[], Folds]) -> None:
-    """Begins a process that scores, which is of no use without its parent."""
+    """Starts a worker, which ends with its parent."""
     global _folds
-    threading.Thread(target=_leave, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _folds = make()
 
 
-def _leave() -> None:
+def _exit_with_parent() -> None:
     if parent := parent_process():
         parent.join()
         os._exit(1)
 
 
-def _score(*asked: Any) -> float:
-    return _folds.score(*asked)
+def _score(*arguments: Any) -> float:
+    return _folds.score(*arguments)

@@ -1,4 +1,4 @@
-"""Better settings of a model, looked for by cross-validation on the training rows, and written to conf/experiment/."""
+"""A search for better settings of a model by cross-validation on the training rows; writes a conf/experiment/ file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ...config.compose import composed, groups
-from ...errors import ProjectError
+from ...errors import ConfigError, ProjectError
 from ...evaluation import scoring
 from ...mlflow import tracking
 from ...pipeline import processes
 from ...pipeline.plan import hashed
 from ...result import StageResult
-from . import cross_validation, optuna_study, search_figures
-from .candidates import present, varied
+from . import cross_validation, figures, optuna_study
+from .candidates import current_value, with_values
 
 if TYPE_CHECKING:
     from ...config.schema import Columns, Split, Task
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ...pipeline.store import Store
     from . import Tuning
 
-MINE = "Written by `-e tune`"
-ELSEWHERE = ("tune", "platform")  # what is typed of these does not decide a model
+MARK = "Written by `-e tune`"  # in a file that may be replaced
+NOT_KEPT = ("tune", "platform")  # sections that do not decide a model
 
 
 def tune(
@@ -52,54 +52,52 @@ def tune(
     code: CodeFingerprint,
     bring_up_to_date: Callable[[str], None],
 ) -> StageResult:
-    """Scores `tune.trials` candidates, the present settings first, and writes the best one's to a file.
+    """Scores `tune.trials` candidates, the current settings first, and writes the best settings to conf/experiment/.
 
-    Goes on where an earlier command of the same search was cut short. Raises ProjectError, before anything is run, for
-    a
-    task that has nothing to score by, and for a space or a file that is not as it has to be.
+    An earlier command of the same search that was cut short is continued. Raises ConfigError, before anything is run,
+    for a task without a target, a space that cannot be searched, and a file that must not be replaced.
     """
     file = layout.conf / "experiment" / f"{tune.name}.yaml"
     _refuse(tune, task, columns.target, file, choices, overrides)
     metric = scoring.short(task.metrics[0])
-    scoring.scorer(task.metrics[0])  # one that is not known is refused here
-    typed, space = composed(layout, overrides, "tune"), optuna_study.flat(tune.space)
-    among = optuna_study.distributions(space)
-    now, untouched = {key: present(typed, key) for key in space}, varied(layout, typed, {})
-    for key, value in optuna_study.ends(space):
-        varied(layout, typed, {key: value})
+    scoring.scorer(task.metrics[0])  # refuses an unknown one
+    typed, space = composed(layout, overrides, "tune"), optuna_study.flatten(tune.space)
+    distributions = optuna_study.distributions(space)
+    current, sections = {key: current_value(typed, key) for key in space}, with_values(layout, typed, {})
+    for key, value in optuna_study.values_to_check(space):
+        with_values(layout, typed, {key: value})
     source = layout.load("training", "TABLE")
     bring_up_to_date(source)
     cores, count, table = processes.cores(), tune.folds, store.path(source) / "table.parquet"
     fit = layout.load("training", "fit")
     make = partial(cross_validation.Folds, table, fit=fit, split=split, columns=columns, count=count, seed=seed)
-    rows = len(make().rows)  # folds that cannot be are refused here
-    model, features, _ = untouched
+    rows = len(make().rows)  # refuses folds that cannot be made
+    model, features, _ = sections
     decisive = [store.keys[source], model, features, replace(task, metrics=task.metrics[:1]), space]
     named = code.named([model, vars(features), task.metrics])
     modules = code.reachable(["training", *named, *layout.machinery("jobs.tune.job")])
     key = hashed([*decisive, seed, count, tune.pruning, {module: code.digest(module) for module in modules}])
-    tracking.set_tags({"key.tune": key})  # what prune keeps it by
+    tracking.set_tags({"key.tune": key})  # by which prune keeps it
     with store.workspace("tune", key) as folder:
-        study = optuna_study.opened(folder / "journal.jsonl", pruning=tune.pruning)
-        search = _Search(
-            study, space, among, now, untouched, typed, metric, seed, tune, bool(columns.sensitive), layout
-        )
-        jobs = max(1, min(tune.jobs or cores, tune.trials - len(optuna_study.ended(study))))
+        study = optuna_study.open_study(folder / "journal.jsonl", pruning=tune.pruning)
+        private = bool(columns.sensitive)
+        search = _Search(study, space, distributions, current, sections, typed, metric, seed, tune, private, layout)
+        jobs = max(1, min(tune.jobs or cores, tune.trials - len(optuna_study.finished(study))))
         with cross_validation.worker_pool(make, jobs=jobs, cores=cores) as submit:
-            search.go_on(submit, jobs)
-        over = optuna_study.ended(study)
+            search.run(submit, jobs)
+        trials = optuna_study.finished(study)
         shares = optuna_study.importances(study, list(space))
-    return _outcome(over, shares, search, store, file, rows, _typed(layout, overrides, choices, raw_config))
+    return _result(trials, shares, search, store, file, rows, _typed(layout, overrides, choices, raw_config))
 
 
 @dataclass(eq=False)
 class _Trial:
-    """One that is under way."""
+    """A trial that is being scored."""
 
     number: int
-    asked: Any  # Optuna's
-    run: str
-    values: dict[str, Any]
+    in_study: Any  # optuna.Trial
+    run: str  # id of its MLflow run
+    values: dict[str, Any]  # {"model.C": 3.0}
     sections: cross_validation.Sections
     scores: list[float] = field(default_factory=list)
 
@@ -110,82 +108,87 @@ class _Search:
 
     study: Any
     space: dict[str, Any]
-    among: dict[str, Any]
-    now: dict[str, Any]  # the present values of what is tried
-    untouched: cross_validation.Sections
+    distributions: dict[str, Any]
+    current: dict[str, Any]  # the values that the config has, by the keys of `space`
+    sections: cross_validation.Sections  # of the config as it is
     typed: Any
     metric: str
     seed: int
     tune: Tuning
-    private: bool
+    private: bool  # errors are kept without values
     layout: Layout
 
-    def go_on(self, submit: Callable[..., Future[float]], jobs: int) -> None:
-        """Scores trials, `jobs` at once, until there are as many as are asked for, or no time is left."""
+    def run(self, submit: Callable[..., Future[float]], jobs: int) -> None:
+        """Scores trials, `jobs` at once, until tune.trials are finished or tune.timeout has passed."""
         end, total = time.monotonic() + (self.tune.timeout or float("inf")), self.tune.trials
-        over = optuna_study.ended(self.study)
-        left = sorted(set(range(total)) - {each.user_attrs[optuna_study.NUMBER] for each in over})[: total - len(over)]
-        asked: dict[Future[float], _Trial] = {}
-        begun: set[_Trial] = set()
+        finished = optuna_study.finished(self.study)
+        numbers = set(range(total)) - {each.user_attrs[optuna_study.NUMBER] for each in finished}
+        left = sorted(numbers)[: total - len(finished)]
+        pending: dict[Future[float], _Trial] = {}
+        running: set[_Trial] = set()
         with tqdm(total=total, initial=total - len(left), unit=" trials", disable=None) as bar:
             try:
                 while True:
-                    while left and len(begun) < jobs and time.monotonic() < end:
-                        begun.add(trial := self._begin(left.pop(0)))
-                        asked[submit(0, *trial.sections)] = trial
-                    if not begun:
+                    while left and len(running) < jobs and time.monotonic() < end:
+                        running.add(trial := self._begin(left.pop(0)))
+                        pending[submit(0, *trial.sections)] = trial
+                    if not running:
                         return
-                    for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                        trial = asked.pop(future)
-                        if not self._scored(trial, future):
-                            asked[submit(len(trial.scores), *trial.sections)] = trial
+                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                        trial = pending.pop(future)
+                        if not self._record(trial, future):
+                            pending[submit(len(trial.scores), *trial.sections)] = trial
                             continue
-                        begun.remove(trial)
+                        running.remove(trial)
                         bar.update()
                         self._show(bar)
             except BaseException as error:
-                for trial in begun:
+                for trial in running:
                     with suppress(Exception):  # else the next command does it
                         cause = error if isinstance(error, Exception) and not trial.number else None
                         self._end(trial, "FAILED" if cause else "KILLED", "interrupted", cause)
-                done = len(optuna_study.ended(self.study))
-                told = f"{done} of {total} trials are kept, and the same command goes on from there"
+                done = len(optuna_study.finished(self.study))
+                kept = f"{done} of {total} trials are kept, and the same command goes on from there"
                 if isinstance(error, KeyboardInterrupt):
-                    raise KeyboardInterrupt(f"interrupted: {told}") from None
+                    raise KeyboardInterrupt(f"interrupted: {kept}") from None
                 if isinstance(error, BrokenExecutor):
                     why = "a process that scored trials was killed, for want of memory, say: tune.jobs=1 takes least"
-                    raise ProjectError(f"{why}; {told}") from error
+                    raise ProjectError(f"{why}; {kept}") from error
                 raise
 
     def _begin(self, number: int) -> _Trial:
-        asked = optuna_study.ask(self.study, self.among, first=self.now, number=number, seed=self.seed)
-        values = optuna_study.values(self.space, asked.params) if number else self.now
+        """A new trial, in the study and as an MLflow run."""
+        in_study = optuna_study.new_trial(
+            self.study, self.distributions, current=self.current, number=number, seed=self.seed
+        )
+        values = optuna_study.from_params(self.space, in_study.params) if number else self.current
         tags = {"stage": "trial", "trial": str(number), "process": processes.this()}
         run = tracking.begin(f"trial-{number}", tags=tags)
         for name, value in ((optuna_study.NUMBER, number), (optuna_study.RUN, run)):
-            asked.set_user_attr(name, value)
-        return _Trial(number, asked, run, values, varied(self.layout, self.typed, values) if number else self.untouched)
+            in_study.set_user_attr(name, value)
+        sections = with_values(self.layout, self.typed, values) if number else self.sections
+        return _Trial(number, in_study, run, values, sections)
 
-    def _scored(self, trial: _Trial, future: Future[float]) -> bool:
-        """Whether `trial` is over, now that one more of its folds is: scored to the end, given up or failed."""
+    def _record(self, trial: _Trial, future: Future[float]) -> bool:
+        """Adds the score of one more fold to `trial`; whether it has ended: scored on all folds, pruned or failed."""
         try:
             trial.scores.append(future.result())
         except Exception as error:
-            if isinstance(error, BrokenExecutor) or not trial.number:  # where the present settings fail, all will
+            if isinstance(error, BrokenExecutor) or not trial.number:  # where the current settings fail, all will
                 raise
             self._end(trial, "FAILED", "failed", error)
             return True
-        trial.asked.report(float(np.mean(trial.scores)), step=len(trial.scores))
+        trial.in_study.report(float(np.mean(trial.scores)), step=len(trial.scores))
         if len(trial.scores) == self.tune.folds:
             self._end(trial, "FINISHED", "complete")
-        elif trial.asked.should_prune():
+        elif trial.in_study.should_prune():
             self._end(trial, "KILLED", "pruned")
         else:
             return False
         return True
 
     def _end(self, trial: _Trial, status: str, state: str, error: Exception | None = None) -> None:
-        """Ends a trial in MLflow and then in the study, for which one that was interrupted has not been."""
+        """Ends a trial in MLflow, then in the study, which does not count an interrupted one."""
         mean, spread = (float(call(trial.scores or [0])) for call in (np.mean, np.std))
         scores = {f"cv_{self.metric}": mean, f"cv_{self.metric}_std": spread} if state == "complete" else {}
         tracking.end(
@@ -199,59 +202,57 @@ class _Search:
             private=self.private,
         )
         if state != "interrupted":
-            trial.asked.set_user_attr(optuna_study.SCORES, trial.scores)
+            trial.in_study.set_user_attr(optuna_study.SCORES, trial.scores)
             if error:
-                trial.asked.set_user_attr(optuna_study.CAUSE, tracking.told(error, self.private))
-        self.study.tell(trial.asked, mean if scores else None, state=optuna_study.STATES[state])
+                trial.in_study.set_user_attr(optuna_study.CAUSE, tracking.told(error, self.private))
+        self.study.tell(trial.in_study, mean if scores else None, state=optuna_study.STATES[state])
 
     def _show(self, bar: Any) -> None:
-        """The best so far, beside the bar; where there is no terminal, a line from time to time."""
-        over = optuna_study.ended(self.study)
-        if best := optuna_study.best(over):
-            told = f"best {self.metric} {best.value:.4f} (trial {best.user_attrs[optuna_study.NUMBER]})"
-            bar.set_postfix_str(told)
-            if bar.disable and len(over) % max(1, self.tune.trials // 5) == 0:
-                print(f"{'':<9} {len(over)} of {self.tune.trials} trials: {told}", flush=True)
+        """The best score so far, at the progress bar; without a terminal, a line from time to time."""
+        trials = optuna_study.finished(self.study)
+        if best := optuna_study.best(trials):
+            score = f"best {self.metric} {best.value:.4f} (trial {best.user_attrs[optuna_study.NUMBER]})"
+            bar.set_postfix_str(score)
+            if bar.disable and len(trials) % max(1, self.tune.trials // 5) == 0:
+                print(f"{'':<9} {len(trials)} of {self.tune.trials} trials: {score}", flush=True)
 
 
 def _refuse(
     tune: Tuning, task: Task, target: str | None, file: Path, choices: dict[str, str], overrides: list[str]
 ) -> None:
-    """Raises ProjectError for what would be no search, or could not be written down."""
+    """Raises ConfigError for a search that makes no sense, or whose result could not be written."""
     if target is None:
-        raise ProjectError("columns.target=null: there is nothing to score the settings by")
-    if "task.transform" in optuna_study.flat(tune.space) and task.kind != "regression":
-        raise ProjectError(f"tune.space.task.transform is for regression, not for {task.kind}")
+        raise ConfigError("columns.target=null: there is nothing to score the settings by")
+    if "task.transform" in optuna_study.flatten(tune.space) and task.kind != "regression":
+        raise ConfigError(f"tune.space.task.transform is for regression, not for {task.kind}")
     for name, least in {"trials": 1, "folds": 2, "jobs": 1, "timeout": 1}.items():
         if (count := getattr(tune, name)) is not None and count < least:
-            raise ProjectError(f"tune.{name}={count:g}: it is {least} or more")
+            raise ConfigError(f"tune.{name}={count:g}: it is {least} or more")
     if not re.fullmatch(r"\w[\w\-]*", tune.name):
-        raise ProjectError(
-            f"tune.name={tune.name}: the file in conf/experiment/ has a name of letters, digits, _ and -"
-        )
+        raise ConfigError(f"tune.name={tune.name}: the file in conf/experiment/ has a name of letters, digits, _ and -")
     if choices.get("experiment") == tune.name:
-        raise ProjectError(f"experiment={tune.name} is the file that would be written: tune.name=... names another")
-    if file.exists() and MINE not in file.read_text(encoding="utf-8") and not tune.force:
+        raise ConfigError(f"experiment={tune.name} is the file that would be written: tune.name=... names another")
+    if file.exists() and MARK not in file.read_text(encoding="utf-8") and not tune.force:
         way_out = "tune.name=... names another, tune.force=true replaces it"
-        raise ProjectError(f"conf/experiment/{file.name} is there, and tune has not written it: {way_out}")
+        raise ConfigError(f"conf/experiment/{file.name} is there, and tune has not written it: {way_out}")
     replaced = [word.removeprefix("++").partition("=")[0] for word in overrides if word.startswith("++")]
     for word in overrides:
         if word.startswith("~") and word[1:] not in replaced:
-            raise ProjectError(f"{word}: a file in conf/experiment/ cannot take a key away")
+            raise ConfigError(f"{word}: a file in conf/experiment/ cannot take a key away")
 
 
 def _typed(
     layout: Layout, overrides: list[str], choices: dict[str, str], raw_config: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The defaults and the settings by which a file says what was typed."""
-    known, chosen, settings = groups(layout), {name: choices[name] for name in ("model", "data")}, {}
+    """The defaults and the settings of a file in conf/experiment/ that repeat the typed words, `overrides`."""
+    known_groups, chosen, settings = groups(layout), {name: choices[name] for name in ("model", "data")}, {}
     for word in overrides:
         key, _, value = word.lstrip("+").partition("=")
-        if key.partition(".")[0] in ELSEWHERE or key == "experiment" or word.startswith("~"):
+        if key.partition(".")[0] in NOT_KEPT or key == "experiment" or word.startswith("~"):
             continue
-        if key in known:
+        if key in known_groups:
             chosen[key] = choices[key]
-        elif f"~{key}" in overrides:  # a mapping that takes the place of another: written out, the two would be merged
+        elif f"~{key}" in overrides:  # a mapping that replaces another: written as YAML, the two would be merged
             settings[key] = f"${{oc.create:{value}}}"
         else:
             settings[key] = _at(raw_config, key)
@@ -265,8 +266,8 @@ def _at(raw_config: Any, key: str) -> Any:
     return raw_config
 
 
-def _outcome(
-    over: list[Any],
+def _result(
+    trials: list[Any],
     shares: dict[str, float],
     search: _Search,
     store: Store,
@@ -274,48 +275,54 @@ def _outcome(
     rows: int,
     typed: tuple[list[Any], dict[str, Any]],
 ) -> StageResult:
-    """Writes the best trial's settings to `file`; figures, and what is to be said."""
-    tune, metric, best = search.tune, search.metric, optuna_study.best(over)
+    """Writes the best trial's settings to `file`; the stage's result, with figures and the table of all trials."""
+    tune, metric, best = search.tune, search.metric, optuna_study.best(trials)
     assert best is not None  # the first was scored
     number, spread = best.user_attrs[optuna_study.NUMBER], float(np.std(best.user_attrs[optuna_study.SCORES]))
-    found = optuna_study.values(search.space, best.params) if number else {}
-    score, before = float(best.value or 0), float(over[0].value or 0)
-    told_score = f"{metric} {score:.4f} (deviation {spread:.4f}) in {tune.folds} folds of {rows:,} training rows"
-    states = Counter(each.state.name.lower() for each in over)
-    told = ", ".join(f"{count} {state}" for state, count in states.items())
-    defaults, settings = typed
-    about = [
-        f"{MINE}: {told_score},",
-        f"{before:.4f} before; trial {number} of {len(over)} ({told}), MLflow run {best.user_attrs[optuna_study.RUN]}.",
+    values = optuna_study.from_params(search.space, best.params) if number else {}
+    score, before = float(best.value or 0), float(trials[0].value or 0)
+    in_folds = f"{metric} {score:.4f} (deviation {spread:.4f}) in {tune.folds} folds of {rows:,} training rows"
+    states = Counter(each.state.name.lower() for each in trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    run = best.user_attrs[optuna_study.RUN]
+    comments = [
+        f"{MARK}: {in_folds},",
+        f"{before:.4f} before; trial {number} of {len(trials)} ({counts}), MLflow run {run}.",
     ]
-    text = optuna_study.experiment(about, defaults=defaults, settings={**settings, **found})
+    defaults, settings = typed
+    text = optuna_study.experiment_file(comments, defaults=defaults, settings={**settings, **values})
     store.replace(file, text)
     tracking.log_params({f"tune.{name}": str(value) for name, value in vars(tune).items() if name != "space"})
-    tracking.log_params({f"best.{name}": str(value) for name, value in (found or search.now).items()})
+    tracking.log_params({f"best.{name}": str(value) for name, value in (values or search.current).items()})
     if not number:
-        told += "; nothing that was tried is better"
-    others = {name: value for name, value in found.items() if value != search.now[name]}
-    changes = "".join(f"\n  {name:<40} {search.now[name]} -> {value}" for name, value in others.items())
-    values = [each.value if each.state.name == "COMPLETE" else None for each in over]
-    pruned = [optuna_study.levelled(each, over[0]) for each in over]
-    figures = {"trials": search_figures.search(values, pruned, metric=metric)}
+        counts += "; nothing that was tried is better"
+    changed = {name: value for name, value in values.items() if value != search.current[name]}
+    changes = "".join(f"\n  {name:<40} {search.current[name]} -> {value}" for name, value in changed.items())
+    complete = [each.value if each.state.name == "COMPLETE" else None for each in trials]
+    pruned = [optuna_study.pruned_estimate(each, trials[0]) for each in trials]
+    drawn = {"trials": figures.trial_scores(complete, pruned, metric=metric)}
     if shares:
-        figures["importances"] = search_figures.explained(shares, metric=metric)
-    causes = [each.user_attrs[optuna_study.CAUSE] for each in over if optuna_study.CAUSE in each.user_attrs]
-    notes = [f"{len(causes)} trials failed, the last: {causes[-1]}"] if causes else []
-    threshold = search.untouched[2].threshold
-    if threshold and not re.fullmatch(cross_validation.NUMBER, threshold):
-        notes.append(f"task.threshold={threshold} is chosen on validation rows: trials answer from 0.5 on")
-    if len(over) < tune.trials:
-        notes.append(f"tune.timeout={tune.timeout:g}: {len(over)} of {tune.trials} trials were made; once more goes on")
+        drawn["importances"] = figures.parameter_importances(shares, metric=metric)
     return StageResult(
-        f"tune      {told_score}, {before:.4f} before: trial {number} of {len(over)} ({told}){changes}\n"
+        f"tune      {in_folds}, {before:.4f} before: trial {number} of {len(trials)} ({counts}){changes}\n"
         f"wrote conf/experiment/{file.name}\n"
         f"  uv run mlflow run . --env-manager local -P experiment={tune.name}",
-        scores={f"cv_{metric}": score, f"cv_{metric}_before": before, "trials": len(over)},
-        tags={"experiment": tune.name, "best": best.user_attrs[optuna_study.RUN]},
-        figures=figures,
-        tables={"trials": optuna_study.table(over, search.space, first=search.now, metric=metric)},
+        scores={f"cv_{metric}": score, f"cv_{metric}_before": before, "trials": len(trials)},
+        tags={"experiment": tune.name, "best": run},
+        figures=drawn,
+        tables={"trials": optuna_study.trials_table(trials, search.space, current=search.current, metric=metric)},
         texts={f"{file.name}.txt": text},
-        notes=notes,
+        notes=_notes(trials, tune, search.sections[2].threshold),
     )
+
+
+def _notes(trials: list[Any], tune: Tuning, threshold: str | None) -> list[str]:
+    """Sentences on failed trials, a threshold that trials do not choose, and time that ran out."""
+    causes = [each.user_attrs[optuna_study.CAUSE] for each in trials if optuna_study.CAUSE in each.user_attrs]
+    notes = [f"{len(causes)} trials failed, the last: {causes[-1]}"] if causes else []
+    if threshold and not re.fullmatch(cross_validation.NUMBER, threshold):
+        notes.append(f"task.threshold={threshold} is chosen on validation rows: trials answer from 0.5 on")
+    if len(trials) < tune.trials:
+        made = f"{len(trials)} of {tune.trials} trials were made"
+        notes.append(f"tune.timeout={tune.timeout:g}: {made}; once more goes on")
+    return notes

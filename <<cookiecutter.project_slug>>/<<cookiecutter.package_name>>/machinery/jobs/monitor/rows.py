@@ -1,0 +1,131 @@
+"""The rows that a model is compared with: read as the model takes them, counted, and with the labels that arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ...config.schema import Type
+from ...data import parsing, split_record
+from ...errors import ProjectError
+from ...mlflow import model_format, registry
+from ...serving import inputs
+from . import column_counts, reference
+
+if TYPE_CHECKING:
+    from ...config.schema import Columns, Task
+    from ...mlflow.version_tags import SplitRecord
+    from ...model.loader import Model
+    from ...pipeline.store import Store
+
+SCORED = 100_000  # labelled rows, evenly spread, at most
+
+
+@dataclass(frozen=True)
+class MonitoredModel:
+    """A registered model, the statistics stored with it, and how its columns are read."""
+
+    version: registry.ModelVersion
+    model: Model
+    reference: dict[str, Any]  # {"features": counts, "answers": counts, "target": counts, "units": [262, 71], ...}
+    record: SplitRecord  # of the table that it was trained on
+    columns: Columns
+    types: dict[str, Type]
+    missing: list[str]
+
+    @property
+    def target(self) -> str | None:
+        """The column that it was trained to predict."""
+        return self.record.target
+
+
+@dataclass(frozen=True)
+class ObservedRows:
+    """A table's rows, counted between the same values as the rows that a model was trained on."""
+
+    name: str  # of the table in a sentence
+    digest: str
+    table: pl.LazyFrame  # (rows, columns), typed
+    rows: int
+    groups: int  # of rows that belong together; as many as rows where columns.group is empty
+    counts: dict[str, dict[str, Any]]  # {"features": counts, "answers": counts, "target": counts}, see column_counts
+    labelled: pl.DataFrame  # the rows to score by: those that have a label
+
+
+def load_model(
+    version: registry.ModelVersion, *, columns: Columns, types: dict[str, Type], missing: list[str], task: Task
+) -> MonitoredModel:
+    """A version with what is stored with it. Raises ProjectError where it has no record of its training rows."""
+    record = version.noted.trained
+    if record is None:
+        raise ProjectError(f"{version.title} was not registered by this project: which rows it knows cannot be told")
+    model = model_format.load(version.uri)
+    labels = getattr(model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
+    read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
+    label = {record.target: Type(read_as)} if record.target and read_as and labels.size else {}
+    return MonitoredModel(version, model, reference.load(version), record, columns, label | types, missing)
+
+
+def observe(
+    monitored: MonitoredModel, read_by: dict[str, Any], *, name: str, store: Store, is_source: bool
+) -> ObservedRows:
+    """All rows of the table that `read_by` describes as a source, {"_target_": "polars.scan_csv", "source": "x.csv"}.
+
+    Where the table `is_source`, the one that models are trained on, only test rows are scored. Raises ProjectError for
+    a table without rows and for a column that is missing or that the model cannot take.
+    """
+    model, target, groups = monitored.model, monitored.target, monitored.columns.group
+    with inputs.reading(read_by, name):
+        raw, digest = inputs.opened(store, "monitor", read_by)
+        schema = raw.collect_schema()
+        if absent := [column for column in model.inputs if column not in schema]:
+            raise ProjectError(
+                f"{name} has no column {', '.join(absent)}, which {monitored.version.title} takes; "
+                f"it has {', '.join(schema)}"
+            )
+        extra = [column for column in dict.fromkeys([target or "", *groups]) if column in schema]
+        table, types = inputs.asked(
+            raw,
+            model.inputs,
+            beside=[pl.col(column) for column in extra],
+            types=monitored.types,
+            missing=monitored.missing,
+            named=name,
+        )
+        rows = table.select(pl.len()).collect().item()
+        grouped_by = [column for column in groups if column in extra]
+        together = table.select(pl.struct(grouped_by).n_unique()).collect().item() if grouped_by else rows
+        in_test = _in_test(monitored, raw) if is_source and target in extra else None
+    if not rows:
+        raise ProjectError(f"{name} has no rows")
+    step, start, labelled = max(1, rows // SCORED), 0, []
+    counts: dict[str, dict[str, Any]] = {}
+    for batch in inputs.batches(table, raw, types, monitored.missing):
+        frame = model.frame(batch)
+        frames = {"features": frame, "answers": model.answers(frame)}
+        if target in extra:
+            scored = True if in_test is None else in_test[start : start + len(batch)]
+            has_label = batch.with_columns(kept=scored).filter(pl.col(target).is_not_null())
+            frames |= {"target": has_label.select(target).to_pandas()} if "target" in monitored.reference else {}
+            labelled.append(has_label.filter("kept").gather_every(step))
+        for part, each in frames.items():
+            more = column_counts.count_like(monitored.reference[part], each)
+            counts[part] = column_counts.add(counts[part], more) if part in counts else more
+        start += len(batch)
+    rows_with_label = pl.concat(labelled) if labelled else pl.DataFrame()
+    return ObservedRows(name, digest, table, rows, together, counts, rows_with_label)
+
+
+def _in_test(monitored: MonitoredModel, raw: pl.LazyFrame) -> pl.Series:
+    """Whether each row of the source was a test row of the model; all False where its split cannot be repeated."""
+    whole = parsing.read(raw, monitored.types, missing=monitored.missing)
+    in_test = np.zeros(whole.select(pl.len()).collect().item(), dtype=bool)
+    if split_record.can_replay(monitored.record, whole.collect_schema().names()):
+        has_label = pl.col(monitored.target or "").is_not_null()  # the stage split leaves out rows without a label
+        sides = split_record.replay(whole.filter(has_label), monitored.record)
+        places = whole.select(has_label.arg_true()).collect().to_series()
+        in_test[places.filter(sides == "test").to_numpy()] = True
+    return pl.Series(in_test)
