@@ -95,7 +95,7 @@ def test_a_failed_expectation_stops_the_line_and_leaves_nothing(do, outputs):
         (["platform=server"], "platform=server needs MLFLOW_TRACKING_URI to name a server", 2),
         (["model=forest", "model.n_estimator=5"], "did you mean n_estimators?", 2),
         (["columns.key=[sex]"], "columns.key names sex, which is columns.target: it can be one of them", 2),
-        (["split=group", "columns.group=[island]", "split.test=0.01"], "is none: it takes more rows", 1),
+        (["split.by=group", "columns.group=[island]", "split.test=0.01"], "is none: it takes more rows", 1),
         (["task.threshold=f1"], "is chosen on validation rows: give them split.validation=0.15", 1),
     ],
 )
