@@ -1,8 +1,8 @@
 """Your sections of the configuration.
 
-A section is a dataclass without values: these stand in conf/, and a key that is missing, misspelt or of another type is
-refused before any data is read. To add one, write its class, name it in `Config`, give it values in conf/config.yaml,
-and take it as an argument of the stage that reads it. What the template itself reads is in machinery/config/schema.py.
+A section is a dataclass without values: these stand in conf/; a key that is missing or misspelt is refused. To add one,
+write its class, name it in `Config`, give it values in conf/config.yaml, and take it as an argument of the stage that
+reads it. What the template itself reads is in machinery/config/schema.py.
 """
 
 from dataclasses import dataclass

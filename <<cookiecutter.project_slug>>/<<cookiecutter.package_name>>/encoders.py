@@ -40,9 +40,9 @@ def pipeline(
 ) -> Pipeline:
     """An unfitted Pipeline: every column encoded by its kind, see features.kinds; then `estimator`.
 
-    A missing text is a level of its own; of a missing number a column of its own tells. `transform`: of a regression's
-    target, "log" or "quantile". The casts make a served row, which may hold nothing but nulls, look like the training
-    rows. Raises ProjectError for an unknown `transform`.
+    A missing category or level has a value of its own, a missing number is the median and a column that says so, a
+    missing date the median, a missing text empty. `transform`: of a regression's target, "log" or "quantile". The casts
+    make a served row of nothing but nulls look like the training rows. Raises ProjectError for an unknown `transform`.
     """
     columns = {kind: [name for name, each in kinds.items() if each == kind] for kind in set(kinds.values())}
     numbers = [name for name, kind in kinds.items() if kind in ("number", "boolean")]

@@ -13,9 +13,10 @@ missing as null; an infinite result is missing.
 
 One row may be all that a served model gets, so a value may depend on its own row alone. What has to be learned from
 other rows, such as a mean, is learned from the training rows by a second function, learn_<name>, with the same
-arguments: what it gives, of texts, numbers, lists and dicts, is kept with the model and handed in as `learned`.
+arguments: what it gives, of texts, numbers, lists and dicts with texts as keys, is kept with the model and handed in as
+`learned`, which is keyword-only.
 
-This file travels with each model: it imports polars and the standard library, nothing else.
+This file travels with each model, and so do the modules of this package that it imports; libraries are pinned for it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def age_at(rows: pl.DataFrame, *, born: str, at: str) -> pl.Expr:
 
 
 def group_mean(rows: pl.DataFrame, *, of: str, by: str, weight: float = 10, learned: dict[str, Any]) -> pl.Series:
-    """The mean of the column `of` over the training rows of the same group; of an unknown group, over all."""
+    """The mean of `of` that learn_group_mean learned for the same group; of an unknown group, the mean over all."""
     return (
         rows[by].cast(pl.String).replace_strict(learned["means"], default=learned["overall"], return_dtype=pl.Float64)
     )

@@ -5,7 +5,7 @@ as `limit`, and the `evidence`: what the evaluation measured, and more. It gives
 why; a list of them; or None where there is nothing to judge. A key that is null calls no gate.
 
 To add one, write the function here, its field in `Gate` of config.py, and its value in conf/gate/default.yaml. A
-function without `limit` always holds.
+function without `limit` needs no key, and is called first. Any public function that takes `evidence` is a gate.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def max_latency_ms(limit: float, evidence: Evidence) -> GateResult:
 
 
 def validated(limit: bool, evidence: Evidence) -> GateResult | None:
-    """Data that met expectations; said also where it is no condition."""
+    """Data that met expectations; passing is said also where it is not asked for."""
     if evidence.expectations:
         return GateResult("validated", True, f"the data met its {evidence.expectations} expectations")
     none = "no expectations hold the data: write some in conf/data/, or gate.validated=false"
@@ -133,7 +133,7 @@ def rolled_back(evidence: Evidence) -> GateResult | None:
 
 
 def serving(limit: bool, evidence: Evidence) -> GateResult | None:
-    """The same answers when it is served in an environment of its own; tried only where all other gates are passed."""
+    """The same answers when it is served in an environment of its own; tried only where no gate before it failed."""
     if not limit or evidence.failed:
         return None
     rows, wrong = evidence.served()

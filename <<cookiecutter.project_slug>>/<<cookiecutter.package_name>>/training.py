@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PACKAGE = str(__package__)
 TABLE = "split"  # the stage whose table candidates are fitted to: its column `split` says to which rows
-NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
+NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e-?\d+)?")
 
 
 class Candidate(NamedTuple):
@@ -56,7 +56,7 @@ def fit(
     """
     rows, target = sides["train"], columns.target
 
-    # Columns: the raw ones that have no other role, and those derived from any of them.
+    # Columns: the raw ones that have no other role, and those derived from any of them, by what each needs.
     resolve = derivation.resolver(PACKAGE)
     derived = derivation.parse(features.derive, package=PACKAGE, resolve=resolve)
     needs = derivation.inputs(derived, table=rows.columns, target=target, resolve=resolve, sensitive=columns.sensitive)

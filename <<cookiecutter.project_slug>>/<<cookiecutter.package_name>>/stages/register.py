@@ -1,4 +1,4 @@
-"""The candidate in the registry: champion where it passes the gates, challenger where it does not."""
+"""The candidate in the registry: champion where it passes the gates (promotion=auto), challenger where it does not."""
 
 from __future__ import annotations
 

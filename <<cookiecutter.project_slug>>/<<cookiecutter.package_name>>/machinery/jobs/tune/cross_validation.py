@@ -24,7 +24,7 @@ from ...pipeline import seeds
 if TYPE_CHECKING:
     from ...config.schema import Columns, Split, Task
 
-NUMBER = r"[\d.]+(e-?\d+)?"
+NUMBER = r"(\d+\.?\d*|\.\d+)(e-?\d+)?"
 Sections = tuple[dict[str, Any], Any, "Task"]  # model, features and task: what differs between candidates
 
 
