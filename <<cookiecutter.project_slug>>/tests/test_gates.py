@@ -9,8 +9,8 @@ from << cookiecutter.package_name >>.config import Gate
 from << cookiecutter.package_name >>.machinery.config import compose
 from << cookiecutter.package_name >>.machinery.errors import ProjectError
 from << cookiecutter.package_name >>.machinery.evaluation import gate_results
+from << cookiecutter.package_name >>.machinery.evaluation import result as evaluated
 from << cookiecutter.package_name >>.machinery.evaluation.gate_results import Evidence
-from << cookiecutter.package_name >>.machinery.evaluation.result import EvaluationResult, Gain, ModelFacts, SliceScore
 from << cookiecutter.package_name >>.machinery.layout import Layout
 
 PACKAGE = "<< cookiecutter.package_name >>"
@@ -32,14 +32,14 @@ def verdicts(
 ):
     """By name, what is said of a candidate; `against`: the champion's score, and the interval of the gain."""
     champion, low, high = against or (None, None, None)
-    result = EvaluationResult(
+    result = evaluated.EvaluationResult(
         rows=100,
-        model=ModelFacts("Dummy", "Dummy()", {}, None, ""),
+        model=evaluated.ModelFacts("Dummy", "Dummy()", {}, None, ""),
         costs={"megabytes": 3.0, "latency_ms": 20.0},
         test={"accuracy": accuracy},
         baseline={"accuracy": 0.5},
         champion={"accuracy": champion} if against else {},
-        gain=Gain(accuracy - champion, low, high) if against else None,
+        gain=evaluated.Gain(accuracy - champion, low, high) if against else None,
         not_comparable=not_comparable,
         slices=list(slices),
         numbers={} if error is None else {"calibration_error": error},
@@ -87,10 +87,10 @@ def test_a_gate_decides_and_says_why(given, name, passed):
 
 def test_a_slice_below_its_floor_is_named_and_a_small_one_does_not_count():
     slices = [
-        SliceScore("region", "north", 50, scores={"accuracy": 0.7}),
-        SliceScore("region", "south", 50, scores={"accuracy": 0.9}),
-        SliceScore("region", "west", 3, scores={"accuracy": 0.0}),
-        SliceScore("region", "east", 50, note="one class only"),
+        evaluated.SliceScore("region", "north", 50, scores={"accuracy": 0.7}),
+        evaluated.SliceScore("region", "south", 50, scores={"accuracy": 0.9}),
+        evaluated.SliceScore("region", "west", 3, scores={"accuracy": 0.0}),
+        evaluated.SliceScore("region", "east", 50, note="one class only"),
     ]
     found = verdicts(slices=slices, min_slice_scores={"accuracy": 0.8})["min_slice_scores.accuracy"]
     assert not found.passed and found.sentence == "accuracy is below 0.8 for region north (0.7000)"

@@ -33,7 +33,8 @@ PLAIN = KINDS | dict.fromkeys(["t", "l", "w"], "text")  # of the raw columns
 
 def save(pipeline, folder):
     """Writes `pipeline` as a model that derives no columns."""
-    model_format.save(Model(pipeline, PLAIN, KINDS), folder, example=FRAME.head(3), package="<< cookiecutter.package_name >>")
+    package = "<< cookiecutter.package_name >>"
+    model_format.save(Model(pipeline, PLAIN, KINDS), folder, example=FRAME.head(3), package=package)
 
 
 def fitted(estimator, kind="classification", target=LABELS, transform=None):
