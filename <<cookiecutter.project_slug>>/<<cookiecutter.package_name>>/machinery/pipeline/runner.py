@@ -203,8 +203,9 @@ class PipelineRun:
         False where another process has just done that while this one waited.
         """
         stage, plan = step.stage, self.plan
-        if "model" in step.inputs:  # not earlier: the expectations say best what is wrong with other columns
-            self._refuse_absent(next(each.facts["columns"] for each in self.outcomes.values() if each.dataset))
+        opened = next((each.facts["columns"] for each in self.outcomes.values() if each.dataset), None)
+        if opened and "expectations" not in step.inputs:  # which say best what is wrong with other columns
+            self._refuse_absent(opened)
         bound(self.config.model, name="model")  # a typo there is worth knowing before the table is read
         libraries = plan.code.libraries(plan.modules(stage, step.inputs))
         with self.store.draft(stage) as folder:
