@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
             signal.signal(each, _interrupt)
     gc.disable()  # while importing, see layout.py
     plans: list[Plan] = []
+    under_mlflow = bool(os.environ.get("MLFLOW_RUN_ID"))  # MLflow takes it away; it makes a failure of each code but 0
     result, file = CommandResult(""), ""
     try:
         from dotenv import load_dotenv
@@ -73,7 +74,6 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
         gc.enable()
     if result.command and (file or result.command != EXPLAIN):
         result.exit_code = _write(result, file, plans, argv, package)
-    under_mlflow = bool(os.environ.get("MLFLOW_RUN_ID"))  # which makes a failure of every code but 0
     return 0 if under_mlflow and result.status == "finished" else result.exit_code
 
 
