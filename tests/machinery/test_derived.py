@@ -471,5 +471,5 @@ def test_what_travels_imports_polars_and_the_standard_library_alone(module):
 
 def test_a_name_that_sql_would_split_is_suggested_in_quotes():
     columns = derivation.parse({"ratio": "age / ph_karno"}, package=PACKAGE, resolve=derivation.resolver(PACKAGE))
-    with pytest.raises(DeriveError, match='did you mean "ph.karno"'):
+    with pytest.raises(DeriveError, match=r'did you mean "ph\.karno"'):
         derivation.inputs(columns, table=["age", "ph.karno"], target=None, resolve=derivation.resolver(PACKAGE))
