@@ -35,7 +35,6 @@ class Candidate(NamedTuple):
     frame: pd.DataFrame  # the training rows (n, d) as its pipeline takes them
     target: np.ndarray | None  # (n,); None: an anomaly detector's
     sensitive: list[str]  # raw and derived columns whose values must not be seen
-    code: list[str]  # the files of this package that derive its columns: ["features.py"]
 
 
 def fit(
@@ -83,7 +82,8 @@ def fit(
         transform=task.transform,
         seed=seed,
     )
-    made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve)
+    code, libraries = derivation.code(derived, Path(__file__).parents[1], PACKAGE)
+    made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve, code, libraries)
     frame, truth = made.frame(rows), None
     if target and task.kind != "anomaly":
         truth = frames.target(rows, target, kind=task.kind)
@@ -92,7 +92,7 @@ def fit(
     # The threshold from which on the answer is task.positive.
     if task.threshold is not None and truth is not None and task.kind == "classification":
         made = replace(made, pipeline=_with_threshold(made, sides, target or "", task))
-    return Candidate(made, frame, truth, sensitive, derivation.code(derived, Path(__file__).parents[1], PACKAGE))
+    return Candidate(made, frame, truth, sensitive)
 
 
 def _with_threshold(model: Model, sides: Mapping[str, pl.DataFrame], target: str, task: Objective) -> Pipeline:

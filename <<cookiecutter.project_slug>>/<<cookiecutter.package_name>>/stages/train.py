@@ -40,7 +40,7 @@ def train(
     example = frames.masked(
         training.derivation.typed(sides["train"].head(3), fitted.inputs).to_pandas(), candidate.sensitive
     )
-    model_format.save(fitted, folder, example=example, package=training.PACKAGE, code=candidate.code)
+    model_format.save(fitted, folder, example=example, package=training.PACKAGE)
     about = {"columns": columns, "task": task, "sensitive": candidate.sensitive, "example": example}
     for name, text in jobs.model_files(fitted, sides, **about).items():
         store.replace(folder / name, text)

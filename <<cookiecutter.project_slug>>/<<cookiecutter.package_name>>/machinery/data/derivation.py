@@ -39,13 +39,17 @@ def resolver(package: str) -> Resolve:
     return resolve
 
 
-def code(columns: list[Column], root: Path, package: str) -> list[str]:
-    """The files of `package` in `root` that the functions of `columns` reach: ["features.py"]; none for SQL alone."""
+def code(columns: list[Column], root: Path, package: str) -> tuple[dict[str, str], list[str]]:
+    """The files of `package` in `root` that the functions of `columns` reach, {"features.py": "import polars ..."}, and
+    the libraries that these import: none for SQL alone."""
     named = [each.function.rpartition(".")[0][1:] for each in columns if each.function and each.function[0] == "."]
     if not named:
-        return []
+        return {}, []
     fingerprint = CodeFingerprint(root, package)
-    return [fingerprint.path(module) for module in fingerprint.reachable(named)]
+    modules = fingerprint.reachable(named)
+    paths = [fingerprint.path(module) for module in modules]
+    texts = {path: (root / package / path).read_text("utf-8") for path in paths}
+    return texts, sorted(fingerprint.libraries(modules))
 
 
 def check(config: Settings, *, package: str) -> None:

@@ -33,13 +33,12 @@ TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date"
 SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds by the types of a foreign signature
 
 
-def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str, code: Collection[str] = ()) -> None:
+def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> None:
     """Writes `model` to `folder`; `example`: rows (n, d) of its raw columns. The model answers without the project.
 
-    With it travel the files of `model/` and, where functions of `package` derive columns, `code`: the modules of
-    `package` that these reach. Where the estimator's class is one of `package`, all of the package does. Every column
-    is required, and numbers are doubles: an inferred signature would make columns with missing values optional, and a
-    served model would then not say which column a request lacks.
+    With it travel the files of `model/` and its own `code`, which derives its columns. Where the estimator's class is one
+    of `package`, all of the package does. Every column is required, and numbers are doubles: an inferred signature would
+    make columns with missing values optional, and a served model would then not say which column a request lacks.
     """
     import mlflow.sklearn
     from skops.io import dumps, get_untrusted_types
@@ -49,10 +48,10 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str, cod
     trusted = get_untrusted_types(data=dumps(model.pipeline))
     root = Path(sys.modules[package].__file__ or "").parent
     own = any(name.startswith(f"{package}.") for name in trusted)
-    needed = [*trusted, *(["polars"] if model.prepares else []), *_libraries(root, package, code)]
+    needed = [*trusted, *(["polars"] if model.prepares else []), *model.libraries]
     pins = [f"{name}=={metadata.version(name)}" for name in _distributions(needed, package)]
     with tempfile.TemporaryDirectory() as scratch:
-        travelling = _travelling(Path(scratch), root, package, code)
+        travelling = _travelling(Path(scratch), package, model.code)
         mlflow.sklearn.save_model(
             model.pipeline,
             str(folder),
@@ -64,6 +63,7 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str, cod
                 "kinds": model.kinds,
                 "inputs": model.inputs,
                 "derived": [asdict(column) for column in model.columns],
+                "libraries": model.libraries,
             },
             pip_requirements=None if own else pins,  # None: MLflow loads it elsewhere to see what its code imports
             extra_pip_requirements=pins if own else None,
@@ -73,7 +73,7 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str, cod
         description = Description.load(folder)
         description.flavors["python_function"]["loader_module"] = f"{travelling.name}.loader"
         description.save(folder / "MLmodel")
-    if code and not load(folder).predict(example).equals(model.predict(example)):
+    if model.code and not load(folder).predict(example).equals(model.predict(example)):
         raise ProjectError(
             "features.derive: away from the project, the model answers otherwise than here: the functions in "
             "features.py have to rest on their arguments and on imported modules alone"
@@ -126,17 +126,18 @@ def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, st
     return made.model_id
 
 
-def _travelling(scratch: Path, root: Path, package: str, code: Collection[str]) -> Path:
+def _travelling(scratch: Path, package: str, code: dict[str, str]) -> Path:
     """A package of the code that travels, called after what is in it: two models of one process may differ in it."""
     files = {file.name: file.read_text("utf-8") for file in Path(loader.__file__).parent.glob("*.py")}
-    files |= {f"project/{name}": (root / name).read_text("utf-8") for name in sorted(code)}
+    files |= {f"project/{name}": text for name, text in code.items()}
     mark = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in files.items()).encode()).hexdigest()[:8]
     folder = scratch / f"model_{mark}"
     for name, text in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        # what a module of the project imports by the project's name is the copy that travels, too
-        moved = re.sub(rf"(?m)^(\s*(?:from|import)\s+){package}(?=[.\s])", rf"\1{folder.name}.project", text)
+        # what is imported by the project's name, or by that of an earlier copy, is this copy
+        names = rf"(?:{package}|model_[0-9a-f]{{8}}\.project)"
+        moved = re.sub(rf"(?m)^(\s*(?:from|import)\s+){names}(?=[.\s])", rf"\1{folder.name}.project", text)
         file.write_text(moved if name.startswith("project/") else text, encoding="utf-8")
     return folder
 
@@ -148,12 +149,6 @@ def _imported(module: str, code: Path) -> Any:
         return importlib.import_module(module)
     finally:
         sys.path.remove(str(code))
-
-
-def _libraries(root: Path, package: str, code: Collection[str]) -> set[str]:
-    """The top-level names of what the modules in the files `code` import from outside of `package`."""
-    imports = rf"(?m)^\s*(?:from|import)\s+(?!{package}\b)([A-Za-z_]\w*)"
-    return {name for file in code for name in re.findall(imports, (root / file).read_text("utf-8"))}
 
 
 def _distributions(names: Collection[str], package: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,8 @@ class Model:
     columns: list[Any] = field(default_factory=list)  # the derived ones, see derived.Column
     positive: str | None = None  # of two classes, the one that is looked for; None: the last
     resolve: Callable[[str], Callable[..., Any]] | None = None  # the function behind a derived column's name
+    code: dict[str, str] = field(default_factory=dict)  # that derives them: {"features.py": "import polars ..."}
+    libraries: list[str] = field(default_factory=list)  # that this code imports
 
     def frame(self, rows: pl.DataFrame) -> pd.DataFrame:
         """`rows` of raw columns as the pipeline takes them (n, d): columns of float64, boolean, datetime and text."""
@@ -154,7 +157,7 @@ def load(path: str) -> Model:
     import mlflow.sklearn
     from mlflow.models import get_model_info
 
-    about = get_model_info(path).metadata or {}
+    about, project = get_model_info(path).metadata or {}, Path(__file__).parent / "project"
     columns = about.get("derived", [])
     if columns:
         from .derived import Column
@@ -167,6 +170,8 @@ def load(path: str) -> Model:
         columns=columns,
         positive=about["positive"],
         resolve=_resolve,
+        code={file.relative_to(project).as_posix(): file.read_text("utf-8") for file in sorted(project.rglob("*.py"))},
+        libraries=about.get("libraries", []),
     )
 
 
