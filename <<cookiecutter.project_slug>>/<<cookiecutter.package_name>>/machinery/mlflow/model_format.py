@@ -36,9 +36,9 @@ SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds
 def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> None:
     """Writes `model` to `folder`; `example`: rows (n, d) of its raw columns. The model answers without the project.
 
-    With it travel the files of `model/` and its own `code`, which derives its columns. Where the estimator's class is one
-    of `package`, all of the package does. Every column is required, and numbers are doubles: an inferred signature would
-    make columns with missing values optional, and a served model would then not say which column a request lacks.
+    With it travel the files of `model/` and its own `code`, which derives its columns. Where the estimator's class is
+    one of `package`, all of the package does. Every column is required, and numbers are doubles: an inferred signature
+    would make columns with missing values optional, and a served model would then not say which a request lacks.
     """
     import mlflow.sklearn
     from skops.io import dumps, get_untrusted_types
@@ -146,9 +146,12 @@ def _imported(module: str, code: Path) -> Any:
     """`module` out of the folder `code`: a copy that another model brought is as good, its name says what is in it."""
     sys.path.insert(0, str(code))
     try:
-        return importlib.import_module(module)
+        imported = importlib.import_module(module)
     finally:
         sys.path.remove(str(code))
+    package = module.partition(".")[0]
+    sys.modules[package].__path__ = [str(code.resolve() / package)]  # where it was imported from may have been moved
+    return imported
 
 
 def _distributions(names: Collection[str], package: str) -> list[str]:

@@ -157,7 +157,7 @@ def load(path: str) -> Model:
     import mlflow.sklearn
     from mlflow.models import get_model_info
 
-    about, project = get_model_info(path).metadata or {}, Path(__file__).parent / "project"
+    about, project = get_model_info(path).metadata or {}, Path(path, "code", str(__package__), "project")
     columns = about.get("derived", [])
     if columns:
         from .derived import Column
