@@ -17,6 +17,7 @@ from . import encoders
 from .machinery.data import derivation, frames
 from .machinery.errors import ProjectError
 from .machinery.evaluation import estimators, scoring
+from .machinery.model.derived import apply, typed
 from .machinery.model.loader import RAW, Model
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def fit(
     inputs = list(dict.fromkeys([*raw, *(name for each in needs.values() for name in each)]))
     raw_kinds = {name: frames.kind(rows[name], features.max_categories) for name in inputs}
     raw_kinds = {name: kind if kind in RAW else "text" for name, kind in raw_kinds.items()}
-    plain = derivation.typed(rows, raw_kinds)
+    plain = typed(rows, raw_kinds)
     derived = derivation.learn(derived, plain, resolve=resolve)
-    table = derivation.apply(derived, plain, resolve=resolve).select(*raw, *needs)
+    table = apply(derived, plain, resolve=resolve).select(*raw, *needs)
     if not table.columns:
         raise ProjectError(f"no column is left to predict {target} from: columns.drop, key and group name all others")
     sensitive = [*columns.sensitive, *(name for name, each in needs.items() if {*each} & {*columns.sensitive})]
@@ -84,7 +85,7 @@ def fit(
     )
     code, libraries = derivation.code(derived, Path(__file__).parents[1], PACKAGE)
     made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve, code, libraries)
-    frame, truth = made.frame(rows), None
+    frame, truth = typed(table, kinds).to_pandas(), None  # as made.frame(rows) has it
     if target and task.kind != "anomaly":
         truth = frames.target(rows, target, kind=task.kind)
     estimators.fit(pipeline, frame, truth, kind=task.kind, **seams)

@@ -114,3 +114,13 @@ def test_lineage_names_every_step_and_file(do, outputs):
     lineage = json.loads(Path(path).read_text())
     assert [step["stage"] for step in lineage["transformations"]] == ["ingest", "validate", "split"]
     assert lineage["transformations"][2]["files"]["table.parquet"] == lineage["output"]["digest"]
+
+
+def test_explain_names_imports_that_no_key_can_see(do, monkeypatch):
+    from penguin_classifier.machinery.pipeline.code_fingerprint import CodeFingerprint
+
+    seen = []
+    monkeypatch.setattr(CodeFingerprint, "unresolved", lambda self, modules: seen.extend(modules) or ["features.py:7"])
+    printed = do("explain", "data=penguins")[1]
+    assert "note: features.py:7 imports a module whose name is computed" in printed
+    assert "stages.train" in seen and not [name for name in seen if name.startswith("machinery.")]

@@ -11,6 +11,7 @@ from ..machinery import jobs
 from ..machinery.data import frames
 from ..machinery.evaluation import estimators
 from ..machinery.mlflow import model_format
+from ..machinery.model.derived import typed
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def train(
     candidate = training.fit(sides, **how, progress=progress, workspace=workspace)
     fitted = candidate.model
     last = fitted.pipeline[-1]
-    example = frames.masked(
-        training.derivation.typed(sides["train"].head(3), fitted.inputs).to_pandas(), candidate.sensitive
-    )
+    example = frames.masked(typed(sides["train"].head(3), fitted.inputs).to_pandas(), candidate.sensitive)
     model_format.save(fitted, folder, example=example, package=training.PACKAGE)
     about = {"columns": columns, "task": task, "sensitive": candidate.sensitive, "example": example}
     for name, text in jobs.model_files(fitted, sides, **about).items():

@@ -18,10 +18,8 @@ import polars as pl
 from ..config.binding import bound
 from ..config.schema import Settings
 from ..errors import sentences
-from ..model.derived import PLAIN, Column, DeriveError, Resolve, apply, first_line, typed, values
+from ..model.derived import PLAIN, Column, DeriveError, Resolve, first_line, values
 from ..pipeline.code_fingerprint import CodeFingerprint
-
-__all__ = ["apply", "typed"]
 
 QUOTED = r"""'(''|[^'])*'|"(""|[^"])*\""""
 CLOCK = r"\bnow\s*\(|\b(current_(date|time|timestamp)|localtime(stamp)?)\b"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 
 def model_files(model: Any, sides: Any, **about: Any) -> dict[str, str]:
     """The files that jobs store with a model, by name, {"reference.json": "{...}"}; none of a job that was removed."""
-    with suppress(ModuleNotFoundError):
+    try:
         from .monitor import reference
-
-        return {reference.FILE: reference.statistics(model, sides, **about)}
-    return {}
+    except ImportError as error:
+        if error.name != f"{__package__}.monitor":  # something that it needs
+            raise
+        return {}
+    return {reference.FILE: reference.statistics(model, sides, **about)}

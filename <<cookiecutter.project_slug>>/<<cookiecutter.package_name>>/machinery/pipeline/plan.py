@@ -34,6 +34,7 @@ VERSION = "source_version"
 CONTENTS = "contents of the source"
 GONE = ["the embedded store is not there"]
 LONG = 60  # characters of a value that are still worth showing
+COMPUTED = "imports a module whose name is computed: what changes in that module makes no stage run again"
 SHOWN = 2  # reasons for a stage to run; the others are counted
 
 
@@ -126,14 +127,12 @@ class Plan:
                 continue
             lines.append(f"{stage:<9} would run: {step.reason}")
             if not step.known_upfront:
-                return [
-                    *lines,
-                    *(
-                        f"{later:<9} rests on what {stage} reads"
-                        for later in self.stages[self.stages.index(stage) + 1 :]
-                    ),
-                ]
-        return lines
+                later = self.stages[self.stages.index(stage) + 1 :]
+                lines += [f"{each:<9} rests on what {stage} reads" for each in later]
+                break
+        reached = {name for step in self.steps.values() for name in self.modules(step.stage, step.inputs)}
+        own = sorted(name for name in reached if not name.startswith("machinery."))
+        return lines + [f"note: {place} {COMPUTED}" for place in self.code.unresolved(own)]
 
     def notice(self, stage: str) -> None:
         """Notes what MLflow answers at the end of a command, so that the next need not import it."""
