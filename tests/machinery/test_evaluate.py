@@ -1,8 +1,10 @@
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from penguin_classifier.machinery.evaluation import measurement
 
 SMALL = ("evaluation.importance_repeats=1", "evaluation.resamples=40", "data=penguins")
 WEAK = ("model=forest", "model.n_estimators=3", "model.max_depth=2", "gate.min_scores={}")
@@ -97,3 +99,12 @@ def test_every_task_has_its_report(do, outputs, words):
 def test_an_anomaly_without_a_target_has_its_report(do, outputs):
     code, printed = do(*SMALL, "task=anomaly", "gate.min_scores={}", "columns.target=null", "evaluation.slices=[]")
     assert code == 0 and "anomaly_scores" in artifact("report.html", outputs).lower().replace(" ", "_"), printed
+
+
+def test_equal_scores_are_apart_by_nothing(monkeypatch):
+    ours, theirs = (SimpleNamespace(scores=lambda _, score=score: {"r2": score}) for score in (0.3, 0.1 + 0.2))
+    monkeypatch.setattr(measurement, "with_champion", lambda *_: ([], ours, theirs))
+    task = SimpleNamespace(metrics=["r2"])
+    bootstrap = SimpleNamespace(task=task, scores=lambda *_: 0.0, interval=lambda *_: (None, None))
+    gain = measurement._compared(None, ours, None, bootstrap)["gain"].value
+    assert f"{gain:+.4f}" == "+0.0000" and gain == 0

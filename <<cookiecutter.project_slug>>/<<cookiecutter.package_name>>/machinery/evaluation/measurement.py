@@ -82,7 +82,8 @@ def _compared(
     except NotComparable as reason:
         return {"not_comparable": str(reason)}
     mine, champions = ours.scores(bootstrap.task.metrics), theirs.scores(bootstrap.task.metrics)
-    gain = next(iter(mine.values())) - next(iter(champions.values()))
+    # 0.0 and not -1.1e-16, which a difference of equal scores can be
+    gain = round(next(iter(mine.values())) - next(iter(champions.values())), 12) + 0.0
     drawn = bootstrap.scores(ours, rows) - bootstrap.scores(theirs, rows)
     return {
         "compared_rows": len(rows),
