@@ -144,3 +144,8 @@ def test_a_secret_stays_an_interpolation_in_what_is_logged(monkeypatch):
 def test_a_dataset_brings_its_task_whatever_the_model(data, kind):
     for model in ("blend", "forest", "dummy"):
         assert resolve(f"data={data}", f"model={model}").task.kind == kind
+
+
+def test_a_misspelt_stage_is_named_by_the_nearest(do):
+    code, printed = do("trian", "data=penguins")
+    assert code == 2 and "trian is no stage and no job; did you mean train?" in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import gc
 import json
 import os
@@ -88,9 +89,9 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
     try:
         job = word if word in layout.jobs else None
         if word not in (*layout.stages, EXPLAIN) and not job:
-            raise ConfigError(
-                f"{word} is no stage and no job: python -m {layout.package} [{_words(layout)}] [key=value ...]"
-            )
+            close = difflib.get_close_matches(word, [*layout.stages, EXPLAIN, *layout.jobs], n=1)
+            hint = f"; did you mean {close[0]}?" if close else f": python -m {layout.package} [{_words(layout)}] ..."
+            raise ConfigError(f"{word} is no stage and no job{hint}")
         plan = _plan(layout, words, caller, job, began)
     except ProjectError as error:  # before there is a run of ours: `mlflow run` has opened one, which it ends as FAILED
         code = ConfigError.code if type(error) is ProjectError else error.code
