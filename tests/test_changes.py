@@ -397,11 +397,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from ..machinery import jobs
-from ..machinery.data import derivation, frames
-from ..machinery.evaluation import estimators
+from ..machinery.data import frames
 from ..machinery.mlflow import model_format
 from ..machinery.result import StageResult
-from ..training import PACKAGE
+from ..training import PACKAGE, TABLE
 
 if TYPE_CHECKING:
     from ..machinery.config.schema import Columns, Objective
@@ -411,20 +410,15 @@ if TYPE_CHECKING:
 def calibrate(store: Store, *, columns: Columns, task: Objective) -> StageResult:
     """Fits a sigmoid to what the candidate answers for rows that it was not trained on; saves both as the model."""
     fitted, target = model_format.load(store.model), columns.target or ""
-    sides = {side: rows for (side,), rows in store.table("split").collect().partition_by("split", as_dict=True).items()}
+    sides = {side: rows for (side,), rows in store.table(TABLE).collect().partition_by("split", as_dict=True).items()}
     rows = sides["validation"]
     frame, truth = fitted.frame(rows), frames.target(rows, target, kind=task.kind)
     *steps, (name, estimator) = fitted.pipeline.steps
     calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid")
     calibrated.fit(fitted.pipeline[:-1].transform(frame), truth)
     made = replace(fitted, pipeline=Pipeline([*steps, (name, calibrated)]))
-    example = frames.masked(derivation.typed(rows.head(3), fitted.inputs).to_pandas(), columns.sensitive)
-    folder = store.path("calibrate") / "model"
-    model_format.save(made, folder, example=example, package=PACKAGE)
-    about = {"columns": columns, "task": task, "sensitive": columns.sensitive, "example": example}
-    for file, text in jobs.model_files(made, sides, **about).items():  # what `monitor` wants to lie with a model
-        store.replace(folder / file, text)
-    digest = estimators.digest(made.pipeline, frame, data=store.outcome("split").dataset)
+    where = {"stage": "calibrate", "table": TABLE, "package": PACKAGE}
+    digest = jobs.save_model(made, store, sides, columns=columns, task=task, **where)
     return StageResult(f"on {len(rows)} validation rows", model=digest)
 '''
 ENTRY = """

@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import polars as pl
 from sklearn.pipeline import Pipeline
 
@@ -29,15 +27,6 @@ TABLE = "split"  # the stage whose table candidates are fitted to: its column `s
 NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e-?\d+)?")
 
 
-class Candidate(NamedTuple):
-    """A fitted model, and what it was fitted to."""
-
-    model: Model
-    frame: pd.DataFrame  # the training rows (n, d) as its pipeline takes them
-    target: np.ndarray | None  # (n,); None: an anomaly detector's
-    sensitive: list[str]  # raw and derived columns whose values must not be seen
-
-
 def fit(
     sides: Mapping[str, pl.DataFrame],
     *,
@@ -47,7 +36,7 @@ def fit(
     task: Objective,
     seed: int,
     **seams: Any,
-) -> Candidate:
+) -> Model:
     """The candidate that `model` and the columns of `sides["train"]` make.
 
     `sides` maps the sides of the split to their rows; those of "validation" choose the threshold, where task.threshold
@@ -93,7 +82,7 @@ def fit(
     # The threshold from which on the answer is task.positive.
     if task.threshold is not None and truth is not None and task.kind == "classification":
         made = replace(made, pipeline=_with_threshold(made, sides, target or "", task))
-    return Candidate(made, frame, truth, sensitive)
+    return made
 
 
 def _with_threshold(model: Model, sides: Mapping[str, pl.DataFrame], target: str, task: Objective) -> Pipeline:

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..config.schema import Columns, Objective
+    from ..model.loader import Model
+    from ..pipeline.store import Store
 
 
-def model_files(model: Any, sides: Any, **about: Any) -> dict[str, str]:
+def save_model(
+    model: Model,
+    store: Store,
+    sides: dict[str, pl.DataFrame],
+    *,
+    stage: str,
+    table: str,
+    columns: Columns,
+    task: Objective,
+    package: str,
+) -> str:
+    """The digest of `model`, once it lies in the folder `model` of `stage`, with the files that jobs store with it.
+
+    `sides`: the rows of the sides of the split, {"train": rows, "test": rows}. `table`: the stage whose table they are
+    of; its first 10,000 rows are answered for the digest. `package`: the project's, for classes and functions of it.
+    """
+    from ..data import frames
+    from ..evaluation import estimators
+    from ..mlflow import model_format
+    from ..model.derived import typed
+
+    folder = store.path(stage) / "model"
+    example = frames.masked(typed(sides["train"].head(3), model.inputs).to_pandas(), columns.sensitive)
+    model_format.save(model, folder, example=example, package=package)
+    for name, text in _files(model, sides, columns=columns, task=task, example=example).items():
+        store.replace(folder / name, text)
+    first = model.frame(store.table(table).head(10_000).collect())
+    return estimators.digest(model.pipeline, first, data=store.outcome(table).facts["digest"])
+
+
+def _files(model: Model, sides: dict[str, pl.DataFrame], **about: Any) -> dict[str, str]:
     """The files that jobs store with a model, by name, {"reference.json": "{...}"}; none of a job that was removed."""
     try:
         from .monitor import reference

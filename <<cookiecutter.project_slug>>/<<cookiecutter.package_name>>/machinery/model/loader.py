@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
@@ -102,6 +102,14 @@ class Model:
         if self.columns and self.resolve:
             made = apply(self.columns, made, resolve=self.resolve)
         return typed(made, self.kinds).to_pandas()
+
+    def made_of(self, names: Collection[str]) -> set[str]:
+        """`names`, and the derived columns that are made of any of these."""
+        touched = set(names)
+        for column in self.columns:
+            if touched.intersection(column.reads):
+                touched.add(column.name)
+        return touched
 
     @property
     def prepares(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -29,20 +28,19 @@ def statistics(
     *,
     columns: Columns,
     task: Objective,
-    sensitive: Collection[str],
     example: pd.DataFrame,
 ) -> str:
     """JSON of the counts of training rows and of answers, and of the answers to `example` rows (n, raw columns).
 
     Answers are counted on the test and validation rows of `sides`, {"train": rows, "test": rows}, because a model
-    answers differently to rows that it was fitted to. Of `sensitive` columns, raw or derived, only the missing values
-    are counted. The examples are those that `monitor endpoint=...` posts to a server.
+    answers differently to rows that it was fitted to. Of sensitive columns, and of those derived from them, only
+    the missing values are counted. The examples are those that `monitor endpoint=...` posts to a server.
     """
     rows = sides["train"]
     others = pl.concat([sides[side] for side in ("test", "validation") if side in sides])
     answers = model.answers(model.frame(others))
     stored: dict[str, Any] = {
-        "features": column_counts.summary(model.frame(rows), model.kinds, sensitive=sensitive),
+        "features": column_counts.summary(model.frame(rows), model.kinds, sensitive=model.made_of(columns.sensitive)),
         "answers": column_counts.summary(answers, column_counts.answer_kinds(answers)),
         "units": [len(part.unique(columns.group) if columns.group else part) for part in (rows, others)],
         "examples": {"request": request(example).decode(), "answers": model.predict(example).to_dict("records")},

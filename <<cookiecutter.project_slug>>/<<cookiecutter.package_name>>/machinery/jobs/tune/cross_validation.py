@@ -54,8 +54,8 @@ class Folds:
             task=task,
             seed=self.seed,
         )
-        frame, truth = candidate.model.frame(test), frames.target(test, target, kind=task.kind)
-        scored, truth = estimators.as_scorer_input(candidate.model.pipeline, truth, positive=task.positive)
+        frame, truth = candidate.frame(test), frames.target(test, target, kind=task.kind)
+        scored, truth = estimators.as_scorer_input(candidate.pipeline, truth, positive=task.positive)
         [score] = scoring.score(scored, frame, truth, names=task.metrics[:1]).values()
         return score
 
