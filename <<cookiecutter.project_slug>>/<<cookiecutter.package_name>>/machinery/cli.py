@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import json
 import os
@@ -15,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import INTERRUPTED, ConfigError, ProjectError
+from .errors import INTERRUPTED, ConfigError, ProjectError, close
 from .layout import MACHINERY, Layout
 from .pipeline.command_result import CommandResult
 
@@ -88,10 +87,9 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
     result.command, result.run_id = word, run_id
     try:
         job = word if word in layout.jobs else None
-        if word not in (*layout.stages, EXPLAIN) and not job:
-            close = difflib.get_close_matches(word, [*layout.stages, EXPLAIN, *layout.jobs], n=1)
-            hint = f"; did you mean {close[0]}?" if close else f": python -m {layout.package} [{_words(layout)}] ..."
-            raise ConfigError(f"{word} is no stage and no job{hint}")
+        if word not in (commands := [*layout.stages, EXPLAIN, *layout.jobs]):
+            usage = f": python -m {layout.package} [{_words(layout)}] ..."
+            raise ConfigError(f"{word} is no stage and no job{close(word, commands, usage)}")
         plan = _plan(layout, words, caller, job, began)
     except ProjectError as error:  # before there is a run of ours: `mlflow run` has opened one, which it ends as FAILED
         code = ConfigError.code if type(error) is ProjectError else error.code

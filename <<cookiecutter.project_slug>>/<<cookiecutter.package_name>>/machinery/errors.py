@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,20 @@ class Unavailable(ProjectError):
     """A server, a database or a lock is not to be had now; the same command may succeed later."""
 
     code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+def one_line(error: object) -> str:
+    """What a library says in `error`, whose lines are many, for the end of a sentence."""
+    return " ".join(str(error).split())
+
+
+def close(word: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """The end of a sentence about an unknown `word`: what was meant, or else `otherwise`, or what is `known`."""
+    known = [name for name in known if not (name.startswith("_") and name.endswith("_"))]  # without _target_
+    meant = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if meant:
+        return f"; did you mean {meant[0]}?"
+    return f"; it takes {', '.join(known)}" if otherwise is None else otherwise
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from ..errors import ConfigError
+from ..errors import ConfigError, close
 
 TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
 
@@ -48,7 +48,7 @@ def _check(section: dict[str, Any], name: str) -> None:
     for key in section:
         misspelt = not anything or difflib.get_close_matches(key, takes, n=1, cutoff=0.9)
         if not key.startswith("_") and key not in takes and misspelt:
-            raise ConfigError(f"{name}.{key}: {target} has no such argument{close(key, list(takes))}")
+            raise ConfigError(f"{name}.{key}: {target} has no such argument{close(key, takes)}")
     for key, parameter in takes.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and key not in section and not section.get("_partial_"):
@@ -71,10 +71,3 @@ def _call(section: dict[str, Any]) -> Any:
         return instantiate(section, _convert_="all")
     except InstantiationException as error:
         raise error.__cause__ or error from None
-
-
-def close(word: str, known: list[str]) -> str:
-    """The end of a sentence about an unknown `word`: what was meant, or else what is `known`."""
-    known = [name for name in known if not name.startswith("_")]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"

@@ -1,7 +1,7 @@
 """One configuration out of conf/ and the overrides of a command line."""
 
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -10,10 +10,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from ..errors import ConfigError
+from ..errors import ConfigError, close, one_line
 from ..layout import Layout
 from . import validation
-from .binding import calls, close
+from .binding import calls
 from .schema import Settings
 
 
@@ -44,11 +44,11 @@ def composed(layout: Layout, overrides: list[str], job: str | None = None) -> Di
     except MissingConfigException as error:
         raise ConfigError(_missing(layout, error)) from error
     except HydraException as error:
-        raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
+        raise ConfigError(one_line(error.__cause__ or error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(sentence(layout, error)) from error
     except YAMLError as error:
-        raise ConfigError(f"a file in conf/ is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"a file in conf/ is no YAML: {one_line(error)}") from error
 
 
 def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tuple[Settings, dict[str, Any]]:
@@ -77,9 +77,10 @@ def wants(typed: DictConfig, key: str) -> str:
     """What `key` takes: "text", "text or null", "texts" (a list of text), "list", "mapping", or "other"."""
     node: Any = typed
     for part in key.split("."):
-        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
-    if node is None:
-        return "text or null" if key.startswith("tags.") else "other"
+        above, node = node, node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+    if node is None:  # a new key: of a mapping of texts, such as tags, it takes one
+        element = above._metadata.element_type if isinstance(above, DictConfig) else None
+        return "text or null" if str in (element, *get_args(element)) else "other"
     if isinstance(node, ListConfig):
         return "texts" if node._metadata.element_type is str else "list"
     if isinstance(node, DictConfig):
@@ -92,7 +93,7 @@ def wants(typed: DictConfig, key: str) -> str:
 def _missing(layout: Layout, error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if group not in groups(layout):
-        return " ".join(str(error).split())
+        return one_line(error)
     write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group in layout.jobs else ""
     return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups(layout)[group])}{write}"
 

@@ -12,7 +12,7 @@ from typing import Any
 import charset_normalizer
 import polars as pl
 
-from ..errors import ProjectError
+from ..errors import ProjectError, one_line
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
 FROM_FILE = ("separator", "quote_char", "encoding", "skip_lines", "new_columns")  # arguments that a file shows
@@ -103,7 +103,7 @@ def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -
         else:
             lines = head.decode(encoding, errors="ignore").splitlines()[:200]
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ProjectError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise ProjectError(f"{path} cannot be read: {one_line(error)}") from error
     if any("\0" in line for line in lines):
         raise ProjectError(f"{path} is no text: export it to CSV, Parquet or Excel first")
     quote = "'" if re.match(r"'[^']*'\W'", next((line for line in lines if line), "")) else '"'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import DataError, ProjectError, Unavailable
+from ..errors import DataError, ProjectError, Unavailable, one_line
 
 AWAY = re.compile(r"(?i)could not connect|connection (to .* )?(refused|failed|reset)|timed? ?out|database is locked")
 
@@ -40,4 +40,4 @@ def reading() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     """What an error says in one line, without the query and the addresses that libraries add to it."""
-    return " ".join(re.split(r"\n\[SQL|\(Background on|Consider setting", str(error))[0].split())[:500]
+    return one_line(re.split(r"\n\[SQL|\(Background on|Consider setting", str(error))[0])[:500]

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples")
 
 
+def _recorded(method: str) -> Any:
+    """A method that gives the recorded answers of `method` to rows (m,), and that is there where they are."""
+
+    def answers(self: RecordedAnswers, rows: np.ndarray) -> np.ndarray:
+        return self.answers[method]()[rows]
+
+    answers.__name__ = method
+    return available_if(lambda self: method in self.answers)(answers)
+
+
 class RecordedAnswers(BaseEstimator):
     """What the fitted model `like` answers to `count` rows: `answers` gives the array of each method.
 
@@ -36,25 +46,8 @@ class RecordedAnswers(BaseEstimator):
         """Itself: the answers are there."""
         return self
 
-    @available_if(lambda self: "predict" in self.answers)
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """The predictions (m,) for `rows` (m,)."""
-        return self.answers["predict"]()[rows]
-
-    @available_if(lambda self: "predict_proba" in self.answers)
-    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
-        """The probabilities (m, classes) for `rows` (m,)."""
-        return self.answers["predict_proba"]()[rows]
-
-    @available_if(lambda self: "decision_function" in self.answers)
-    def decision_function(self, rows: np.ndarray) -> np.ndarray:
-        """What decides, (m,) or (m, classes), for `rows` (m,)."""
-        return self.answers["decision_function"]()[rows]
-
-    @available_if(lambda self: "score_samples" in self.answers)
-    def score_samples(self, rows: np.ndarray) -> np.ndarray:
-        """How ordinary (m,) an outlier detector calls `rows` (m,)."""
-        return self.answers["score_samples"]()[rows]
+    predict, predict_proba = _recorded("predict"), _recorded("predict_proba")  # (m,), (m, classes)
+    decision_function, score_samples = _recorded("decision_function"), _recorded("score_samples")
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -22,7 +22,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
-from ..errors import ProjectError
+from ..errors import ProjectError, one_line
 from ..model import loader
 from ..model.loader import Model
 
@@ -91,8 +91,7 @@ def load(address: str | Path) -> Model:
         folder = Path(address) if Path(address).is_dir() else Path(mlflow.artifacts.download_artifacts(str(address)))
         description = Description.load(folder)
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ProjectError(f"{address} cannot be loaded, its files may be gone: {reason}") from error
+        raise ProjectError(f"{address} cannot be loaded, its files may be gone: {one_line(error)}") from error
     try:
         module = description.flavors["python_function"]["loader_module"]
         if module.endswith(".loader"):

@@ -16,7 +16,7 @@ from mlflow import ActiveRun, MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..errors import ProjectError
+from ..errors import ProjectError, one_line
 
 RECORDED = ("config.json", "lineage.json", "uncommitted.diff", "uncommitted.txt")  # what a run is reproduced from
 SOME = 1000  # runs deleted at once: an argument of a command has its length
@@ -96,7 +96,7 @@ def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
             paths = {name: Path(client.download_artifacts(run_id, name, folder)) for name in there}
             return tags, {name: path.read_bytes().decode() for name, path in paths.items()}
     except MlflowException as error:
-        raise ProjectError(f"run {run_id} cannot be had: {' '.join(str(error).split())}") from error
+        raise ProjectError(f"run {run_id} cannot be had: {one_line(error)}") from error
 
 
 def run_of(address: str) -> str:
@@ -109,7 +109,7 @@ def run_of(address: str) -> str:
         client = MlflowClient()
         version = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        raise ProjectError(f"{address} is not in the registry: {' '.join(error.message.split())}") from error
+        raise ProjectError(f"{address} is not in the registry: {one_line(error.message)}") from error
     return version.run_id or ""
 
 

@@ -22,7 +22,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from ..errors import INTERRUPTED, ConfigError, ProjectError, Unavailable
+from ..errors import INTERRUPTED, ConfigError, ProjectError, Unavailable, one_line
 from ..locks import locked
 from ..result import PAGES, StageResult
 
@@ -78,9 +78,9 @@ def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[s
                 f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
                 f"`uv run mlflow db upgrade {address}` brings an older one up to date"
             ) from error
-        raise ProjectError(_denied(error) or f"{address}: {_line(error)}") from error
+        raise ProjectError(_denied(error) or f"{address}: {one_line(error)}") from error
     except OSError as error:
-        raise ProjectError(f"{address} cannot be opened: {_line(error)}") from error
+        raise ProjectError(f"{address} cannot be opened: {one_line(error)}") from error
 
 
 @contextmanager
@@ -169,18 +169,14 @@ def sentence_of(error: Exception, private: bool) -> str:
 def as_project_error(error: Exception, private: bool) -> ProjectError:
     """`error` as one of the project's, of its own kind where it has one, with the sentence that `sentence_of` gives."""
     if isinstance(error, ProjectError):
-        return _kind(error)(_hide(error.sentence(private)))
+        kind = next(each for each in type(error).__mro__ if each.__module__ == ProjectError.__module__)
+        return kind(_hide(error.sentence(private)))
     if silence := _silence(mlflow.get_tracking_uri()):
         return Unavailable(_hide(f"{silence}; what is done is kept, and the same command goes on from there"))
     if denied := _denied(error):
         return ProjectError(_hide(denied))
-    reason = "its text is withheld (columns.sensitive)" if private else _line(error)
+    reason = "its text is withheld (columns.sensitive)" if private else one_line(error)
     return ProjectError(_hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where"))
-
-
-def _kind(error: ProjectError) -> type[ProjectError]:
-    """The class of errors.py that `error` is of."""
-    return next(kind for kind in type(error).__mro__ if kind.__module__ == ProjectError.__module__)
 
 
 def end_orphaned_runs(dead: Callable[[str], bool]) -> None:
@@ -383,7 +379,3 @@ def _log_traceback(run_id: str, error: Exception, private: bool) -> None:
         lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
         with suppress(Exception):  # artifacts may be what fails
             MlflowClient().log_text(run_id, _hide("".join(lines)), "traceback.txt")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -186,9 +186,7 @@ def load(path: str) -> Model:
 def _resolve(name: str) -> Callable[..., Any]:
     """The function that a derived column names: ".features.age_at" is that of the project, which travels along."""
     module, _, function = name.rpartition(".")
-    return getattr(
-        import_module(module, f"{__package__}.project") if name.startswith(".") else import_module(module), function
-    )
+    return getattr(import_module(module, f"{__package__}.project"), function)
 
 
 _load_pyfunc = load  # the name that MLflow looks for

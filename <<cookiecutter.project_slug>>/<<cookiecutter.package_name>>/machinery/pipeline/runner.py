@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import gc
 import inspect
@@ -18,7 +17,7 @@ from typing import Any
 from ..config import credentials
 from ..config.binding import bound
 from ..config.schema import Settings
-from ..errors import ConfigError, ProjectError
+from ..errors import ConfigError, ProjectError, close
 from ..mlflow import model_format, registry, tracking
 from ..result import StageResult
 from . import processes, provenance
@@ -193,8 +192,7 @@ class PipelineRun:
         """Raises ConfigError for a slice by a column that is not there, before a model is trained."""
         for name in self.config.evaluation.slices:
             if name not in columns:
-                close = difflib.get_close_matches(name, columns, n=1)
-                hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(columns)}"
+                hint = close(name, columns, f"; it has {', '.join(columns)}")
                 raise ConfigError(f"evaluation.slices={name}: the table has no such column{hint}")
 
     def _run(self, step: Step) -> bool:

@@ -51,7 +51,7 @@ def classification(
     if probabilities is None:
         return figures
     sides = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
-    truths = [(one_line(label, 24), target == label, probabilities[:, column]) for column, label in sides]
+    truths = [(short_label(label, 24), target == label, probabilities[:, column]) for column, label in sides]
     truths = [(name, truth, chances) for name, truth, chances in truths if 0 < truth.sum() < len(target)]
     figures["roc"] = _roc(truths)
     figures["precision_recall"] = _precision_recall(truths)
@@ -137,7 +137,7 @@ def training_curves(curves: dict[str, list[tuple[int, float]]], *, metric: str) 
     figure, axes = blank("Training curves", grid="both")
     for name, points in curves.items():
         axes.plot(
-            *zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=one_line(name)
+            *zip(*points, strict=True), linewidth=1.6, marker="o" if len(points) == 1 else "", label=short_label(name)
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(xlabel="iteration", ylabel=metric)
@@ -228,7 +228,7 @@ def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -
             place = {"ha": "center", "va": "center", "fontsize": size, "color": INK}
             axes.text(column, row, f"{counts[row, column]}", **place)
     every, letters = -(-many // 40), 20 if many <= 12 else 12  # labels of more would touch one another
-    names, small = [one_line(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
+    names, small = [short_label(name, letters) for name in classes[::every]], 9 if many <= 12 else 7
     upright = max(map(len, names)) * len(names) * small * 0.65 > room
     axes.set_xticks(range(0, many, every), names, fontsize=small, rotation=90 if upright else 0)
     axes.set_yticks(range(0, many, every), names, fontsize=small)
@@ -257,7 +257,7 @@ def height_of(rows: Any) -> float:
 
 def label_rows(axes: Any, names: list[str]) -> None:
     """Writes `names` at the bars or dots of a figure, from the bottom to the top."""
-    axes.set_yticks(range(len(names)), [one_line(name) for name in names])
+    axes.set_yticks(range(len(names)), [short_label(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.spines["left"].set_visible(False)
 
@@ -268,7 +268,7 @@ def add_legend(axes: Any) -> None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
 
 
-def one_line(name: Any, letters: int = 40) -> str:
+def short_label(name: Any, letters: int = 40) -> str:
     """`name` in one line of at most so many `letters`: a long one keeps its start and its end, where names differ.
 
     Dollars are escaped, which matplotlib would take for the start of a formula.

@@ -41,9 +41,17 @@ def version(name: str, wanted: str | None, *, data: str) -> registry.ModelVersio
     raise ProjectError(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
 
 
-def name(raw_config: str) -> str:
-    """An input as it is called in a sentence: its last part, or the variable that holds its address."""
-    return raw_config if "${" in raw_config else Path(raw_config.partition("?")[0]).name
+def described(
+    input: str | None, *, query: str | None, source: dict[str, Any], typed: str | None
+) -> tuple[dict[str, Any], str]:
+    """How the rows of `input`, or else of the `source`, are read, and what they are called in a sentence.
+
+    An input, `typed` on the command line, is called by its last part, or by the variable that holds its address.
+    """
+    if not input or not typed:
+        return source, "the source"
+    named = typed if "${" in typed else Path(typed.partition("?")[0]).name
+    return formats.like(formats.guess(input, query=query, target=None), source), named
 
 
 @contextmanager

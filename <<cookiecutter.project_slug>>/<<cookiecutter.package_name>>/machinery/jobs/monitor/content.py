@@ -134,11 +134,11 @@ def distance_bars(moved: list[tuple[str, float, bool]], *, min_distance: float, 
 
 def share_bars(bars: list[tuple[str, float, float]], *, title: str) -> Figure:
     """Pairs of bars: the share of rows then and now, from (label, then, now)."""
-    figure, axes = plots.blank(f"{plots.one_line(title)}, share of rows", height=plots.height_of(bars), grid="x")
+    figure, axes = plots.blank(f"{plots.short_label(title)}, share of rows", height=plots.height_of(bars), grid="x")
     places = np.arange(len(bars))[::-1]
     axes.barh(places + 0.2, [old for _, old, _ in bars], height=0.38, label="then")
     axes.barh(places - 0.2, [new for _, _, new in bars], height=0.38, label="now")
-    axes.set_yticks(places, [plots.one_line(label, 24) for label, _, _ in bars])
+    axes.set_yticks(places, [plots.short_label(label, 24) for label, _, _ in bars])
     axes.set_ylim(-0.6, len(bars) - 0.4)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...data import formats
 from ...errors import ConfigError, ProjectError
 from ...evaluation.bootstrap import Bootstrap
 from ...mlflow import tracking
@@ -59,10 +58,8 @@ def monitor(
             result = probe(chosen, endpoint, requests=requests, max_latency_ms=max_latency_ms)
         else:
             monitored = rows.load_model(chosen, columns=columns, types=types, missing=missing, task=task)
-            name = inputs.name(raw_config["input"]) if input is not None else "the source"
-            guessed = formats.guess(input, query=query, target=None) if input is not None else source
-            read_by = formats.like(guessed, source)
-            observed = rows.observe(monitored, read_by, name=name, store=store, is_source=input is None)
+            read_by, name = inputs.described(input, query=query, source=source, typed=raw_config["input"])
+            observed = rows.observe(monitored, read_by, name=name, store=store, is_source=not input)
             bootstrap = Bootstrap(replace(columns, target=monitored.target), task, evaluation, seed)
             assessment = assess(monitored, observed, bootstrap, drift, expectations)
             result = content.result(monitored, observed, assessment, drift, evaluation)

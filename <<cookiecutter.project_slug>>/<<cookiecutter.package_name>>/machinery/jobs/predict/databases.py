@@ -12,7 +12,7 @@ import sqlalchemy
 from pandas.errors import DatabaseError
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from ...errors import ProjectError
+from ...errors import ProjectError, one_line
 
 WAIT = 600  # seconds to wait for another transaction on the same SQLite file
 NAME = r"[^\W\d]\w*"
@@ -51,7 +51,7 @@ def _as_sentence(table: str) -> Iterator[None]:
         raise ProjectError("output is no address of a database, such as sqlite:///scores.db") from error
     except (SQLAlchemyError, DatabaseError) as error:
         own = error.__cause__ if isinstance(error, DatabaseError) else error  # pandas' text has rows in it
-        reason = " ".join(str(own).partition("\n")[0].partition("[SQL")[0].split())
+        reason = one_line(str(own).partition("\n")[0].partition("[SQL")[0])
         raise ProjectError(f"output: the table {table} cannot be written: {reason}") from error
 
 

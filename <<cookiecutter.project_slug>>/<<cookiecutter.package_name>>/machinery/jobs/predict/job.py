@@ -48,12 +48,12 @@ def predict(
     ProjectError for what the model cannot be asked about and what cannot be written; an output that was there stays
     then.
     """
-    file, named = _file(output, table), _name(raw_config["input"])
+    file = _file(output, table)
+    read_by, named = inputs.described(input, query=query, source=source, typed=raw_config["input"])
     if file and input and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
     model = model_format.load(chosen.uri)
-    read_by = formats.like(formats.guess(input, query=query, target=None), source) if input else source
     with inputs.reading(read_by, named):
         raw, digest = inputs.opened(store, "predict", read_by)
         carried = _carried(raw, model.inputs, columns, named)
@@ -103,11 +103,6 @@ def predict(
         scores={"rows": tally["rows"], **scores},
         tags={name: value for name, value in about.items() if value},
     )
-
-
-def _name(stated: str | None) -> str:
-    """What the rows are called in a sentence."""
-    return inputs.name(stated) if stated else "the source"
 
 
 def _file(output: str, table: str | None) -> Path | None:

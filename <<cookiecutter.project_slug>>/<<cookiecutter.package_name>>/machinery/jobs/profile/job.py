@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from ...config.binding import bound
 from ...config.schema import Type
 from ...data import expectations, formats, parsing, sources
 from ...data import leakage as leaks
-from ...errors import ProjectError
+from ...errors import ProjectError, close
 from ...report import pages
 from ...result import StageResult
 from . import dataset_file, profiles
@@ -141,15 +140,13 @@ def profile(
 
 def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
     """The sentence of an error: the table has no column `target`, but `names`; and what to type instead."""
-    close = difflib.get_close_matches(target, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
     if source["_target_"].endswith("_csv") and any(
         re.fullmatch(r"[-+]?\d+([.,]\d+)?(_duplicated_\d+)?", each) for each in names
     ):
-        hint = f"; its first line looks like data: name the target column_0 to column_{len(names) - 1}"
-        return f"target={target}: the table has no such column{hint}"
+        way_out = f"its first line looks like data: name the target column_0 to column_{len(names) - 1}"
+        return f"target={target}: the table has no such column; {way_out}"
     shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-    return f"target={target}: the table has no such column; it has {shown}{hint}"
+    return f"target={target}: the table has no such column; it has {shown}{close(target, names, otherwise='')}"
 
 
 def _chosen(*sections: dict[str, tuple[Any, str]]) -> str:

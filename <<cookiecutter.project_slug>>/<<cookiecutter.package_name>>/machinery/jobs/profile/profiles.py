@@ -471,9 +471,8 @@ def _words(values: pl.Series) -> float:
     """The mean number of words in `values`; 0 where they are not text."""
     if values.dtype != pl.String:
         return 0
-    return float(
-        values.drop_nulls().str.count_matches(r"\S+").cast(pl.Float64).to_numpy().mean() if values.count() else 0
-    )
+    counts = values.drop_nulls().str.count_matches(r"\S+").to_numpy()
+    return float(counts.mean()) if len(counts) else 0
 
 
 def _same(earlier: Column, later: Column) -> None:

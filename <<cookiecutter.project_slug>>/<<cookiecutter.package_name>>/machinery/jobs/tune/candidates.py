@@ -9,10 +9,10 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ...config.binding import bound, close
+from ...config.binding import bound
 from ...config.compose import sentence
 from ...config.schema import Task
-from ...errors import ConfigError
+from ...errors import ConfigError, close
 from ...layout import Layout
 
 
@@ -41,7 +41,7 @@ def current_value(typed: DictConfig, key: str) -> Any:
     above: Any = typed
     for part in parents:
         if not isinstance(above, DictConfig) or part not in above:
-            raise ConfigError(f"{key}: there is no such key" + (close(part, list(above)) if above else ""))
+            raise ConfigError(f"{key}: there is no such key" + (close(part, above) if above else ""))
         if OmegaConf.is_interpolation(above, part):
             raise ConfigError(f"{key}: {part} is {above._get_node(part)._value()}: name it there")  # type: ignore[union-attr]
         above = above[part]
@@ -49,7 +49,7 @@ def current_value(typed: DictConfig, key: str) -> Any:
     if name in section:
         return section[name]
     if "_target_" not in section:
-        raise ConfigError(f"{key}: there is no such key{close(name, list(section))}")
+        raise ConfigError(f"{key}: there is no such key{close(name, section)}")
     bound({**section, name: None}, name=".".join(parents))
     parameter = inspect.signature(pkgutil.resolve_name(section["_target_"])).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -255,15 +256,9 @@ def _typed(
         elif f"~{key}" in overrides:  # a mapping that replaces another: written as YAML, the two would be merged
             settings[key] = f"${{oc.create:{value}}}"
         else:
-            settings[key] = _at(raw_config, key)
+            settings[key] = reduce(getitem, key.split("."), raw_config)
     first = [choices["experiment"]] if "experiment" in choices else []
     return [*first, *({f"override /{group}": option} for group, option in chosen.items())], settings
-
-
-def _at(raw_config: Any, key: str) -> Any:
-    for part in key.split("."):
-        raw_config = raw_config[part]
-    return raw_config
 
 
 def _result(
