@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
-from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,7 +245,8 @@ def _typed(
     layout: Layout, overrides: list[str], choices: dict[str, str], raw_config: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The defaults and the settings of a file in conf/experiment/ that repeat the typed words, `overrides`."""
-    known_groups, chosen, settings = groups(layout), {name: choices[name] for name in ("model", "data")}, {}
+    settings: dict[str, Any] = {}
+    known_groups, chosen = groups(layout), {name: choices[name] for name in ("model", "data")}
     for word in overrides:
         key, _, value = word.lstrip("+").partition("=")
         if key.partition(".")[0] in NOT_KEPT or key == "experiment" or word.startswith("~"):
@@ -256,7 +256,7 @@ def _typed(
         elif f"~{key}" in overrides:  # a mapping that replaces another: written as YAML, the two would be merged
             settings[key] = f"${{oc.create:{value}}}"
         else:
-            settings[key] = reduce(getitem, key.split("."), raw_config)
+            settings[key] = reduce(lambda section, name: section[name], key.split("."), raw_config)
     first = [choices["experiment"]] if "experiment" in choices else []
     return [*first, *({f"override /{group}": option} for group, option in chosen.items())], settings
 
