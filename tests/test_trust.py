@@ -74,7 +74,8 @@ EDITS = [
         ["evaluate", "register"],
     ),
     (SCORING, "cutoff=0.4", "cutoff=0.5", ["train", "evaluate", "register"]),
-    ("machinery/report/report.html", "<!doctype html>", "<!doctype html>\n<!-- ours -->", ["evaluate", "register"]),
+    ("machinery/report/report.html", "to reproduce</h2>", "to make it again</h2>", ["evaluate", "register"]),
+    ("machinery/report/page.html", "<!doctype html>", "<!doctype html>\n<!-- ours -->", ["evaluate", "register"]),
     ("machinery/data/sources.py", "[:500]", "[:400]", STAGES),
 ]
 
@@ -89,7 +90,7 @@ def test_only_what_can_reach_an_edited_line_runs_again(copied, file, old, new, e
         assert again.code == 0, again.printed
     assert ran(again.printed) == expected, again.printed
     if expected:
-        name = "pages.py changed" if file.endswith("report.html") else f"{file} changed"
+        name = "pages.py changed" if file.endswith(".html") else f"{file} changed"
         assert name in told.printed, told.printed
     else:
         assert again.printed.startswith("register is up to date: "), again.printed
