@@ -129,7 +129,7 @@ def test_a_slug_of_digits_stays_text(tmp_path: Path) -> None:
 
 def test_direct_dependencies_have_both_bounds() -> None:
     for wanted in declared(FOLDER):
-        assert {bound.operator for bound in wanted.specifier} == {">=", "<"}, wanted
+        assert {bound.operator for bound in wanted.specifier} - {"!="} == {">=", "<"}, wanted
 
 
 def test_tools_that_judge_are_pinned_exactly() -> None:
@@ -153,12 +153,12 @@ def test_make_lock_gives_back_the_shipped_pins(project: Path) -> None:
 @pytest.mark.slow
 def test_make_lock_holds_to_pins_that_are_not_the_newest(project: Path) -> None:
     lines = (project / "requirements.txt").read_text()
-    (project / "requirements.txt").write_text(re.sub(r"(?m)^hydra-core==\S+", "hydra-core==1.3.2", lines))
+    (project / "requirements.txt").write_text(re.sub(r"(?m)^jinja2==\S+", "jinja2==3.1.4", lines))
     done("make", "lock", folder=project)
-    assert "hydra-core==1.3.2" in [str(pin) for pin in conda_pins(project)]
+    assert "jinja2==3.1.4" in [str(pin) for pin in conda_pins(project)]
     check_agreement(project)
-    done("make", "lock", "UPGRADE=--upgrade-package hydra-core", folder=project)
-    assert "hydra-core==1.3.2" not in [str(pin) for pin in conda_pins(project)]
+    done("make", "lock", "UPGRADE=--upgrade-package jinja2", folder=project)
+    assert "jinja2==3.1.4" not in [str(pin) for pin in conda_pins(project)]
     check_agreement(project)
 
 

@@ -80,6 +80,15 @@ def test_every_other_answer_lints_type_checks_and_passes_its_tests(answers, envi
     assert project.run("git", "status", "--porcelain").printed == "", "the tests left files behind"
 
 
+def test_make_format_mends_a_long_line_where_nothing_else_can(fresh):
+    file = fresh.path / fresh.package / "metrics.py"
+    file.write_text(
+        file.read_text() + "\n\nLONG = [" + ", ".join(f"'word number {at}'" for at in range(20)) + "]\nl = 1\n"
+    )
+    done = fresh.run("make", "format", UV_NO_SYNC="1", UV_PROJECT_ENVIRONMENT=str(fresh.environment))
+    assert done.code == 0 and max(map(len, file.read_text().splitlines())) <= 120, done.printed
+
+
 @pytest.mark.parametrize("python", ["3.12", "3.13"])
 def test_types_and_tests_under_the_other_pythons(python, tmp_path):
     """Stubs and libraries are other ones there: NumPy's, XGBoost's."""

@@ -2,9 +2,10 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+import sqlalchemy
 from penguin_classifier import sources as user_sources
 from penguin_classifier.machinery.config.schema import Columns, Type
-from penguin_classifier.machinery.data import frames, parsing, splits
+from penguin_classifier.machinery.data import drivers, frames, parsing, splits
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.model.derived import typed
 from penguin_classifier.machinery.pipeline.source_fingerprint import fingerprint as contents
@@ -200,3 +201,13 @@ def test_bundled_tables_have_a_target():
         assert "target" in user_sources.bundled(name).collect_schema()
     with pytest.raises(ValueError, match=r"bundles no table 'titanic'"):
         user_sources.bundled("titanic")
+
+
+@pytest.mark.parametrize("address", ["postgresql://me@host/base", "mysql://me@host/base"])
+def test_the_driver_that_is_installed_serves_an_address_that_names_none(monkeypatch, address):
+    monkeypatch.setattr(sqlalchemy.dialects.registry, "impls", {})
+    for installed in drivers.DRIVERS[address.partition(":")[0]]:
+        module = drivers.MODULES.get(installed, installed)
+        monkeypatch.setattr(drivers, "find_spec", lambda name, there=module: name == there or None)
+        drivers.prefer_installed()
+        assert sqlalchemy.make_url(address).get_dialect().driver == installed

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import DataError, ProjectError, Unavailable, one_line
+from .drivers import missing_package, prefer_installed
 
 AWAY = re.compile(r"(?i)could not connect|connection (to .* )?(refused|failed|reset)|timed? ?out|database is locked")
 
@@ -20,6 +21,7 @@ def reading() -> Iterator[None]:
     """Turns what readers raise into DataError, or Unavailable where a server does not answer, a sentence each."""
     import polars as pl  # here, and not above: what a source holds is told without it
 
+    prefer_installed()
     try:
         yield
     except ProjectError:
@@ -30,7 +32,7 @@ def reading() -> Iterator[None]:
             "then in the project's)"
         ) from error
     except ImportError as error:
-        raise DataError(f"the source needs another package (`uv add` it, then `make lock`): {_line(error)}") from error
+        raise DataError(f"the source needs another package ({missing_package(error)}): {_line(error)}") from error
     except pl.exceptions.InvalidOperationError as error:
         raise Unreadable(f"the source cannot be read: {_line(error)}") from error
     except Exception as error:  # of polars, of a database's driver, of the reader that somebody added

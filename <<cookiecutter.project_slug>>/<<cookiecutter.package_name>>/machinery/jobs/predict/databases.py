@@ -12,6 +12,7 @@ import sqlalchemy
 from pandas.errors import DatabaseError
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from ...data.drivers import missing_package, prefer_installed
 from ...errors import ProjectError, one_line
 
 WAIT = 600  # seconds to wait for another transaction on the same SQLite file
@@ -43,10 +44,11 @@ def replace(address: str, table: str, batches: Iterable[pl.DataFrame], about: di
 @contextmanager
 def _as_sentence(table: str) -> Iterator[None]:
     """Turns a database's errors into ProjectError, a sentence without addresses and values."""
+    prefer_installed()
     try:
         yield
     except ImportError as error:
-        raise ProjectError(f"the output needs another package (`uv add` it, then `make lock`): {error}") from error
+        raise ProjectError(f"the output needs another package ({missing_package(error)}): {error}") from error
     except ArgumentError as error:
         raise ProjectError("output is no address of a database, such as sqlite:///scores.db") from error
     except (SQLAlchemyError, DatabaseError) as error:
