@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -16,12 +17,27 @@ from pathlib import Path
 from . import processes
 
 MOST = 100_000  # bytes of a file that nobody committed, and ten times that of all changes together
+SHOWN = 50  # names of files that were left out
+PROGRAMS = (".py", ".pyi", ".sql", ".sh")
+CODE = (*PROGRAMS, ".yaml", ".yml", ".toml", ".cfg", ".ini")
+CODE_NAMES = ("requirements.txt", "MLproject", "Makefile", "Dockerfile")
+DIFF = (  # whatever the user's own settings are
+    *("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--relative", "-U3", "-O/dev/null"),
+    *("--src-prefix=a/", "--dst-prefix=b/"),
+)
+LOST = "not recorded"  # of code, without which a run cannot be made again; what is left out is not missed
+SECRET = re.compile(
+    r"(?i)secret|credential|passw|(\b|_)tokens?\b|vault|kubeconfig|(^|/)\.(env|aws|ssh|kube|azure|docker|gnupg)"
+)
 
 
 def tree(root: Path) -> dict[str, str]:
     """Commit, branch and whether the work tree below `root` is dirty, as tags; none outside a git work tree."""
     try:
-        commit, branch = _git(root, "rev-parse", "HEAD").strip(), _git(root, "branch", "--show-current").strip()
+        commit, branch = (
+            _git(root, *words).decode(errors="replace").strip()
+            for words in (["rev-parse", "HEAD"], ["branch", "--show-current"])
+        )
         dirty = bool(_git(root, "--no-optional-locks", "status", "--porcelain", "--", "."))
     except (OSError, subprocess.CalledProcessError):
         return {}
@@ -33,34 +49,80 @@ def lock(root: Path) -> str:
     return hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
 
 
-def changes(root: Path, *, secret: Callable[[str], str | None]) -> dict[str, str]:
-    """{"uncommitted.diff": "..."} with what differs from the commit, or why it is not recorded; {} where nothing does.
+def changes(root: Path, *, secret: Callable[[str, bool], str | None]) -> dict[str, str]:
+    """{"uncommitted.diff": "...", "uncommitted.txt": "..."}: code that differs from the commit, and what is left out.
 
-    Not recorded: large files, and all of it where `secret` finds a credential in it. New files are added to a copy of
-    git's index by their names alone, so that nothing is written to the repository.
+    Code are the files that a run executes or is configured by. All else, such as tables, is named and not recorded;
+    neither are files in which `secret` (of their change, and whether it is a program) finds a credential, whose names
+    say that they hold some, that are large, no text, or no files: links, repositories in the repository. New files are
+    added to a copy of git's index by their names alone, so that nothing is written to the repository.
     """
     if tree(root).get("git.dirty") != "true":
         return {}
-    new = [name for name in _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
-    new = [name for name in new if (root / name).exists()]  # another process may have removed one
-    large = [name for name in new if (root / name).stat().st_size > MOST]
-    with tempfile.TemporaryDirectory() as folder:
-        index = Path(_git(root, "rev-parse", "--absolute-git-dir").strip()) / "index"
-        other = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
-        try:
-            if small := [name for name in new if name not in large]:
-                _git(root, "add", "--intent-to-add", "--", *small, **other)
-            text = _git(root, "diff", "--binary", "--relative", "HEAD", "--", ".", **other)
-        except UnicodeDecodeError:
-            return {"uncommitted.txt": "not recorded: the changes are no UTF-8\n"}
-        except subprocess.CalledProcessError:
-            return {"uncommitted.txt": "not recorded: files changed while git read them\n"}
+    try:
+        changed = _names(root, "diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--", ".")
+        new = _names(root, "ls-files", "--others", "--exclude-standard", "-z")
+        left = {name: _why_left(root / name, name, new=name in new) for name in dict.fromkeys([*changed, *new])}
+        code = [name for name, why in left.items() if not why]
+        parts = _diff(root, code, [name for name in code if name in new])
+    except (OSError, subprocess.CalledProcessError) as error:
+        return {"uncommitted.txt": f"{LOST}: git cannot tell the changes ({type(error).__name__})\n"}
+    left |= {name: _why_not_told(part, name, secret) for name, part in parts.items()}
+    text = "".join(part.decode() for name, part in parts.items() if not left[name])
     if len(text) > 10 * MOST:
-        return {"uncommitted.txt": f"not recorded: the changes are {len(text):,} characters long\n"}
-    if what := secret(text):
-        return {"uncommitted.txt": f"not recorded: {what} stands in the changes\n"}
-    left = {"uncommitted.txt": "not recorded, too large: " + ", ".join(large) + "\n"} if large else {}
-    return {"uncommitted.diff": text, **left}
+        return {"uncommitted.txt": f"{LOST}: the changes are {len(text):,} characters long\n"}
+    lines = "".join(f"{why}: {_listed(left, why)}\n" for why in dict.fromkeys(filter(None, left.values())))
+    return {name: each for name, each in {"uncommitted.diff": text, "uncommitted.txt": lines}.items() if each}
+
+
+def _why_left(path: Path, name: str, *, new: bool) -> str | None:
+    """Why a changed file is not recorded, by its name and kind; None where it is."""
+    if path.is_symlink() or (new and not path.is_file()):
+        return "left out, no files"
+    if name.startswith("data/") or not (path.suffix in CODE or path.name in CODE_NAMES):
+        return "left out, no code"
+    if SECRET.search(name) and path.suffix not in PROGRAMS:
+        return "left out, credentials by their names"
+    if not path.exists():  # it was deleted
+        return None
+    if not os.access(path, os.R_OK):
+        return f"{LOST}, not readable"
+    return f"{LOST}, too large" if new and path.stat().st_size > MOST else None
+
+
+def _diff(root: Path, code: list[str], new: list[str]) -> dict[str, bytes]:
+    """The change of each file of `code` since the commit, `new` ones among them, as git writes it."""
+    if not code:
+        return {}
+    paths = [f":(literal){name}" for name in code]
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(_git(root, "rev-parse", "--absolute-git-dir").decode().strip()) / "index"
+        other = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
+        if new:
+            _git(root, "add", "--intent-to-add", "--", *(f":(literal){name}" for name in new), **other)
+        text = _git(root, "diff", *DIFF, "HEAD", "--", *paths, **other)
+    # a line of a file has a sign before it; the order is that of the names, as bytes
+    parts = re.split(rb"(?m)^(?=diff --git )", text)[1:]
+    if len(parts) != len(code):
+        raise OSError("files changed while git read them")
+    return dict(zip(sorted(code, key=os.fsencode), parts, strict=True))
+
+
+def _why_not_told(part: bytes, name: str, secret: Callable[[str, bool], str | None]) -> str | None:
+    """Why a file's change is not recorded, by what is in it; None where it is."""
+    try:
+        text = part.decode()
+    except UnicodeDecodeError:
+        return f"{LOST}, no UTF-8"
+    if re.search(r"(?m)^Binary files ", text):
+        return f"{LOST}, no text"
+    what = secret(text, Path(name).suffix in PROGRAMS)
+    return f"{LOST}, {what} stands in them" if what else None
+
+
+def _listed(left: dict[str, str | None], why: str) -> str:
+    names = [os.fsencode(name).decode(errors="replace") for name, each in left.items() if each == why]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def about() -> dict[str, str]:
@@ -92,10 +154,14 @@ def threads() -> dict[str, str]:
     return {f"threads.{name}": count for name, count in counts.items()}
 
 
-def _git(root: Path, *words: str, **more: str) -> str:
+def _git(root: Path, *words: str, **more: str) -> bytes:
     """The output of a git command in the folder `root`."""
-    done = subprocess.run(["git", *words], cwd=root, capture_output=True, check=True, env={**os.environ, **more})
-    return done.stdout.decode()
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, check=True, env={**os.environ, **more}).stdout
+
+
+def _names(root: Path, *words: str) -> list[str]:
+    """The names of files that a git command lists, of any bytes."""
+    return [os.fsdecode(name) for name in _git(root, *words).split(b"\0") if name]
 
 
 def _cpu() -> str:

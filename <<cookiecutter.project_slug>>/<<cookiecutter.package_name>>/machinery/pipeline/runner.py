@@ -130,9 +130,10 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
         raise tracking.as_project_error(error, private) from error
 
 
-def _secret(text: str, *, hide: Callable[[str], str]) -> str | None:
-    """What kind of credential stands in `text`; None where it may be written down."""
-    return credentials.kind_in(text) or ("a value of the environment" if hide(text) != text else None)
+def _secret(text: str, code: bool, *, hide: Callable[[str], str]) -> str | None:
+    """What kind of credential stands in a file's `text`, `code` or not; None where it may be written down."""
+    named = "a credential by its name" if credentials.line_in(text, code=code) else None
+    return credentials.kind_in(text) or named or ("a value of the environment" if hide(text) != text else None)
 
 
 class PipelineRun:

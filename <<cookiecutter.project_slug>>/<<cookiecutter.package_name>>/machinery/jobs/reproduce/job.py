@@ -13,6 +13,7 @@ from ...errors import DataError, ProjectError
 from ...evaluation import estimators
 from ...layout import Layout
 from ...mlflow import model_format, run_history
+from ...pipeline import provenance
 from ...pipeline.source_fingerprint import fingerprint
 from ...pipeline.store import Store
 from ...result import StageResult
@@ -56,6 +57,7 @@ def reproduce(
         sentences, apart = compare(steps, again, model_id=lineage["model_id"])
     allowed = tolerance if tolerance is not None else float(config["model"].get("_tolerance_", 0))
     lines = [f"{name:<9} {text}" for name, text in sentences.items()]
+    lines += files.get("uncommitted.txt", "").splitlines()  # what a difference may come from
     worst = max(apart.values(), default=0.0)
     verdict = "identical to the bit" if worst == 0 else f"apart by up to {worst:.3g}, {allowed:g} allowed"
     outcome = StageResult(
@@ -137,8 +139,8 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
     gone = []
     if not worktrees.has(root, tags["git.commit"]):
         gone.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
-    if why := files.get("uncommitted.txt"):
-        gone.append(f"its uncommitted changes are gone ({why.strip()})")
+    if lost := [line for line in files.get("uncommitted.txt", "").splitlines() if line.startswith(provenance.LOST)]:
+        gone.append(f"its uncommitted changes are gone ({'; '.join(lost)})")
     return gone
 
 
@@ -147,18 +149,16 @@ def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> lis
 
     Raises DataError where they are gone, or have changed.
     """
-    source, words = dict(recorded["source"]), []
-    for name, value in source.items():
-        if isinstance(value, str) and (tree / value).exists():
-            source[name] = str(tree / value)
-        elif isinstance(value, str) and (root / value).exists():
-            source[name] = str(root / value)
-            words.append(f"++source.{name}='{source[name]}'")
     texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
-    then, named = recorded["contents"], ", ".join(texts)
-    if not then or "${" in named:
-        return words  # the table that is read will show it
-    now = fingerprint(source, digest=store.digest)
-    if now != then:
-        raise DataError(f"the source ({named}) {'has changed since that run' if now else 'is gone'}")
-    return words
+    then, named, words = recorded["contents"], ", ".join(texts), []
+    for folders in ((tree, root), (root, tree)):  # a table that was changed since the commit is not in what is recorded
+        source, words = dict(recorded["source"]), []
+        for name, value in source.items():
+            where = next((each for each in folders if isinstance(value, str) and (each / value).exists()), None)
+            source[name] = str(where / value) if where else value
+            words += [f"++source.{name}='{source[name]}'"] if where == root else []
+        if not then or "${" in named:
+            return words  # the table that is read will show it
+        if (now := fingerprint(source, digest=store.digest)) == then:
+            return words
+    raise DataError(f"the source ({named}) {'has changed since that run' if now else 'is gone'}")
