@@ -17,16 +17,16 @@ from pathlib import Path
 from . import processes
 
 MOST = 100_000  # bytes of a file that nobody committed, and ten times that of all changes together
-SHOWN = 50  # names of files that were left out
-PROGRAMS = (".py", ".pyi", ".sql", ".sh")
-CODE = (*PROGRAMS, ".yaml", ".yml", ".toml", ".cfg", ".ini")
-CODE_NAMES = ("requirements.txt", "MLproject", "Makefile", "Dockerfile")
-DIFF = (  # whatever the user's own settings are
+_SHOWN = 50  # names of files that were left out
+_PROGRAMS = (".py", ".pyi", ".sql", ".sh")
+_CODE = (*_PROGRAMS, ".yaml", ".yml", ".toml", ".cfg", ".ini")
+_CODE_NAMES = ("requirements.txt", "MLproject", "Makefile", "Dockerfile")
+_DIFF = (  # whatever the user's own settings are
     *("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--relative", "-U3", "-O/dev/null"),
     *("--src-prefix=a/", "--dst-prefix=b/"),
 )
 LOST = "not recorded"  # of code, without which a run cannot be made again; what is left out is not missed
-SECRET = re.compile(
+_SECRET = re.compile(
     r"(?i)secret|credential|passw|(\b|_)tokens?\b|vault|kubeconfig|(^|/)\.(env|aws|ssh|kube|azure|docker|gnupg)"
 )
 
@@ -79,9 +79,9 @@ def _why_left(path: Path, name: str, *, new: bool) -> str | None:
     """Why a changed file is not recorded, by its name and kind; None where it is."""
     if path.is_symlink() or (new and not path.is_file()):
         return "left out, no files"
-    if name.startswith("data/") or not (path.suffix in CODE or path.name in CODE_NAMES):
+    if name.startswith("data/") or not (path.suffix in _CODE or path.name in _CODE_NAMES):
         return "left out, no code"
-    if SECRET.search(name) and path.suffix not in PROGRAMS:
+    if _SECRET.search(name) and path.suffix not in _PROGRAMS:
         return "left out, credentials by their names"
     if not path.exists():  # it was deleted
         return None
@@ -100,7 +100,7 @@ def _diff(root: Path, code: list[str], new: list[str]) -> dict[str, bytes]:
         other = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
         if new:
             _git(root, "add", "--intent-to-add", "--", *(f":(literal){name}" for name in new), **other)
-        text = _git(root, "diff", *DIFF, "HEAD", "--", *paths, **other)
+        text = _git(root, "diff", *_DIFF, "HEAD", "--", *paths, **other)
     # a line of a file has a sign before it; the order is that of the names, as bytes
     parts = re.split(rb"(?m)^(?=diff --git )", text)[1:]
     if len(parts) != len(code):
@@ -116,13 +116,13 @@ def _why_not_told(part: bytes, name: str, secret: Callable[[str, bool], str | No
         return f"{LOST}, no UTF-8"
     if re.search(r"(?m)^Binary files ", text):
         return f"{LOST}, no text"
-    what = secret(text, Path(name).suffix in PROGRAMS)
+    what = secret(text, Path(name).suffix in _PROGRAMS)
     return f"{LOST}, {what} stands in them" if what else None
 
 
 def _listed(left: dict[str, str | None], why: str) -> str:
     names = [os.fsencode(name).decode(errors="replace") for name, each in left.items() if each == why]
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def about() -> dict[str, str]:
