@@ -61,7 +61,7 @@ WRONG = [
     ("nonsense{", "valid JSON"),
     ([ROW], "JSON dictionary"),
     ({"dataframe_split": {"columns": list(ROW), "data": []}}, "there are no rows to answer for"),
-    ({"dataframe_records": []}, "species"),
+    ({"dataframe_records": []}, "missing: the model takes"),
 ]
 
 
@@ -78,6 +78,7 @@ def test_a_model_answers_over_http_what_predict_wrote(default, scores):
         for body, sentence in WRONG:
             status, text = post(address, split(body) if isinstance(body, dict) and "species" in body else body)
             assert status == 400 and sentence in json.loads(text)["message"], text
+            assert "Failed to predict data" not in text, "the rows stand before the sentence"
 
 
 def instructions(project: Path) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ SMALL = (
     "evaluation.importance_repeats=0",
     "evaluation.resamples=0",
 )
+STAGES = ["ingest", "validate", "split", "train", "evaluate", "register"]
 
 
 def read(outputs: Path, name: str = "outputs/last.json") -> dict:
@@ -26,14 +27,7 @@ def test_last_json_says_what_a_command_did(do, outputs):
     do(*SMALL)
     last = read(outputs)
     assert (last["command"], last["status"], last["exit_code"], last["cause"]) == ("register", "finished", 0, None)
-    assert [step["stage"] for step in last["stages"]] == [
-        "ingest",
-        "validate",
-        "split",
-        "train",
-        "evaluate",
-        "register",
-    ]
+    assert [step["stage"] for step in last["stages"]] == STAGES
     assert all(
         step["reason"] == "first run" and not step["reused"] and len(step["key"]) == 32 for step in last["stages"]
     )
@@ -44,11 +38,17 @@ def test_last_json_says_what_a_command_did(do, outputs):
     assert run.info.experiment_id == last["experiment_id"] and run.info.status == "FINISHED"
     assert any("is champion" in line for line in last["summary"]) and last["look"].startswith("uv run mlflow ui")
 
+    model, seconds = MlflowClient().get_logged_model(last["model_id"]), [f"seconds_{stage}" for stage in STAGES]
+    costs = {each.key: each.value for each in model.metrics}
+    assert costs["test_roc_auc"] == last["scores"]["test_roc_auc"] and costs["latency_ms"] > 0  # Models ranks by these
+    assert {"megabytes", *seconds} <= run.data.metrics.keys() and not {*seconds, "latency_ms"} & last["scores"].keys()
+
     do(*SMALL)
     again = read(outputs)
     assert again["status"] == "up to date" and all(step["reused"] for step in again["stages"])
     assert [step["run"] for step in again["stages"]] == [step["run"] for step in last["stages"]]
     assert again["registered"] == last["registered"] and again["files"] == last["files"]
+    assert "validate  would run: first run of penguins_mass" in do("explain", "data=penguins_mass")[1]
 
 
 def test_a_failure_is_written_down_as_well(do, outputs):

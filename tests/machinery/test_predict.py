@@ -196,6 +196,8 @@ def test_wrong_input_is_one_sentence_and_leaves_what_was_there(do, outputs):
         (outputs / "o.csv").write_text("what was there")
         code, printed = do("predict", "data=penguins", f"input={outputs}/new.csv", f"output={outputs}/o.csv", *words)
         assert code == 1 and sentence in printed and "Traceback" not in printed, f"{number}: {printed}"
+        assert NAME in printed or "none" in printed, "it does not say which model it is about"
+        assert printed.count("data=penguins") == 1, "it does not say which dataset it is about"
         assert "heavy" not in printed and (outputs / "o.csv").read_text() == "what was there"
     assert "scored by" in do("predict", "data=penguins", f"input={RAW}", f"output={outputs}/o.csv", "version=1")[1]
     whole.head(0).write_csv(outputs / "new.csv")

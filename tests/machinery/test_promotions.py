@@ -104,6 +104,7 @@ def test_what_cannot_be_is_one_sentence_and_moves_nothing(two):
     ]:
         code, printed = two(*words, "data=penguins")
         assert code in (1, 2) and sentence in printed and held() == before, printed
+        assert "has no value" in printed or "data=penguins" in printed, "it does not say which dataset it is about"
 
 
 def test_what_was_taken_back_is_never_previous_again(two):

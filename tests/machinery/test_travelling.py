@@ -1,6 +1,11 @@
 """A model with columns that functions derive is saved anew by a stage that has nothing but the model."""
 
+import json
+from zipfile import ZIP_DEFLATED, ZipFile
+
 import polars as pl
+import pytest
+from mlflow.exceptions import MlflowException
 from penguin_classifier.machinery.mlflow import model_format
 from penguin_classifier.machinery.model.derived import typed
 
@@ -17,3 +22,9 @@ def test_the_code_of_a_model_goes_with_it_when_it_is_saved_again(do, outputs, tm
     again = model_format.load(tmp_path / "again")
     assert again.predict(rows).equals(model.predict(rows)) and set(again.code) == {"__init__.py", "features.py"}
     assert "polars==" in (tmp_path / "again/requirements.txt").read_text()
+    with ZipFile(folder / "model.skops") as file:
+        assert {each.compress_type for each in file.infolist()} == {ZIP_DEFLATED}
+    with pytest.raises(MlflowException) as refused:
+        again.predict(rows.drop(columns="island"))
+    refused.value.message = f"Failed to predict data '{rows}'"  # as MLflow's server has it
+    assert json.loads(refused.value.serialize_as_json())["message"].startswith("column island missing: the model takes")

@@ -31,6 +31,7 @@ class ProjectError(ValueError):
     """
 
     code = 1
+    about = ""  # which model of which dataset was meant, where the sentence does not say
 
     def __init__(self, sentence: str, outcome: StageResult | None = None) -> None:
         super().__init__(sentence)
@@ -39,8 +40,8 @@ class ProjectError(ValueError):
     def sentence(self, private: bool) -> str:
         """The sentence; where values are `private`, without what a library said, which may name some."""
         if not private or self.__cause__ is None or isinstance(self.__cause__, OSError | ProjectError):
-            return str(self)
-        return f"{str(self).partition(': ')[0]}: the reason is withheld (columns.sensitive)"
+            return f"{self}{self.about}"
+        return f"{str(self).partition(': ')[0]}: the reason is withheld (columns.sensitive){self.about}"
 
 
 class ConfigError(ProjectError):

@@ -41,7 +41,7 @@ class EvaluationData:
 
     def costs(self) -> dict[str, float]:
         """The megabytes of the model's files, and the milliseconds to answer one row, the median of 10."""
-        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        files = [file for file in self.folder.rglob("*") if file.is_file() and file.name != model_format.LOCK]
         row, seconds = self.frames["test"].head(1), []
         for _ in range(10):
             began = time.perf_counter()

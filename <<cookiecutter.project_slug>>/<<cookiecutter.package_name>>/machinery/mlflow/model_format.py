@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Collection
@@ -12,6 +13,7 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED
 
 import mlflow
 import pandas as pd
@@ -30,22 +32,25 @@ PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a serv
 # Of all other kinds: string. Any, because MLflow would make a missing truth value false, and guess whether 03.04.2021
 # is in March or in April; loader.Model holds both to what they are.
 TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date": AnyType()}
+LOCK = "uv.lock"
 SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds by the types of a foreign signature
 
 
 def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> None:
     """Writes `model` to `folder`; `example`: rows (n, d) of its raw columns. The model answers without the project.
 
-    With it travel the files of `model/` and its own `code`, which derives its columns. Where the estimator's class is
-    one of `package`, all of the package does. Every column is required, and numbers are doubles: an inferred signature
-    would make columns with missing values optional, and a served model would then not say which a request lacks.
+    With it travel the files of `model/` and its own `code`, which derives its columns; where the estimator's class is
+    one of `package`, all of the package; and the project's uv.lock. Numbers are doubles. No column is required by the
+    signature: MLflow would refuse a request that lacks one by all its rows first, the model says which it is.
     """
     import mlflow.sklearn
     from skops.io import dumps, get_untrusted_types
 
-    inputs = Schema([ColSpec(TYPES.get(kind, DataType.string), name) for name, kind in model.inputs.items()])
+    columns = [(TYPES.get(kind, DataType.string), name) for name, kind in model.inputs.items()]
+    inputs = Schema([ColSpec(type_, name, required=False) for type_, name in columns])
     outputs = infer_signature(model.predict(example)).inputs
-    trusted = get_untrusted_types(data=dumps(model.pipeline))
+    packed = dumps(model.pipeline, compression=ZIP_DEFLATED, compresslevel=6)
+    trusted = get_untrusted_types(data=packed)
     root = Path(sys.modules[package].__file__ or "").parent
     own = any(name.startswith(f"{package}.") for name in trusted)
     needed = [*trusted, *(["polars"] if model.prepares else []), *model.libraries]
@@ -71,8 +76,14 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
             skops_trusted_types=trusted,  # named one by one in the model's file
         )
         description = Description.load(folder)
+        file = folder / description.flavors["sklearn"]["pickled_model"]
+        description.model_size_bytes = (description.model_size_bytes or 0) - file.stat().st_size + len(packed)
+        file.write_bytes(packed)  # MLflow's own is not compressed: a forest is ten times as large
         description.flavors["python_function"]["loader_module"] = f"{travelling.name}.loader"
         description.save(folder / "MLmodel")
+        if (lock := root.parent / LOCK).is_file():
+            (folder / "lock").mkdir()  # in the model's own folder MLflow would install all that it names
+            shutil.copy(lock, folder / "lock")
     if model.code and not load(folder).predict(example).equals(model.predict(example)):
         raise ProjectError(
             "features.derive: away from the project, the model answers otherwise than here: the functions in "

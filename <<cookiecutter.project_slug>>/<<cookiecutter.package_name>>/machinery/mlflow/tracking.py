@@ -202,6 +202,11 @@ def log_progress(step: int, **values: float) -> None:
     MlflowClient().log_batch(_active(), metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
 
+def log_costs(costs: dict[str, float], model_id: str | None = None) -> None:
+    """Logs seconds, milliseconds and megabytes as metrics of the active run, and of the logged model `model_id`."""
+    mlflow.log_metrics(costs, model_id=model_id or None)
+
+
 def log_texts(texts: dict[str, str]) -> None:
     """Logs each text to the active run as a file of that name."""
     for name, text in texts.items():

@@ -125,19 +125,31 @@ class Model:
 
         Rows that cannot be answered are refused in a sentence: over HTTP with status 400.
         """
-        from mlflow.exceptions import MlflowException
-
+        if absent := [name for name in self.inputs if name not in frame]:
+            takes = f"the model takes {', '.join(self.inputs)}, with null where a value is missing"
+            raise _refusal(f"column{'s' * (len(absent) > 1)} {', '.join(absent)} missing: {takes}")
         if frame.empty:
-            raise MlflowException.invalid_parameter_value("there are no rows to answer for")
+            raise _refusal("there are no rows to answer for")
         rows = frame.replace([float("inf"), float("-inf")], float("nan"))  # missing, as they were in training
         for name, kind in self.inputs.items():
             type_, words = HELD.get(kind, TEXT)
             for value in frame[name].dropna() if kind != "number" else ():
                 if not isinstance(value, type_) or (kind == "date" and not _is_iso(value)):
-                    raise MlflowException.invalid_parameter_value(f"column {name} holds {words} or null, not {value!r}")
+                    raise _refusal(f"column {name} holds {words} or null, not {value!r}")
             if kind == "date":
                 rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True).dt.tz_localize(None)
         return self.answers(self.frame(_table(rows, self.inputs)) if self.prepares else rows[list(self.kinds)])
+
+
+def _refusal(sentence: str) -> Exception:
+    """An error that MLflow's server answers with the `sentence` alone, and not with all rows of the request first."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    class Refusal(MlflowException):
+        message = property(lambda _: sentence, lambda *_: None)
+
+    return Refusal(sentence, INVALID_PARAMETER_VALUE)
 
 
 def _table(frame: pd.DataFrame, kinds: dict[str, str]) -> pl.DataFrame:

@@ -242,13 +242,12 @@ class Plan:
 
     def _changes(self, step: Step) -> str:
         """What has changed since the output of `step`'s stage that resembles it most."""
-        records = [
-            record["fingerprint_parts"] for record in self.store.records(step.stage) if "fingerprint_parts" in record
-        ]
-        if not records:
-            return "first run"
+        data, records = self.config.choices["data"], self.store.records(step.stage)
+        its = [each["fingerprint_parts"] for each in records if each.get("data") == data]
+        if not its:  # the difference to another dataset says nothing
+            return f"first run of {data}" if records else "first run"
         new = self.written(step.fingerprint_parts)
-        old = max(records, key=lambda each: len(each.items() & new.items()))
+        old = max(its, key=lambda each: len(each.items() & new.items()))
         names = [name for name in new | old if old.get(name) != new.get(name)]
         swapped = [name.removesuffix(TARGET) for name in names if name.endswith(f".{TARGET}")]
         names = [name for name in names if not any(name.startswith(each) and name != each + TARGET for each in swapped)]

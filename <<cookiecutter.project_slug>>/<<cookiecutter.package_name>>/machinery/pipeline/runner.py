@@ -85,6 +85,8 @@ def run_job(word: str, plan: Plan) -> int:
             try:
                 outcome = execute(function, store, inputs=inputs, seed=config.seed, libraries=(), opened=())
             except ProjectError as error:
+                if "registered_model" in inputs and "data=" not in str(error):
+                    error.about = f" (about {config.registered_model}, the model of data={config.choices['data']})"
                 _log_refused(error, folder, plan)
                 raise
             write(folder, outcome)
@@ -169,7 +171,10 @@ class PipelineRun:
         self._log(stage, step.key, outcome)
         self.plan.note(step, outcome, reused=reused)
         self.plan.result.model_id = self.model_id or None
-        how = f"reused from run {record['run'][:8]}" if reused else f"{time.monotonic() - began:.1f} s, {step.reason}"
+        seconds = time.monotonic() - began
+        if not reused:
+            tracking.log_costs({f"seconds_{stage}": seconds})
+        how = f"reused from run {record['run'][:8]}" if reused else f"{seconds:.1f} s, {step.reason}"
         _show(f"{stage:<9} {outcome.summary} ({how})\n")
 
     def link(self, about: str) -> None:
@@ -224,7 +229,7 @@ class PipelineRun:
                 if not step.known_upfront:  # the table that was read tells such sources apart
                     step.key = self.store.keys[stage] = hashed([step.key, outcome.dataset])
                 parts = plan.written(step.fingerprint_parts)
-                self.store.commit(stage, outcome, run=run_id, fingerprint_parts=parts)
+                self.store.commit(stage, outcome, run=run_id, fingerprint_parts=parts, data=self.config.choices["data"])
                 tracking.log_outcome(outcome, None)
                 tracking.set_tags(provenance.threads())
                 _log_members(outcome, tags["process"])
@@ -260,6 +265,7 @@ class PipelineRun:
                 self.store.path(stage) / "model", key=key, name=name, kind=config.task.kind, params=self.params
             )
         tracking.log_outcome(outcome, self.store.path(stage), at=stage, model_id=self.model_id)
+        tracking.log_costs(outcome.facts.get("costs", {}), self.model_id)  # no scores: they differ from time to time
 
 
 def _log_members(outcome: StageResult, process: str) -> None:

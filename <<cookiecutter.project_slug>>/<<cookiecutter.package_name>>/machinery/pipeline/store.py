@@ -71,7 +71,7 @@ class Store:
     def record(self, stage: str) -> dict[str, Any]:
         """What `commit` recorded of `stage`'s output.
 
-        {"stage": "split", "key": "88ee...", "run": "1f3a...", "fingerprint_parts": {"seed": "42", ...},
+        {"stage": "split", "key": "88ee...", "run": "1f3a...", "data": "penguins", "fingerprint_parts": {"seed": "42"},
         "outcome": {"summary": ..., "scores": ...}, "files": {"table.parquet": "9d0c..."}}
         """
         return json.loads((self._kept(stage) / RECORD).read_text(encoding="utf-8"))
