@@ -27,8 +27,10 @@ class Columns(Roles):
 @dataclass
 class Type:
     kind: str
-    format: str | None = None  # of a date
+    format: str | None = None  # of a date; of several, with | between them, the first that fits
     decimal: str = "."  # of a number
+    unit: str | None = None  # of a number: what stands at it, such as kg
+    odd: str = "stop"  # what a value that is none of the kind is: an error, or missing
 
 
 @dataclass

@@ -161,8 +161,13 @@ def _ranked(given: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1] ** 2)
 
 
+def as_text(values: pl.Series) -> pl.Series:
+    """Each of `values` as a text; a time as its number, which polars writes no text of for all types."""
+    return (values.to_physical() if values.dtype.is_temporal() else values).cast(pl.String)
+
+
 def _codes(values: pl.Series) -> np.ndarray:
-    return values.cast(pl.String).fill_null("").rank("dense").cast(pl.Int64).to_numpy() - 1
+    return as_text(values).fill_null("").rank("dense").cast(pl.Int64).to_numpy() - 1
 
 
 def _numbers(values: pl.Series) -> np.ndarray:

@@ -12,3 +12,4 @@ class Arguments:
     name: str | None
     query: str | None
     force: bool
+    odd: str | None

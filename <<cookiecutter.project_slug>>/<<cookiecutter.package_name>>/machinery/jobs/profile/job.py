@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from ...config.binding import bound
 from ...config.schema import Type
 from ...data import expectations, formats, parsing, sources
 from ...data import leakage as leaks
-from ...errors import ProjectError, close
+from ...errors import ConfigError, ProjectError, close
+from ...mlflow import tracking
 from ...report import pages
 from ...result import StageResult
-from . import dataset_file, profiles
+from . import column_roles, column_types, dataset_file, profiles
 
 if TYPE_CHECKING:
     from ...config.schema import Leakage
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 50_000  # rows, evenly spread; only counts and types are of all rows
 SHOWN = 50  # columns in the terminal; the page has all
+ODD = "odd=missing force=true takes what is none as missing"  # the word that profile is given once more
 
 
 def profile(
@@ -34,73 +37,30 @@ def profile(
     name: str | None,
     query: str | None,
     force: bool,
+    odd: str | None,
     leakage: Leakage,
     raw_config: dict[str, Any],
     layout: Layout,
 ) -> StageResult:
     """Reads the table at `path` and writes conf/data/`name`.yaml: columns' roles and types, task, split, expectations.
 
-    `target`: the column to predict; without one the task is anomaly. `query`: of a database. Raises ProjectError for
-    what is not a table, a target that cannot be predicted, and a file that exists already without `force`.
+    `target`: the column to predict; without one the task is anomaly. `query`: of a database. `odd`: what becomes of the
+    few values that are not of the type of their column, "missing" or, with None, that the column stays text. Raises
+    ProjectError for what is not a table, a target that cannot be predicted, and a file that exists already without
+    `force`.
     """
-    last = "" if "${" in raw_config["path"] else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
-    name = name or re.sub(r"\W+", "_", last).strip("_") or "table"
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-        raise ProjectError(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
-    file = layout.conf / "data" / f"{name}.yaml"
-    if file.exists() and not force:
-        raise ProjectError(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
+    if odd not in (None, "missing"):
+        raise ConfigError(f"odd={odd}: it is missing, or null: a column with odd values stays text")
+    file = _file(name, raw_config["path"], path, layout, force=force)
+    name = file.stem
+    tracking.rename(f"profile-{name}")
     source = formats.guess(path, query=query, target=target)
-    try:
-        with sources.reading():
-            table = bound(source, name="source")().lazy()
-            rows = table.select(pl.len()).collect(engine="streaming").item()
-            raw = leaks.sample(table, rows=rows, most=SAMPLE)
-    except ProjectError as error:
-        where = formats.ragged(source)
-        raise (ProjectError(f"{raw_config['path']}: {where}") if where else error) from error.__cause__
-    if not rows:
-        raise ProjectError(f"{raw_config['path']} has no rows")
-    if target is not None and target not in raw.columns:
-        raise ProjectError(_no_target(target, raw.columns, source))
-    if "split" in raw.columns:
-        raise ProjectError(
-            f"{raw_config['path']} has a column split, which is the name of the one that this project adds: rename it"
-        )
-    missing, types, personal = profiles.read(
-        raw,
-        target=target,
-        comma=source.get("separator") == ";",
-        fits=lambda values, type_: parsing.fits(values, Type(**type_)),
-    )
-    read_as = {each: Type(**type_) for each, type_ in types.items()}
-    with sources.reading():
-        if len(raw) < rows:  # rows beyond the sample may not be of these types
-            missing = sorted({*missing, *profiles.SPELLINGS})
-            for each in parsing.unreadable(table, read_as, missing=missing):
-                types[each], read_as[each] = {"kind": "text"}, Type("text")
-        typed = parsing.read(table, read_as, missing=missing)
-        counts = profiles.counts(typed)
-        sample = parsing.read(raw.lazy(), read_as, missing=missing).collect()
-        answers = typed.select(target).collect(engine="streaming").to_series() if target else None
-
-    columns = profiles.columns(sample, counts, rows=rows, target=target, personal=personal)
-    kind = profiles.task(answers) if answers is not None else None
-    profiles.assign_roles(columns, sample, rows=rows)
-    if target is not None and kind is not None:
-        names = [column.name for column in columns if column.role in ("feature", "time")]
-        scores = leaks.tell_all(sample, target=target, kind=kind, names=names)
-        profiles.associate(columns, sample, target=target)
-        profiles.drop_leaks(columns, scores, threshold=leakage.threshold, target=target)
-    profiles.twins(columns, sample)
-    counting = [column.name for column in columns if column.role in ("feature", "time", "target")]
-    repeated = float(sample.select(counting).is_duplicated().to_numpy().mean())
-    profiles.settle_key(columns, repeated=repeated, by_chance=leaks.by_chance(sample.lazy(), names=counting))
-    if not [column for column in columns if column.role in ("feature", "time")]:
-        raise ProjectError(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
-    classes = profiles.classes(answers) if answers is not None and kind != "regression" else {}
+    table = _typed(source, raw_config["path"], target=target, odd=odd)
+    rows, sample = table.rows, table.sample
+    columns, kind = _decided(table, target, leakage)
+    classes = profiles.classes(table.answers) if table.answers is not None and kind != "regression" else {}
     defaults, task, split = profiles.settings(columns, kind, classes, rows=rows)
-    expected = profiles.expectations(columns, profiles.facts(columns, typed), rows=rows)
+    expected = profiles.expectations(columns, profiles.facts(columns, table.typed), rows=rows)
     expected = expectations.met(expected, sample.lazy())
 
     title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, raw_config['path'], layout.root)}"
@@ -108,14 +68,15 @@ def profile(
         columns,
         title=title,
         source={key: _written(value, path, raw_config["path"], layout.root) for key, value in source.items()},
-        missing=missing,
-        types=types,
+        missing=table.reading.missing,
+        types=table.reading.types,
         task=task,
         defaults=defaults,
         split=split,
         expectations=expected,
     )
     store.replace(file, written)
+    notes = _notes(columns, table, odd)
     page = pages.render(
         str(__package__),
         "profile.html",
@@ -124,6 +85,7 @@ def profile(
         target=target or "nothing",
         sampled=len(sample) if len(sample) < rows else 0,
         rows=[_shown(column, sample) for column in columns],
+        notes=notes,
     )
     return StageResult(
         f"{_terminal(columns)}\n\n{_chosen(defaults, task, split)}\n"
@@ -132,10 +94,141 @@ def profile(
         scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
         texts={"profile.html": page, f"{name}.yaml.txt": written},
         tags={"data": name},
-        notes=[
-            f"the header names a column twice: the second is {each}" for each in raw.columns if "_duplicated_" in each
-        ],
+        notes=notes,
     )
+
+
+@dataclass
+class _Table:
+    """A table whose texts are read as their types."""
+
+    reading: column_types.Reading
+    odd: dict[str, tuple[int, int]]  # of columns of which most values have a type: how many have not, the first's row
+    typed: pl.LazyFrame
+    sample: pl.DataFrame  # of the typed rows, evenly spread
+    rows: int
+    repeated: int  # rows that repeat another
+    counts: dict[str, dict[str, int]]
+    answers: pl.Series | None  # the target of all rows
+
+
+def _file(name: str | None, typed: str, path: str, layout: Layout, *, force: bool) -> Path:
+    """The file to write, in conf/data/: of the table's name where no `name` is given."""
+    last = "" if "${" in typed else Path(path.partition("?")[0].rstrip("/")).name.partition(".")[0]
+    name = name or re.sub(r"\W+", "_", last).strip("_") or "table"
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        raise ProjectError(f"name={name}: letters, digits, - and _ make the name of a file in conf/data/")
+    file = layout.conf / "data" / f"{name}.yaml"
+    if file.exists() and not force:
+        raise ProjectError(f"conf/data/{name}.yaml is there already: name=... writes another, force=true replaces it")
+    return file
+
+
+def _typed(source: dict[str, Any], named: str, *, target: str | None, odd: str | None) -> _Table:
+    """The table of `source`, `named` so in sentences, with its columns read as the types that their texts have."""
+    try:
+        with sources.reading():
+            table = bound(source, name="source")().lazy()
+            rows = table.select(pl.len()).collect(engine="streaming").item()
+            raw = leaks.sample(table, rows=rows, most=SAMPLE)
+    except ProjectError as error:
+        where = formats.ragged(source)
+        raise (ProjectError(f"{named}: {where}") if where else error) from error.__cause__
+    if not rows:
+        raise ProjectError(f"{named} has no rows")
+    if target is not None and target not in raw.columns:
+        raise ProjectError(_no_target(target, raw.columns, source))
+    if "split" in raw.columns:
+        raise ProjectError(
+            f"{named} has a column split, which is the name of the one that this project adds: rename it"
+        )
+    reading = column_types.read(raw, target=target, comma=source.get("separator") == ";")
+    with sources.reading():
+        strange = _settle(reading, table, target=target, sampled=len(raw) < rows, odd=odd)
+        typed, sample = (
+            profiles.plain(parsing.read(each, reading.read_as, missing=reading.missing)) for each in (table, raw.lazy())
+        )
+        answers = typed.select(target).collect(engine="streaming").to_series() if target else None
+        counts, repeated = profiles.counts(typed), column_roles.repeats(typed)
+        return _Table(reading, strange, typed, sample.collect(), rows, repeated, counts, answers)
+
+
+def _settle(
+    reading: column_types.Reading, table: pl.LazyFrame, *, target: str | None, sampled: bool, odd: str | None
+) -> dict[str, tuple[int, int]]:
+    """The columns of which some values, though not most, are not of the type that they seem to have: see unreadable.
+
+    `reading` then has them as text, or, where `odd` is "missing", as that type, and the labels of a row of such values
+    alone (a line of units, a sum) as missing.
+    """
+    if sampled:  # rows beyond the sample may not be of these types
+        reading.missing = sorted({*reading.missing, *column_types.SPELLINGS})
+        for each in parsing.unreadable(table, reading.read_as, missing=reading.missing):
+            reading.nearly[each], reading.types[each] = reading.types[each], {"kind": "text"}
+    nearly = {name: Type(**type_) for name, type_ in reading.nearly.items()}
+    strange = parsing.unreadable(table, nearly, missing=reading.missing) if nearly else {}
+    if odd != "missing":
+        return strange
+    for each in strange:
+        reading.types[each] = {**reading.nearly[each], "odd": odd}
+    if target is not None and reading.types.get(target) == {"kind": "text"}:
+        labels = parsing.odd_rows(table, nearly, missing=reading.missing).select(pl.col(target).str.strip_chars())
+        few = labels.head(10).collect(engine="streaming").to_series().drop_nulls()
+        same = table.select(pl.col(target).str.strip_chars()).filter(pl.col(target).is_in(few.unique().implode()))
+        counted = dict(same.collect(engine="streaming").to_series().value_counts().iter_rows())
+        alone = [label for label in few.unique() if counted[label] == few.to_list().count(label)]
+        reading.missing = sorted({*reading.missing, *alone})
+    return strange
+
+
+def _decided(table: _Table, target: str | None, leakage: Leakage) -> tuple[list[profiles.Column], str | None]:
+    """The columns of `table` with their roles, and the kind of the task; None without a `target`."""
+    sample, rows = table.sample, table.rows
+    columns = profiles.columns(sample, table.counts, rows=rows, target=target, personal=table.reading.personal)
+    profiles.doubt(columns, table.odd, table.reading)
+    kind = _task(table.answers, next((each.doubt for each in columns if each.name == target), ""))
+    column_roles.assign_roles(columns, sample, rows=rows, repeated=table.repeated)
+    if target is not None and kind is not None:
+        names = [column.name for column in columns if column.role in ("feature", "time")]
+        scores = leaks.tell_all(sample, target=target, kind=kind, names=names)
+        profiles.associate(columns, sample, target=target)
+        column_roles.drop_leaks(columns, scores, threshold=leakage.threshold, target=target)
+    column_roles.twins(columns, sample)
+    counting = [column.name for column in columns if column.role in ("feature", "time", "target")]
+    repeated = float(sample.select(counting).is_duplicated().to_numpy().mean())
+    column_roles.settle_key(columns, repeated=repeated, by_chance=leaks.by_chance(sample.lazy(), names=counting))
+    if not [column for column in columns if column.role in ("feature", "time")]:
+        raise ProjectError(f"no column is left to predict {target} from: {_reasons(columns) or 'there is no other'}")
+    return columns, kind
+
+
+def _task(answers: pl.Series | None, doubt: str) -> str | None:
+    """The kind of the task; an error of a target that is nearly of another type says so."""
+    try:
+        return None if answers is None else profiles.task(answers)
+    except ProjectError:
+        if not doubt:
+            raise
+        name = answers.name if answers is not None else ""
+        raise ProjectError(f"target={name}: {doubt}: mend it in the source, or {ODD}") from None
+
+
+def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> list[str]:
+    """Sentences on what the table holds that it should perhaps not: odd values, repeated rows."""
+    twice = [each.name for each in columns if "_duplicated_" in each.name]
+    notes = [f"the header names a column twice: the second is {each}" for each in twice]
+    doubts = "; ".join(f"{each.name}: {each.doubt}" for each in columns[:SHOWN] if each.doubt)
+    if doubts:
+        notes.append(f"{doubts}: " + ("taken as missing" if odd else f"mend the source, or {ODD}"))
+    for name, type_ in table.reading.types.items():
+        if "|" in type_.get("format", ""):
+            notes.append(f"{name}: its dates have two formats, {type_['format'].replace('|', ' and ')}")
+    if table.repeated:
+        notes.append(
+            f"{table.repeated:,} of {table.rows:,} rows repeat another one, and stay on one side of the split with it; "
+            "take out of the source what stands there twice by mistake"
+        )
+    return notes
 
 
 def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:

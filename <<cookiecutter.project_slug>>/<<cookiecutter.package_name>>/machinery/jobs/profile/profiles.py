@@ -1,52 +1,19 @@
-"""Guesses about a new table: types of columns, their roles, personal data, the task, expectations."""
+"""Guesses about a new table: what its columns hold, the task, the settings that suit it, expectations."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from ...data import leakage, parsing
 from ...errors import ProjectError
+from .column_types import FEW, Reading
 
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "(null)", "<na>", "n.a.")  # in any column
-SPELLINGS = sorted(
-    {each for word in MISSING for each in (word, word.upper(), word.title(), word.capitalize())} | {"NaN"}
-)
-# missing among numbers and dates only: among texts they may be a level
-DOUBTFUL = ("-", "--", "?", ".", "*", "none", "nil", "missing", "unknown", "not available", "tbd")
-DATES = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y"]  # with times, too
-DATES += ["%d-%b-%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
-TIMES = [f"{day}{between}{time}" for day in DATES[:7] for between in " T" for time in ("%H:%M:%S%.f", "%H:%M")]
-TIMES += [f"%Y-%m-%d{between}%H:%M:%S%.f%#z" for between in "T "] + ["%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p"]
-IDS = re.compile(
-    r"(?i)^(id|uuid|guid|key|row_?id|nr|no|number|index)$|(_|\b)(id|uuid|guid|key|nr|no|number|code)$|[a-z]I[dD]$"
-)
-ROW_NUMBERS = re.compile(
-    r"(?i)^$|^(unnamed.*|rownames?|row_?(nr|no|number|id|index)|index|level_0|_duplicated_\d+|x|…1|\.\.\.1)$"
-)
-ENTITIES = "patient|customer|client|user|subject|person|household|member|student|employee|account|session|device|driver"
-GROUPS = re.compile(rf"(?i)^id$|^({ENTITIES})(_?(id|no|nr|number|code|key))?$")
-PERSONAL_NAMES = re.compile(
-    r"(?i)^(name|(first|last|full|middle|given|family|user|maiden|contact)_?name|surname|vorname|nachname)$"
-    r"|(^|[^a-z])e[-_]?mail"
-    r"|phone|mobile_?(no|nr|number)|^(tel|fax|ssn|iban|passport.*|street|address.*|.*_address)$|social_?security"
-    r"|tax_?(id|no|number)|national_?id|birth_?(date|day)|date_?of_?birth|^dob$|geburtsdatum|card_?(no|nr|number)"
-)
-PERSONAL_VALUES = (  # a column is personal where most values match one, as the table writes them
-    r"^[^@\s]+@[^@\s]+\.\w{2,}$",  # mail
-    r"^(\+\d{1,3}|\(?0\d{1,5}\)?|\(\d{3}\))[\s()/.-]*\d[\d\s()/.-]{5,}$",  # phone: a prefix, then digits
-    r"^\d{3}[-.]\d{3}[-.]\d{4}$",
-    r"^\d{3}-\d{2}-\d{4}$",  # social security number
-    r"^[A-Z]{2}\d{2} ?([A-Z0-9]{4} ?){2,7}[A-Z0-9]{1,4}$",  # IBAN
-    r"^(\d{4}[ -]?){3}\d{1,7}$",  # payment card
-)
-ROW_NUMBER = "a row number"
-YES = ("yes", "y", "true", "t", "1", "positive")
-FEW = 20  # up to so many different texts are a closed set, and half as many whole numbers classes
+YES = {word for word, means in parsing.TRUTH.items() if means} - {"o"} | {"positive"}
 
 
 @dataclass
@@ -56,10 +23,12 @@ class Column:
     name: str
     dtype: pl.DataType  # after it was read as its type
     missing: float  # the share of rows
+    present: int  # the values that are not missing
     distinct: int
     role: str = "feature"  # target, key, group, time, drop or feature
     reason: str = ""
     sensitive: bool = False
+    doubt: str = ""  # why it is text though most of its values are not: "159 of 160 values are numbers, row 1 is not"
     association: float | None = None  # with the target, from 0 to 1
 
     @property
@@ -71,66 +40,17 @@ class Column:
         return self.dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def read(
-    raw: pl.DataFrame, *, target: str | None, comma: bool, fits: Callable[[pl.Series, dict[str, str]], bool]
-) -> tuple[list[str], dict[str, dict[str, str]], list[str]]:
-    """The spellings of missing values in `raw`, the type of each text column, and the columns that seem personal.
-
-    (["NA"], {"born": {"kind": "date", "format": "%d.%m.%Y"}}, ["email"]). `fits`: whether all of some texts can be read
-    as a type. `comma`: a decimal comma is tried before a point.
-    """
-    texts = {name: raw[name].str.strip_chars().drop_nulls() for name in raw.columns if raw[name].dtype == pl.String}
-    missing: set[str] = set()
-    types: dict[str, dict[str, str]] = {}
-    private = []
-    for name, values in texts.items():
-        different = values.unique()
-        lower = different.str.to_lowercase()
-        missing |= set(different.filter(lower.is_in(MISSING)))
-        present = different.filter(~lower.is_in(MISSING))
-        if name != target and _personal(name, present, len(values)):
-            private.append(name)
-        types[name] = {"kind": "text"}
-        for doubtful in ((), DOUBTFUL):
-            sure = present.filter(~present.str.to_lowercase().is_in(doubtful))
-            if types[name]["kind"] == "text" and len(sure) and not _is_code(sure):
-                truth = set(sure.str.to_lowercase()) <= {"true", "false"}  # yes and no stay the classes that they are
-                tried = [{"kind": "boolean"}] if truth else _candidates(comma)
-                types[name] = next((each for each in tried if fits(sure, each)), types[name])
-                if types[name]["kind"] != "text":
-                    missing |= set(present.filter(present.str.to_lowercase().is_in(doubtful)))
-        if name in private and types[name]["kind"] not in ("date", "datetime"):
-            types[name] = {"kind": "text"}
-    numbers = [name for name in raw.columns if raw[name].dtype.is_integer() and name != target]
-    private += [name for name in numbers if _personal(name, raw[name].cast(pl.String).drop_nulls().unique(), len(raw))]
-    return sorted(missing), types, private
-
-
-def _candidates(comma: bool) -> list[dict[str, str]]:
-    """The types that a text column may have, in the order in which they are tried."""
-    point, decimal = {"kind": "number"}, {"kind": "number", "decimal": ","}
-    numbers = [decimal, point] if comma else [point, decimal]
-    dates = [{"kind": "date", "format": each} for each in DATES]
-    times = [{"kind": "datetime", "format": each} for each in TIMES]
-    whole = {"kind": "date", "format": "%Y%m%d"}
-    return [whole, {"kind": "integer"}, *numbers, *dates, *times]
-
-
-def _is_code(texts: pl.Series) -> bool:
-    """Whether digits are a code and not a number: one starts with a zero, or has more digits than a number holds."""
-    digits = texts.filter(texts.str.contains(r"^\d+$"))
-    longest = digits.str.len_chars().to_numpy().max(initial=0)
-    return bool(digits.str.contains(r"^0\d").any()) or longest > 18
-
-
-def _personal(name: str, texts: pl.Series, rows: int) -> bool:
-    """Whether a column of this `name`, with these distinct `texts` in so many `rows`, seems to identify people."""
-    words = re.sub(r"[\W_]+|(?<=[a-z])(?=[A-Z])", "_", name).strip("_")
-    if PERSONAL_NAMES.search(words) and len(texts) > min(FEW, rows / 2):
-        return True
-    first = texts.head(1000)
-    shares = [first.str.contains(pattern).to_numpy().mean() if len(first) else 0 for pattern in PERSONAL_VALUES]
-    return bool(max(shares[:-1]) > 0.8 or (shares[-1] > 0.8 and _card_share(first) > 0.8))
+def plain(table: pl.LazyFrame) -> pl.LazyFrame:
+    """`table` with what features and targets see: NaN is missing, a category is its text, a decimal a number."""
+    how: dict[str, pl.Expr] = {}
+    for name, dtype in table.collect_schema().items():
+        if dtype.is_float():
+            how[name] = pl.col(name).fill_nan(None)
+        elif dtype.is_decimal():
+            how[name] = pl.col(name).cast(pl.Float64)
+        elif dtype in (pl.Categorical, pl.Enum):
+            how[name] = pl.col(name).cast(pl.String)
+    return table.with_columns(**how)
 
 
 def counts(table: pl.LazyFrame) -> dict[str, dict[str, int]]:
@@ -160,6 +80,7 @@ def columns(
             name,
             dtype,
             missing=counted[name]["nulls"] / rows,
+            present=rows - counted[name]["nulls"],
             distinct=counted[name]["distinct"],
             role="target" if name == target else "feature",
             sensitive=name in personal,
@@ -168,16 +89,19 @@ def columns(
     ]
 
 
+def doubt(columns: list[Column], odd: dict[str, tuple[int, int]], reading: Reading) -> None:
+    """Says of the columns that `odd` names how many of their values are not of the type of the others: (count, row)."""
+    for column in (each for each in columns if each.name in odd):
+        count, first = odd[column.name]
+        present = column.present + (count if reading.types[column.name].get("odd") else 0)
+        holds = "numbers" if reading.nearly[column.name]["kind"] in ("number", "integer") else "dates"
+        rest = f"row {first:,} is not" if count == 1 else f"{count:,} are not, the first in row {first:,}"
+        column.reason = column.doubt = f"{present - count:,} of {present:,} values are {holds}, {rest}"
+
+
 def classes(values: pl.Series) -> dict[Any, int]:
     """The number of rows of each class of a target, the most frequent first: {"male": 168, "female": 165}."""
     return dict(values.drop_nulls().value_counts(sort=True).iter_rows())
-
-
-def drop_leaks(columns: list[Column], scores: dict[str, float], *, threshold: float, target: str) -> None:
-    """Gives the role drop to features whose score, as the only feature, is at least `threshold`: {"id": 0.999}."""
-    for column in columns:
-        if column.role == "feature" and scores.get(column.name, 0) >= threshold:
-            column.role, column.reason = "drop", f"alone tells {scores[column.name]:.3f} of {target}: leakage?"
 
 
 def associate(columns: list[Column], sample: pl.DataFrame, *, target: str) -> None:
@@ -260,41 +184,6 @@ def positive(counts: dict[Any, int]) -> Any:
     return rare if share < 0.4 * sum(counts.values()) else max(counts, key=str)
 
 
-def assign_roles(columns: list[Column], sample: pl.DataFrame, *, rows: int) -> None:
-    """Sets the role and reason of each of `columns` that is a feature so far, from its values in the typed `sample`.
-
-    `rows`: of the whole table.
-    """
-    keyed = False
-    for column in columns:
-        if column.role != "feature":
-            continue
-        name, unique = column.name, column.missing == 0 and column.distinct >= 0.999 * rows and rows > 2
-        values = sample[name]
-        words = _words(values)
-        counts = column.dtype.is_integer() and bool((values.diff().drop_nulls() == 1).all())
-        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-            column.role, column.reason = "drop", f"holds {column.dtype}"
-        elif column.missing == 1:
-            column.role, column.reason = "drop", "missing in every row"
-        elif column.distinct <= 1 and not column.missing:
-            column.role, column.reason = "drop", "the same in every row"
-        elif column.sensitive and column.text:
-            column.role, column.reason = "drop", "personal"
-        elif unique and ROW_NUMBERS.search(name) and (counts or column.text):
-            column.role, column.reason = "drop", ROW_NUMBER
-        elif unique and not column.dtype.is_float() and (IDS.search(name) or counts or (column.text and words < 1.5)):
-            column.role, column.reason = ("drop" if keyed else "key"), "different in every row"
-            keyed = True
-        elif column.sensitive and IDS.search(name):
-            column.role, column.reason = "drop", "personal"
-        elif column.text and words < 4 and column.distinct > max(18, 0.9 * rows * (1 - column.missing)):
-            column.role, column.reason = "drop", "different in nearly every row"
-        elif GROUPS.search(name) and not column.dtype.is_float() and 10 <= column.distinct <= rows / 2:
-            column.role, column.reason = "group", f"{column.distinct:,} of them, in several rows each"
-    _find_time(columns, sample)
-
-
 def settings(
     columns: list[Column], kind: str | None, counts: dict[Any, int], *, rows: int
 ) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[Any, str]], dict[str, tuple[Any, str]]]:
@@ -362,45 +251,10 @@ def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
 def holds(column: Column) -> str:
     """A column's type in a word: "numbers", "text", "yes or no"."""
     words = {pl.String: "text", pl.Boolean: "yes or no", pl.Date: "dates", pl.Null: "nothing"}
+    words |= {pl.Duration: "durations", pl.Time: "times of the day"}
     if column.number:
         return "numbers" if column.dtype.is_float() else "whole numbers"
     return words.get(column.dtype.base_type(), "dates" if column.dtype == pl.Datetime else str(column.dtype))
-
-
-def twins(columns: list[Column], sample: pl.DataFrame) -> None:
-    """Gives the role drop to features (almost) equal to an earlier one: by values, or numbers in another unit."""
-    features = [column for column in columns if column.role == "feature" and column.distinct > 2]
-    seen: dict[Any, Column] = {}
-    for column in features:
-        mark = tuple(sample[column.name].head(2000).cast(pl.String).rank("dense").to_list())
-        _same(seen.setdefault(mark, column), column)
-    numbers = [column for column in features if column.role == "feature" and column.number and column.distinct > FEW]
-    if len(numbers) < 2:
-        return
-    values = sample.head(5000).select(pl.col(column.name).cast(pl.Float64) for column in numbers).to_numpy()
-    values = np.where(np.isfinite(values), values, np.nan)
-    with np.errstate(all="ignore"):
-        scaled = np.nan_to_num((values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0))
-    alike = np.abs(scaled.T @ scaled) / len(scaled) > 0.99999 * (1 - np.isnan(values).mean(axis=0))
-    for later, earlier in np.argwhere(np.tril(alike, -1)):
-        if numbers[earlier].role == "feature" and abs(numbers[earlier].missing - numbers[later].missing) < 0.01:
-            _same(numbers[earlier], numbers[later])
-
-
-def settle_key(columns: list[Column], *, repeated: float, by_chance: bool) -> None:
-    """Decides whether a row's key or its content assigns it to a side of the split.
-
-    `repeated`: the share of rows equal to another in features and target. Where that happens `by_chance`, a key, or a
-    row number, keeps such rows apart; otherwise their content keeps them on one side.
-    """
-    if repeated < 0.05:
-        return
-    keys = [column for column in columns if column.role == "key"]
-    numbers = [column for column in columns if column.reason == ROW_NUMBER]
-    if by_chance and not keys and numbers:
-        numbers[0].role, numbers[0].reason = "key", f"{ROW_NUMBER}; {repeated:.0%} of the rows are alike but for it"
-    for column in keys if not by_chance else []:
-        column.role, column.reason = "drop", f"no key: {repeated:.0%} of the rows are repeated but for it"
 
 
 def expectations(
@@ -414,7 +268,7 @@ def expectations(
         _expect("table_columns_to_match_set", column_set=[column.name for column in columns]),
         _expect("table_row_count_to_be_between", min_value=max(1, rows // 2)),
     ]
-    keys = [column.name for column in columns if column.role == "key"]
+    keys = [column.name for column in columns if column.role == "key" and column.distinct == rows]
     expected += [_expect("column_values_to_be_unique", column=name) for name in keys]
     for column in columns[:most]:
         if column.role == "drop" and not column.sensitive:
@@ -445,39 +299,16 @@ def _expect(what: str, **kwargs: Any) -> dict[str, Any]:
     return {"type": f"expect_{what}", "kwargs": kwargs}
 
 
-def _find_time(columns: list[Column], sample: pl.DataFrame) -> None:
-    """Gives the role time to the first date by which the rows are sorted."""
-    dates = [column for column in columns if column.role == "feature" and column.dtype in (pl.Date, pl.Datetime)]
-    for column in dates:
-        values = sample[column.name].drop_nulls()
-        if column.missing == 0 and column.distinct > 10 and (values.is_sorted() or values.is_sorted(descending=True)):
-            column.role, column.reason = "time", "the rows are sorted by it"
-            return
-
-
 def _bins(values: pl.Series, most: int = 10) -> np.ndarray:
     """The bin (n,) of each of `values`, below `most`: bins of equal size, or the frequent values and the rest."""
     if values.n_unique() > most and (values.dtype.is_numeric() or values.dtype.is_temporal()):
         numbers = values.to_physical().cast(pl.Float64).fill_nan(None)
         ends = np.unique(np.quantile(numbers.drop_nulls().to_numpy(), np.linspace(0, 1, most)[1:-1]))
         return np.searchsorted(ends, numbers.fill_null(float("inf")).to_numpy(), side="right")
-    texts = values.cast(pl.String).fill_null("")
+    texts = leakage.as_text(values).fill_null("")
     frequent = texts.value_counts(sort=True)[values.name].head(most - 1).to_list()
     numbered = texts.replace_strict({text: at for at, text in enumerate(frequent)}, default=len(frequent))
     return np.unique(numbered.cast(pl.Int64).to_numpy(), return_inverse=True)[1]
-
-
-def _words(values: pl.Series) -> float:
-    """The mean number of words in `values`; 0 where they are not text."""
-    if values.dtype != pl.String:
-        return 0
-    counts = values.drop_nulls().str.count_matches(r"\S+").to_numpy()
-    return float(counts.mean()) if len(counts) else 0
-
-
-def _same(earlier: Column, later: Column) -> None:
-    if earlier is not later and later.role == "feature":
-        later.role, later.reason = "drop", f"says the same as {earlier.name}"
 
 
 def _rounded(value: float, towards: int) -> float:
@@ -489,13 +320,3 @@ def _rounded(value: float, towards: int) -> float:
     whole = int(steps) + (towards if int(steps) != steps and (steps > 0) == (towards > 0) else 0)
     result = whole * scale
     return int(result) if abs(value) >= 10 else round(result, 6)
-
-
-def _card_share(texts: pl.Series) -> float:
-    """The share of `texts` that end in a valid check digit of payment cards (Luhn algorithm)."""
-
-    def valid(text: str) -> bool:
-        digits = [int(each) for each in text if each.isdigit()][::-1]
-        return sum(digits[::2] + [sum(divmod(2 * each, 10)) for each in digits[1::2]]) % 10 == 0
-
-    return sum(map(valid, texts)) / len(texts)
