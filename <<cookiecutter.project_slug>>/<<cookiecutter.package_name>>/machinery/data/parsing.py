@@ -32,10 +32,10 @@ NUMBERS = {  # by the decimal sign; thousands are grouped by the other one, or n
     ".": r"^[+-]?(\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3}|\d*)(\.\d*)?([eE][+-]?\d+)?$",  # 1,00,000 in India
     ",": r"^[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?$",
 }
-YES = ("true t yes y 1 wahr ja j vrai oui o si sí sì verdadero vero sim verdadeiro tak да", True)
-NO = ("false f no n 0 falsch nein faux non falso não nao nie nee nej нет", False)
-TRUTH = {word: value for words, value in (YES, NO) for word in words.split()}
-ODD = ("stop", "missing")
+_YES = ("true t yes y 1 wahr ja j vrai oui o si sí sì verdadero vero sim verdadeiro tak да", True)
+_NO = ("false f no n 0 falsch nein faux non falso não nao nie nee nej нет", False)
+TRUTH = {word: value for words, value in (_YES, _NO) for word in words.split()}
+_ODD = ("stop", "missing")
 
 
 def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> pl.LazyFrame:
@@ -51,8 +51,8 @@ def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> 
             raise ProjectError(f"types.{name}: the table has no such column; it has {', '.join(schema.names())}")
         if type_.kind not in KINDS or type_.decimal not in NUMBERS:
             raise ProjectError(f"types.{name}: kind is one of {', '.join(KINDS)}, decimal one of {' '.join(NUMBERS)}")
-        if type_.odd not in ODD:
-            raise ProjectError(f"types.{name}.odd={type_.odd}: it is {' or '.join(ODD)}")
+        if type_.odd not in _ODD:
+            raise ProjectError(f"types.{name}.odd={type_.odd}: it is {' or '.join(_ODD)}")
     plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
     # What no library but polars takes:
     plain += [pl.col(name).cast(pl.Float64) for name, dtype in schema.items() if str(dtype) in ("Int128", "UInt128")]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 50_000  # rows, evenly spread; only counts and types are of all rows
 SHOWN = 50  # columns in the terminal; the page has all
-ODD = "odd=missing force=true takes what is none as missing"  # the word that profile is given once more
+_ODD = "odd=missing force=true takes what is none as missing"  # the word that profile is given once more
 
 
 def profile(
@@ -146,7 +146,8 @@ def _typed(source: dict[str, Any], named: str, *, target: str | None, odd: str |
     with sources.reading():
         strange = _settle(reading, table, target=target, sampled=len(raw) < rows, odd=odd)
         typed, sample = (
-            profiles.plain(parsing.read(each, reading.read_as, missing=reading.missing)) for each in (table, raw.lazy())
+            profiles.as_modelled(parsing.read(each, reading.read_as, missing=reading.missing))
+            for each in (table, raw.lazy())
         )
         answers = typed.select(target).collect(engine="streaming").to_series() if target else None
         counts, repeated = profiles.counts(typed), column_roles.repeats(typed)
@@ -210,7 +211,7 @@ def _task(answers: pl.Series | None, doubt: str) -> str | None:
         if not doubt:
             raise
         name = answers.name if answers is not None else ""
-        raise ProjectError(f"target={name}: {doubt}: mend it in the source, or {ODD}") from None
+        raise ProjectError(f"target={name}: {doubt}: mend it in the source, or {_ODD}") from None
 
 
 def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> list[str]:
@@ -219,7 +220,7 @@ def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> li
     notes = [f"the header names a column twice: the second is {each}" for each in twice]
     doubts = "; ".join(f"{each.name}: {each.doubt}" for each in columns[:SHOWN] if each.doubt)
     if doubts:
-        notes.append(f"{doubts}: " + ("taken as missing" if odd else f"mend the source, or {ODD}"))
+        notes.append(f"{doubts}: " + ("taken as missing" if odd else f"mend the source, or {_ODD}"))
     for name, type_ in table.reading.types.items():
         if "|" in type_.get("format", ""):
             notes.append(f"{name}: its dates have two formats, {type_['format'].replace('|', ' and ')}")

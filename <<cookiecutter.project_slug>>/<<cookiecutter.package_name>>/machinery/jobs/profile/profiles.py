@@ -13,7 +13,7 @@ from ...data import leakage, parsing
 from ...errors import ProjectError
 from .column_types import FEW, Reading
 
-YES = {word for word, means in parsing.TRUTH.items() if means} - {"o"} | {"positive"}
+POSITIVE = {word for word, means in parsing.TRUTH.items() if means} - {"o"} | {"positive"}
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Column:
         return self.dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def plain(table: pl.LazyFrame) -> pl.LazyFrame:
+def as_modelled(table: pl.LazyFrame) -> pl.LazyFrame:
     """`table` with what features and targets see: NaN is missing, a category is its text, a decimal a number."""
     how: dict[str, pl.Expr] = {}
     for name, dtype in table.collect_schema().items():
@@ -177,7 +177,7 @@ def task(values: pl.Series) -> str:
 
 def positive(counts: dict[Any, int]) -> Any:
     """The positive one of two classes, by their rows: one that says yes, else a clearly rarer one, else the last."""
-    yes = [each for each in counts if str(each).strip().lower() in YES]
+    yes = [each for each in counts if str(each).strip().lower() in POSITIVE]
     rare, share = min(counts.items(), key=lambda each: each[1])
     if yes:
         return yes[0]
