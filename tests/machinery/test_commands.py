@@ -83,6 +83,13 @@ def test_the_result_may_go_elsewhere_and_is_no_part_of_a_key(do, outputs):
     assert code == 1 and "cannot be written" in printed
 
 
+def test_runs_go_to_the_experiment_that_is_named_and_the_page_that_shows_them_is_printed(do):
+    code, printed = do("split", "data=penguins", "experiment_name=trials", "tags.release=1.10")
+    trials = MlflowClient().get_experiment_by_name("trials")
+    assert code == 0 and len(MlflowClient().search_runs([trials.experiment_id], "tags.release = '1.10'")) == 1
+    assert printed.endswith(f":5000/#/experiments/{trials.experiment_id}/runs?workflowType=machine_learning\n")
+
+
 def test_an_interrupt_is_130(do, outputs, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

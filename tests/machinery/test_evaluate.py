@@ -1,12 +1,16 @@
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
-from penguin_classifier.machinery.evaluation import measurement
+from penguin_classifier.machinery.evaluation import measurement, scoring
+from penguin_classifier.machinery.evaluation.result import as_errors
 
 SMALL = ("evaluation.importance_repeats=1", "evaluation.resamples=40", "data=penguins")
+NAME = "penguin-classifier-penguins"
 WEAK = ("model=forest", "model.n_estimators=3", "model.max_depth=2", "gate.min_scores={}")
 
 
@@ -34,6 +38,22 @@ def test_a_report_says_it_all_and_needs_nothing_else(do, outputs):
     found = last().data
     assert {"gain_value", "gain_low", "gain_high", "test_roc_auc_low", "calibration_error"} <= set(found.metrics)
     assert found.tags["gate.max_loss"].startswith("passed: roc_auc ")
+    assert found.metrics["test_log_loss"] == -found.metrics["test_neg_log_loss"] and "positive_share" in found.metrics
+    assert found.metrics["data_quality_score"] == 1 and found.tags["parent_model"] == f"models:/{NAME}/1"
+    assert json.loads(artifact("validate/expectations.json", outputs))["success"]
+    assert "mlflow" in json.loads(artifact("dependencies.json", outputs))["packages"]
+    client = MlflowClient()
+    [best] = client.search_model_versions(f"name = '{NAME}' AND tags.`parent_model` LIKE '%/1'")
+    assert best.tags["metric.roc_auc"] == f"{found.metrics['test_roc_auc']:.4f}" and "metric.log_loss" in best.tags
+    about = {"project": "penguin-classifier", "dataset": "penguins", "model_name": NAME, "task": "binary"}
+    about |= {"model_type": "classification", "environment": "local", "algorithm": "HistGradientBoostingClassifier"}
+    assert about.items() <= best.tags.items() and about.items() <= found.tags.items()
+    for line in ("**data**: penguins, 344 rows, digest ", "**features**: 6: `bill_depth", "**registered**: 20"):
+        assert line in best.description
+    model, experiment = client.get_registered_model(NAME), client.get_experiment("0")
+    assert "Predicts sex of penguins" in model.description and model.tags["project"] == "penguin-classifier"
+    assert "algorithm" not in model.tags and experiment.tags["project"] == "penguin-classifier"
+    assert experiment.tags["mlflow.note.content"]
     curve = MlflowClient().get_metric_history(last().info.run_id, "curve_train_roc_auc")
     assert [point.step for point in curve][:1] == [1] and curve[-1].step == 60 and len(curve) == 40
     thresholds = artifact("evaluate/thresholds.csv", outputs).splitlines()
@@ -74,6 +94,7 @@ def test_a_metric_of_ones_own_is_a_function(do):
         (["promotion=yes"], "promotion=yes: it is auto or manual"),
         (["evaluation.confidence=95"], "evaluation.confidence=95: it is between 0 and 1"),
         (["evaluation.resamples=-1"], "evaluation.resamples=-1: a count is 0 or more"),
+        (["platform=server", "tags.required=[owner,domain]"], "(tags.required): give one as tags.domain=..."),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_sentence(do, words, sentence):
@@ -94,6 +115,18 @@ def test_every_task_has_its_report(do, outputs, words):
     code, printed = do(*SMALL[:2], "evaluation.slices=[]", *words)
     assert code == 0, printed
     assert "<svg" in artifact("report.html", outputs) and "# " in artifact("model_card.md", outputs)
+    moments = {f"anomaly_score_{name}" for name in ("mean", "min", "max", "std")}
+    assert moments <= last().data.metrics.keys() or "task=anomaly" not in words
+
+
+def test_errors_have_their_own_names_too():
+    assert as_errors({"r2": 0.9, "neg_root_mean_squared_error": -3.0, "neg_max_error": -7.0}) == {
+        "rmse": 3.0,
+        "max_error": 7.0,
+    }
+    target = np.array([2.0, -4.0])
+    assert scoring.relative_error(target, np.array([1.0, -4.0])) == {"test_mape": 0.25}
+    assert scoring.relative_error(np.array([0.0, 1.0]), target) == {}
 
 
 def test_an_anomaly_without_a_target_has_its_report(do, outputs):

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pandas as pd
@@ -29,6 +30,14 @@ def test_the_page_loads_nothing_from_elsewhere():
     page = expectations.page(expectations.validate(FRAME, expectations.suite(SUITE)))
     assert "expect" in page.lower() and "size" in page
     assert not re.findall(r'(?:src|<link[^>]*href)="?http', page)
+
+
+def test_the_result_is_json_that_is_the_same_each_time():
+    one, two = (expectations.as_json(expectations.validate(FRAME, expectations.suite(SUITE))) for _ in range(2))
+    whole = json.loads(one)
+    assert one == two and not whole["success"] and [each["success"] for each in whole["results"]].count(True) == 1
+    [size] = [each for each in whole["results"] if each["kwargs"].get("column") == "size"]
+    assert size["result"]["unexpected_count"] == 1 and whole["statistics"]["evaluated_expectations"] == 5
 
 
 @pytest.mark.parametrize(

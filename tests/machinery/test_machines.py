@@ -4,7 +4,7 @@ import subprocess
 import pytest
 from penguin_classifier.machinery.config import credentials
 from penguin_classifier.machinery.jobs.reproduce import worktrees
-from penguin_classifier.machinery.pipeline import processes, provenance
+from penguin_classifier.machinery.pipeline import processes, provenance, runner
 
 
 @pytest.fixture
@@ -132,3 +132,26 @@ def test_a_process_is_told_from_another_of_its_number():
     child = subprocess.Popen(["true"])
     child.wait()
     assert processes.is_dead(f"{host} {child.pid} 1")
+
+
+def test_a_run_says_which_ci_run_and_review_it_is_for(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("GITHUB_", "CI_"))]:
+        monkeypatch.delenv(name)
+    assert provenance.ci() == {}
+    for name, value in {"RUN_ID": "77", "REPOSITORY": "a/b", "REF": "refs/pull/12/merge"}.items():
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    at = "https://github.com/a/b"
+    assert provenance.ci() == {"ci.run": f"{at}/actions/runs/77", "ci.review": f"{at}/pull/12"}
+    monkeypatch.delenv("GITHUB_RUN_ID")
+    at = "https://gitlab.example.com/a/b"
+    review = {"MERGE_REQUEST_PROJECT_URL": at, "MERGE_REQUEST_IID": "5"}
+    for name, value in {"PIPELINE_URL": f"{at}/-/pipelines/9", **review}.items():
+        monkeypatch.setenv(f"CI_{name}", value)
+    assert provenance.ci() == {"ci.run": f"{at}/-/pipelines/9", "ci.review": f"{at}/-/merge_requests/5"}
+
+
+def test_a_long_parameter_is_cut_and_says_how_much_is_left_out():
+    assert runner._short([1, "a"]) == "[1, 'a']" and runner._short({"a": 1}) == "{'a': 1}"
+    cut = runner._short([f"column_{number:03}" for number in range(100)])
+    assert cut.startswith("['column_000', ") and cut.endswith(" more]") and len(cut) < 530
+    assert runner._short({f"column_{number:03}": "x" * 300 for number in range(3)}).endswith("... and 2 more}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ class Unavailable(ProjectError):
 def one_line(error: object) -> str:
     """What a library says in `error`, whose lines are many, for the end of a sentence."""
     return " ".join(str(error).split())
+
+
+def cut(texts: Collection[str], most: int = 500) -> str:
+    """`texts` in a line of at most some `most` letters, and how many are left out: "a, b ... and 12 more"."""
+    lengths = accumulate(len(text) + 2 for text in texts)
+    count = max(1, sum(length <= most for length in lengths))
+    more = f" ... and {len(texts) - count:,} more" if count < len(texts) else ""
+    return ", ".join([*texts][:count]) + more
 
 
 def close(word: str, known: Collection[str], otherwise: str | None = None) -> str:

@@ -36,7 +36,7 @@ def register(
     evaluation: Evaluation,
     seed: int,
     registered_model: str,
-    tags: dict[str, str | None],
+    tags: dict[str, str],
     dirty: str,
     model_id: str,
 ) -> StageResult:
@@ -45,12 +45,14 @@ def register(
     With gate.on_fail=error it raises GateFailed where the gate fails, when that is done.
     """
     result, sides = EvaluationResult.from_facts(store.outcome("evaluate").facts), store.outcome("split").facts
+    setup = model_report.Setup(columns, task, split, evaluation, seed, store.outcome("ingest").facts, sides["rows"])
     names = store.table("split").drop("split").collect_schema().names()
     version, is_new = registration.register_once(
         registered_model,
         model_id,
         digest=result.model.digest,
-        description=sentences.description(result, columns.target),
+        description=sentences.description(result, setup, tags["dataset"]),
+        about=sentences.purpose(columns.target, tags),
         trained=split_record.record_split(names, split=split, columns=columns, seed=seed, cuts=sides["cuts"]),
         tags=tags,
     )
@@ -72,7 +74,6 @@ def register(
         promotion=promotion,
         who=provenance.user(),
     )
-    setup = model_report.Setup(columns, task, split, evaluation, seed, store.outcome("ingest").facts, sides["rows"])
     svgs = {name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in result.figures}
     outcome = StageResult(
         f"{version.title}{'' if is_new else ', registered before as the same model'}: {decision.alias}",

@@ -25,8 +25,9 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
     met = len(expectations) - len(failed)
     outcome = StageResult(
         f"{met} of {len(expectations)} expectations met" if expectations else "no expectations to hold the table to",
-        scores={"expectations": len(expectations), "expectations_failed": len(failed)},
-        texts={"expectations.html": expected.page(result)},
+        scores={"expectations": len(expectations), "expectations_failed": len(failed)}
+        | ({"data_quality_score": met / len(expectations)} if expectations else {}),
+        texts={"expectations.html": expected.page(result), "expectations.json": expected.as_json(result)},
     )
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)

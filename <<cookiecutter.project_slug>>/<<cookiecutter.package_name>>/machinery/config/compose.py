@@ -75,6 +75,8 @@ def _schema(layout: Layout, job: str | None) -> type:
 
 def wants(typed: DictConfig, key: str) -> str:
     """What `key` takes: "text", "text or null", "texts" (a list of text), "list", "mapping", or "other"."""
+    if key.startswith("tags."):
+        return "texts" if key == "tags.required" else "text or null"
     node: Any = typed
     for part in key.split("."):
         above, node = node, node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None

@@ -108,6 +108,7 @@ class Settings:
     """The whole configuration, but for the user's own sections, which `config.Config` adds."""
 
     project: str
+    experiment_name: str
     description: str
     seed: int
     registered_model: str
@@ -128,4 +129,4 @@ class Settings:
     drift: Drift
     tracking: Tracking
     platform: Platform
-    tags: dict[str, str | None]
+    tags: dict[str, Any]  # texts or null, and `required`, a list of names

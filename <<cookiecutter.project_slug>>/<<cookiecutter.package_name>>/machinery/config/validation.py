@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .schema import Settings
 
 PROMOTION = ("auto", "manual")
+OWN_TAGS = ("project", "dataset", "model_name", "algorithm", "model_type", "task", "environment")  # always there
 
 
 def refuse(config: Settings) -> None:
@@ -24,6 +25,11 @@ def refuse(config: Settings) -> None:
     name = config.registered_model
     if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
         raise ConfigError(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
+    required = config.tags.get("required") or []
+    without = [name for name in required if name not in OWN_TAGS and not config.tags.get(name)]
+    if without and config.platform.server:
+        wanted = f"platform=server wants the tags {', '.join(required)} (tags.required)"
+        raise ConfigError(f"{wanted}: give one as tags.{without[0]}=...")
     _refuse_idle(config)
     counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items() if type(value) is int}
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():

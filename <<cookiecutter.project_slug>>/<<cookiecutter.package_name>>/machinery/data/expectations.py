@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Collection
 from typing import Any
@@ -114,6 +115,17 @@ def named(kwargs: dict[str, Any], *, type_: str) -> set[str]:
         return set()
     given = [value for name, value in kwargs.items() if name.startswith("column")]
     return {name for value in given for name in (value if isinstance(value, list | set | tuple) else [value])}
+
+
+def as_json(result: ExpectationSuiteValidationResult) -> str:
+    """Great Expectations' `result` as JSON, without what is another one each time."""
+    whole, results = result.to_json_dict(), []
+    for each in whole["results"]:
+        config = each["expectation_config"]
+        kwargs = {name: value for name, value in config["kwargs"].items() if name != "batch_id"}
+        kept = {name: each[name] for name in ("success", "result", "exception_info")}
+        results.append({"type": config["type"], "kwargs": kwargs, **kept})
+    return json.dumps({**{name: whole[name] for name in ("success", "statistics")}, "results": results}, indent=2)
 
 
 def page(result: ExpectationSuiteValidationResult) -> str:

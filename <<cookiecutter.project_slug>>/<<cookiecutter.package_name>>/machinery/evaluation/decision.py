@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..mlflow import registration
 from ..mlflow.version_tags import ScoresRecord
 from .gate_results import GateResult
+from .result import as_errors
 
 if TYPE_CHECKING:
     from ..mlflow.registry import ModelVersion
@@ -20,6 +21,7 @@ class Decision:
     version: ModelVersion
     alias: str  # that it has now
     gates: list[GateResult]
+    parent: str = ""  # the address of the champion that it met
 
     @property
     def passed(self) -> bool:
@@ -43,7 +45,8 @@ class Decision:
         """Tags of the run: {"gate": "failed", "registered": "penguins/3", "gate.max_loss": "failed: r2 0.81 ..."}."""
         words = {True: "passed", False: "failed"}
         gates = {f"gate.{each.name}": f"{words[each.passed]}: {each.sentence}" for each in self.gates}
-        return {"gate": self.verdict, "registered": f"{self.version.name}/{self.version.version}"} | gates
+        parent = {"parent_model": self.parent} if self.parent else {}
+        return {"gate": self.verdict, "registered": f"{self.version.name}/{self.version.version}"} | parent | gates
 
 
 def decide(
@@ -61,7 +64,9 @@ def decide(
     """
     passed = all(each.passed for each in gates)
     alias, lost = registration.award(version, passed=passed, promotion=promotion, against=result.against, who=who)
-    decision = Decision(version, alias, [*gates, *([GateResult("champion", False, lost)] if lost else [])])
+    parent = f"models:/{version.name}/{result.against['version']}" if result.against else ""
+    decision = Decision(version, alias, [*gates, *([GateResult("champion", False, lost)] if lost else [])], parent)
     scores = ScoresRecord(result.test, result.interval, result.rows, confidence)
-    registration.note_gate(version, decision.verdict, decision.reasons, scores)
+    metrics = result.test | as_errors(result.test)
+    registration.note_gate(version, decision.verdict, decision.reasons, scores, metrics)
     return decision

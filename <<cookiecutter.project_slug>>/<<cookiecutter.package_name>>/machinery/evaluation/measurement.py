@@ -97,8 +97,13 @@ def _numbers(scored: ScoredModel, kind: str) -> dict[str, float]:
     """What is measured of the answers apart from scores."""
     if kind == "anomaly":
         return scoring.anomaly_rates(scored.oddness, scored.flagged)
-    probabilities = scored.probabilities if kind == "classification" else None
-    if probabilities is None:
-        return {}
-    error = calibration.calibration_error(scored.target, probabilities, classes=scored.view.classes_)
-    return {"calibration_error": error}
+    if kind == "regression":
+        return scoring.relative_error(scored.target, scored.view.predict(scored.rows))
+    numbers, two = {}, len(scored.view.classes_) == 2
+    if two:  # as scorers take them, 1 is the class that is looked for
+        shares = {"positive_share": scored.target, "predicted_positive_share": scored.view.predict(scored.rows)}
+        numbers = {name: float((labels == 1).mean()) for name, labels in shares.items()}
+    if (probabilities := scored.probabilities) is not None:
+        error = calibration.calibration_error(scored.target, probabilities, classes=scored.view.classes_)
+        numbers["calibration_error"] = error
+    return numbers

@@ -8,6 +8,20 @@ from typing import Any
 Scores = dict[str, float]  # {"roc_auc": 0.993, "f1": 0.938}: more is better, the deciding one first
 
 
+ERRORS = {  # short names of scikit-learn's, where there are any
+    "root_mean_squared_error": "rmse",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+    "mean_absolute_percentage_error": "mape",
+}
+
+
+def as_errors(scores: Scores) -> dict[str, float]:
+    """The errors among `scores`, whose names and values are negative, under their own names: {"rmse": 12.3}."""
+    errors = {name.removeprefix("neg_"): -value for name, value in scores.items() if name.startswith("neg_")}
+    return {ERRORS.get(name, name): value for name, value in errors.items()}
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What the model is that was evaluated, whichever stage made it."""
@@ -100,7 +114,12 @@ class EvaluationResult:
     def measured(self) -> dict[str, float]:
         """All numbers that runs are compared by: {"test_roc_auc": 0.99, "gain_low": -0.01, "anomaly_rate": 0.14}."""
         sides = ("test", "train", "validation", "baseline", "candidate", "champion")
-        numbers = {f"{side}_{name}": value for side in sides for name, value in getattr(self, side).items()}
+        numbers = {
+            f"{side}_{name}": value
+            for side in sides
+            for scores in [getattr(self, side)]
+            for name, value in (scores | as_errors(scores)).items()
+        }
         ends = {f"test_{self.metric}_low": self.interval[0], f"test_{self.metric}_high": self.interval[1]}
         if self.gain:
             ends |= {f"gain_{name}": value for name, value in vars(self.gain).items()}

@@ -69,9 +69,16 @@ def baseline(frame: pd.DataFrame, target: np.ndarray, *, kind: str) -> Any:
 
 
 def anomaly_rates(oddness: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
-    """The share of rows `flagged` (n,) as anomalies, and quantiles of how odd (n,) rows are: {"anomaly_rate": 0.14}."""
-    quantiles = {f"anomaly_score_p{share}": float(np.percentile(oddness, share)) for share in (5, 50, 95, 99)}
-    return {"anomaly_rate": float(flagged.mean()), **quantiles}
+    """The share of rows `flagged` (n,) as anomalies, and how odd (n,) rows are: {"anomaly_rate": 0.14}."""
+    quantiles = {f"p{share}": np.percentile(oddness, share) for share in (5, 50, 95, 99)}
+    moments = {"mean": oddness.mean(), "min": oddness.min(), "max": oddness.max(), "std": oddness.std()}
+    numbers = {f"anomaly_score_{name}": float(value) for name, value in (moments | quantiles).items()}
+    return {"anomaly_rate": float(flagged.mean()), **numbers}
+
+
+def relative_error(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """{"test_mape": 0.08}: how far `predicted` (n,) is off in shares of `target` (n,) on average; {} where one is 0."""
+    return {"test_mape": float(np.abs(predicted / target - 1).mean())} if target.all() else {}
 
 
 def _line(error: Exception) -> str:

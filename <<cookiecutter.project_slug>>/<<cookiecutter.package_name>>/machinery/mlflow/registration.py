@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import ProjectError
 from . import aliases, registry, version_tags
 from .registry import ModelVersion
 from .version_tags import ScoresRecord, SplitRecord
+
+OF_A_VERSION = ("algorithm", "environment", "ci.run", "ci.review")  # tags that another version may have otherwise
 
 
 def register_once(
@@ -17,18 +17,21 @@ def register_once(
     digest: str,
     trained: SplitRecord,
     description: str,
-    tags: Mapping[str, str | None],
+    about: str,
+    tags: dict[str, str],
 ) -> tuple[ModelVersion, bool]:
     """The version of `name` that answers as `digest` says, out of the logged model `model_id` where there is none yet;
     and whether it is new.
 
-    A new one gets the user's `tags`, and the record of how its table was split.
+    A new one gets the `description`, the `tags`, and the record of how its table was split; the model, with the first
+    of its versions, what it is `about`.
     """
     if twin := registry.twin(name, digest):
         return twin, False
-    own = {key: value for key, value in tags.items() if value is not None}
-    noted = version_tags.to_tags(digest=digest, trained=trained) | own
-    return registry.register(name, model_id, description=description, tags=noted), True
+    noted = version_tags.to_tags(digest=digest, trained=trained) | tags
+    version = registry.register(name, model_id, description=description, tags=noted)
+    registry.describe(name, about, {key: value for key, value in tags.items() if key not in OF_A_VERSION})
+    return version, True
 
 
 def award(
@@ -39,8 +42,9 @@ def award(
     Champion where promotion=auto, unless another model took that place since the version was compared with the champion
     `against`, on behalf of `who`; else challenger. A champion stays champion until another takes its place.
     """
-    registry.note(version, version_tags.to_tags(against=against))
     name, number, refused = version.name, version.version, ""
+    parent = {"parent_model": f"models:/{name}/{against['version']}"} if against else {}
+    registry.note(version, version_tags.to_tags(against=against) | parent)
     if aliases.holders(name).get("champion") == number:
         return "champion", ""
     if passed and promotion == "auto":
@@ -55,6 +59,10 @@ def award(
     return "challenger", refused
 
 
-def note_gate(version: ModelVersion, verdict: str, reasons: list[str], scores: ScoresRecord) -> None:
-    """Writes on `version` the gates' `verdict` ("passed" or "failed"), why, and what it scored."""
-    registry.note(version, version_tags.to_tags(gate=verdict, reasons="; ".join(reasons), scores=scores))
+def note_gate(
+    version: ModelVersion, verdict: str, reasons: list[str], scores: ScoresRecord, metrics: dict[str, float]
+) -> None:
+    """Writes on `version` the gates' `verdict` ("passed" or "failed"), why, and what it scored: `metrics` as tags to
+    search by, as in "tags.`metric.roc_auc` LIKE '0.99%'"."""
+    noted = version_tags.to_tags(gate=verdict, reasons="; ".join(reasons), scores=scores)
+    registry.note(version, noted | {f"metric.{name}": f"{value:.4f}" for name, value in metrics.items()})

@@ -78,11 +78,21 @@ def twin(name: str, digest: str) -> ModelVersion | None:
 
 
 def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> ModelVersion:
-    """A new version of `name` out of a logged model."""
+    """A new version of `name` out of a logged model; the `description` gets its date."""
     with redirect_stderr(io.StringIO()):  # MLflow says there that it did what it did
         made = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
-    MlflowClient().update_model_version(name, made.version, description=description)
+    dated = f"{description}\n- **registered**: {datetime.now(UTC):%Y-%m-%d}"
+    MlflowClient().update_model_version(name, made.version, description=dated)
     return registered(made)
+
+
+def describe(name: str, description: str, tags: dict[str, str]) -> None:
+    """Gives the registered model `name` a description and `tags`, if nobody has described it."""
+    client = MlflowClient()
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, description)
+        for key, value in tags.items():
+            client.set_registered_model_tag(name, key, value)
 
 
 def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:

@@ -24,9 +24,9 @@ from mlflow.exceptions import MlflowException
 
 from ..errors import INTERRUPTED, ConfigError, ProjectError, Unavailable, one_line
 from ..locks import locked
-from ..result import PAGES, StageResult
+from ..result import PAGES, RECORD, StageResult
 
-ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt")  # of an outcome's files, those that people look at
+ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt", ".json")  # of an outcome's files, those that people look at
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
@@ -58,7 +58,7 @@ def check_server(*, server: bool) -> str:
     return address
 
 
-def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[str]:
+def connect(*, experiment: str, server: bool, hide: Callable[[str], str]) -> list[str]:
     """Makes the tracking store and the experiment where they are not there; gives sentences about where runs are.
 
     `hide`: takes credentials out of a text that is about to be written down.
@@ -71,7 +71,7 @@ def connect(*, project: str, server: bool, hide: Callable[[str], str]) -> list[s
     try:
         if embedded:
             _make_store(address)
-        return _experiment(MlflowClient(), project, embedded=embedded)
+        return _experiment(MlflowClient(), experiment, embedded=embedded)
     except MlflowException as error:
         if "schema" in str(error):
             raise ProjectError(
@@ -224,7 +224,7 @@ def log_outcome(outcome: StageResult, folder: Path | None, *, at: str = "", mode
     MlflowClient().log_batch(_active(), metrics=[Metric(name, value, now, at) for name, at, value in steps])
     set_tags(outcome.tags)
     for file in sorted(folder.iterdir()) if folder else ():
-        if file.suffix in ARTIFACTS:  # a later stage's page replaces an earlier one's
+        if file.suffix in ARTIFACTS and file.name != RECORD:  # a later stage's page replaces an earlier one's
             mlflow.log_artifact(str(file), None if file.name in PAGES else at or None)
 
 
@@ -288,6 +288,25 @@ def experiment_id() -> str:
     return active.info.experiment_id
 
 
+def describe_experiment(name: str, description: str, tags: dict[str, str]) -> None:
+    """Gives the active run's experiment a description and `tags`, if it is called `name` and has no description."""
+    client = MlflowClient()
+    it = client.get_experiment(experiment_id())
+    if it.name == name and "mlflow.note.content" not in it.tags:
+        for key, value in {"mlflow.note.content": description or name, **KIND, **tags}.items():
+            client.set_experiment_tag(it.experiment_id, key, _hide(value))
+
+
+def runs_page() -> str:
+    """The address of the page that shows the active run's experiment, in a browser that never saw MLflow as well.
+
+    Such a browser opens MLflow on its pages for language models, where no run of ours is.
+    """
+    address = mlflow.get_tracking_uri()
+    start = _hide(address) if address.startswith("http") else "http://localhost:5000"
+    return f"{start}/#/experiments/{experiment_id()}/runs?workflowType=machine_learning"
+
+
 def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
     """Names the table that the active run used; `source` as conf/ states it."""
     plain = {key: str(value) for key, value in source.items()}
@@ -314,19 +333,19 @@ def ui_hint() -> str:
     return "uv run mlflow ui" + ("" if here else f" --backend-store-uri {address}")
 
 
-def _experiment(client: MlflowClient, project: str, *, embedded: bool) -> list[str]:
-    """Sees to it that runs land in the project's experiment, where that can still be decided."""
+def _experiment(client: MlflowClient, wanted: str, *, embedded: bool) -> list[str]:
+    """Sees to it that runs land in the experiment `wanted`, where that can still be decided."""
     default = client.get_experiment("0") if embedded else None
-    if default and default.name == "Default" and not client.get_experiment_by_name(project):
-        client.rename_experiment("0", project)
+    if default and default.name == "Default" and not client.get_experiment_by_name(wanted):
+        client.rename_experiment("0", wanted)
     if run_id := os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`, whose experiment cannot be changed any more
         name = client.get_experiment(client.get_run(run_id).info.experiment_id).name
         chosen = os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")
-        if name == project or (name != "Default" and chosen):
+        if name == wanted or (name != "Default" and chosen):
             return []
-        return [f"this run is in the experiment {name}: MLFLOW_EXPERIMENT_NAME={project} puts the next in {project}"]
+        return [f"this run is in the experiment {name}: MLFLOW_EXPERIMENT_NAME={wanted} puts the next in {wanted}"]
     if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
-        mlflow.set_experiment(project)
+        mlflow.set_experiment(wanted)
     return []
 
 

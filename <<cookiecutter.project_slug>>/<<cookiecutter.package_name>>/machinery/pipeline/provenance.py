@@ -11,8 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from . import processes
 
@@ -134,6 +137,30 @@ def about() -> dict[str, str]:
         "machine.python": platform.python_version(),
         "process": processes.this(),
     }
+
+
+def dependencies() -> dict[str, Any]:
+    """Python and all that is installed for it: {"python": "3.11.9", "packages": {"mlflow": "3.17.2", ...}}."""
+    packages = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    return {"python": platform.python_version(), "packages": dict(sorted(packages.items()))}
+
+
+def ci() -> dict[str, str]:
+    """The addresses of the CI run and of the review that it is for, as tags; none elsewhere.
+
+    Sources: https://docs.github.com/actions/reference/workflows-and-actions/variables,
+    https://docs.gitlab.com/ci/variables/predefined_variables/
+    """
+    given = defaultdict(str, os.environ)
+    run, review = given["CI_PIPELINE_URL"] or given["CI_JOB_URL"], ""
+    if given["CI_MERGE_REQUEST_IID"]:
+        review = f"{given['CI_MERGE_REQUEST_PROJECT_URL']}/-/merge_requests/{given['CI_MERGE_REQUEST_IID']}"
+    if given["GITHUB_RUN_ID"]:
+        repository = f"{given['GITHUB_SERVER_URL'] or 'https://github.com'}/{given['GITHUB_REPOSITORY']}"
+        run = f"{repository}/actions/runs/{given['GITHUB_RUN_ID']}"
+        if number := re.match(r"refs/pull/(\d+)/", given["GITHUB_REF"]):
+            review = f"{repository}/pull/{number[1]}"
+    return {name: address for name, address in {"ci.run": run, "ci.review": review}.items() if address}
 
 
 def user() -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from ..config import credentials
 from ..config.binding import bound
 from ..config.schema import Settings
-from ..errors import ConfigError, ProjectError, close
+from ..errors import ConfigError, ProjectError, close, cut
 from ..mlflow import model_format, registry, tracking
 from ..result import StageResult
 from . import processes, provenance
@@ -25,6 +25,7 @@ from .execution import execute
 from .plan import CONTENTS, Plan, Step, hashed
 from .store import write
 
+_LETTERS = 500  # letters of a parameter
 UNLOCKED = (
     "{0} is not in the lock: where it is not installed, this model cannot be loaded; `uv add {0}` and `make lock` "
     "put it there"
@@ -107,7 +108,7 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
     config, raw_config, root = plan.config, plan.raw_config, plan.layout.root
     server, private = config.platform.server, bool(config.columns.sensitive)
     hide = functools.partial(credentials.hide, values=credentials.hidden(raw_config))
-    notes = tracking.connect(project=config.project, server=server, hide=hide)
+    notes = tracking.connect(experiment=config.experiment_name, server=server, hide=hide)
     try:
         if config.tracking.autolog:
             tracking.autolog()
@@ -119,13 +120,15 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
             **provenance.about(),
             **tracking.versions(),
         }
-        tags |= {name: value for name, value in config.tags.items() if value is not None}
+        tags |= _labels(config)
         metrics = config.tracking.system_metrics
         with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private) as run_id:
             plan.result.run_id, plan.result.experiment_id = run_id, tracking.experiment_id()
             plan.result.look = tracking.ui_hint()
             tracking.end_orphaned_runs(processes.is_dead)
-            tracking.log_texts({"config.json": _json(raw_config)})
+            tracking.describe_experiment(config.experiment_name, config.description, {"project": config.project})
+            texts = {"config.json": raw_config, "dependencies.json": provenance.dependencies()}
+            tracking.log_texts({name: _json(value) for name, value in texts.items()})
             tracking.log_texts(provenance.changes(root, secret=functools.partial(_secret, hide=hide)))
             yield notes
     except Exception as error:
@@ -241,8 +244,10 @@ class PipelineRun:
         if champion := inputs.get("champion"):
             inputs["champion"] = registry.version(self.config.registered_model, champion["version"])
         if "tags" in inputs:
-            hide = functools.partial(credentials.hide, values=self.plan.hidden)
-            inputs["tags"] = {name: value and hide(value) for name, value in inputs["tags"].items()}
+            labels = _labels(self.config)
+            for each in self.outcomes.values():
+                labels |= {"algorithm": each.facts["estimator"]} if "estimator" in each.facts else {}
+            inputs["tags"] = {name: credentials.hide(value, self.plan.hidden) for name, value in labels.items()}
         if "workspace" in inputs:
             inputs["workspace"] = self.store.workspace_of(step.stage)
         seams = {"model_id": self.model_id, "progress": tracking.log_progress}
@@ -261,6 +266,7 @@ class PipelineRun:
                 sample = shown.head(config.tracking.sample_rows).collect()
                 tracking.log_texts({"sample.csv": sample.to_pandas().to_csv(index=False)})
         if outcome.model:
+            tracking.set_tags({"algorithm": outcome.facts.get("estimator") or _labels(config)["algorithm"]})
             self.model_id = model_format.logged(
                 self.store.path(stage) / "model", key=key, name=name, kind=config.task.kind, params=self.params
             )
@@ -290,7 +296,22 @@ def _close(notes: list[str], plan: Plan) -> None:
     plan.result.notes += notes
     for note in notes:
         print(f"note: {note}")
-    print(f"look: {plan.result.look}")
+    print(f"look: {plan.result.look}\n      {tracking.runs_page()}")
+
+
+def _labels(config: Settings) -> dict[str, str]:
+    """Tags by which runs and versions are looked for: of the configuration, of the CI, and the user's own."""
+    own = {name: str(value) for name, value in config.tags.items() if value is not None and name != "required"}
+    said = {
+        "project": config.project,
+        "dataset": config.choices["data"],
+        "model_name": config.registered_model,
+        "algorithm": str(config.model.get("_target_", "")).rpartition(".")[2],
+        "model_type": config.task.kind,
+        "task": config.choices.get("task", config.task.kind),
+        "environment": config.choices["platform"],
+    }
+    return said | provenance.ci() | own
 
 
 def _params(config: Settings) -> dict[str, str]:
@@ -299,8 +320,17 @@ def _params(config: Settings) -> dict[str, str]:
     for name in ("model", "features", "split"):
         section = getattr(config, name, {})
         values = section if isinstance(section, dict) else vars(section)
-        params |= {f"{name}.{key}": str(value) for key, value in values.items() if value is not None}
+        params |= {f"{name}.{key}": _short(value) for key, value in values.items() if value is not None}
     return params | {"seed": str(config.seed), "target": str(config.columns.target), "metric": config.task.metrics[0]}
+
+
+def _short(value: Any) -> str:
+    """A parameter as people read it: of a long list or mapping the beginning, config.json has the rest."""
+    if len(text := str(value)) <= _LETTERS or not isinstance(value, dict | list):
+        return text
+    if isinstance(value, dict):
+        return "{" + cut([f"{key!r}: {each!r}" for key, each in value.items()], _LETTERS) + "}"
+    return f"[{cut([repr(each) for each in value], _LETTERS)}]"
 
 
 def _json(value: Any) -> str:

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ProjectError
 from ..locks import is_locked, locked
-from ..result import StageResult
+from ..result import RECORD, StageResult
 
 if TYPE_CHECKING:
     import polars as pl
 
 CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
-RECORD = "outcome.json"  # written last: a folder that has it is whole
 WORK = "workspaces"
 SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from ..errors import cut
 
 if TYPE_CHECKING:
     from ..evaluation.decision import Decision
     from ..evaluation.result import EvaluationResult
+    from .model_report import Setup
 
 COLUMNS = {"test": "candidate", "champion": "champion", "baseline": "baseline"}
 PROMOTE = (
@@ -48,10 +52,21 @@ def notes(result: EvaluationResult) -> list[str]:
     return sentences
 
 
-def description(result: EvaluationResult, target: str | None) -> str:
-    """What a version in the registry is, for people."""
+def description(result: EvaluationResult, setup: Setup, dataset: str) -> str:
+    """What a version in the registry is, for people, in Markdown."""
     scores = ", ".join(f"{name} {value:.4f}" for name, value in result.test.items()) or "not scored"
-    return f"{result.model.estimator} predicting {target or 'anomalies'}: {scores} on {result.rows:,} test rows."
+    features = result.model.kinds
+    return (
+        f"{result.model.estimator} predicting {setup.columns.target or 'anomalies'}: {scores} on {result.rows:,} test "
+        f"rows.\n\n- **data**: {dataset}, {setup.table['rows']:,} rows, digest {setup.table['digest']}\n"
+        f"- **trained on**: {setup.rows['train']:,} rows\n- **features**: {len(features)}: `{cut(features)}`"
+    )
+
+
+def purpose(target: str | None, tags: Mapping[str, str]) -> str:
+    """What all versions of a registered model are for."""
+    what = f"{target or 'anomalies'} of {tags['dataset']} ({tags['model_type']})"
+    return f"Predicts {what}. Its versions come from the project {tags['project']}; the alias champion is in use."
 
 
 def outcome(decision: Decision) -> str:
