@@ -5,10 +5,11 @@ import random
 
 import polars as pl
 import pytest
+import yaml
 from penguin_classifier.machinery.config.schema import Leakage, Type
 from penguin_classifier.machinery.data import parsing
 from penguin_classifier.machinery.errors import ProjectError
-from penguin_classifier.machinery.jobs.profile import column_names, column_types, job, profiles
+from penguin_classifier.machinery.jobs.profile import column_names, column_types, dataset_file, job, profiles
 
 ROWS = 160
 DRAW = random.Random(1)
@@ -179,3 +180,41 @@ def test_nan_is_no_class_and_a_category_is_its_text(tmp_path):
     assert kind == "binary" and set(profiles.classes(table.answers)) == {0.0, 1.0}
     _, kind, _ = decided({"y": pl.Series(PLAIN["y"], dtype=pl.Categorical)}, tmp_path)
     assert kind == "binary"
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([100001, 100002, 100050], ("100001", "100050")),
+        ([0.1, 0.2, 99.97], ("0.1", "99.97")),
+        ([1e-7, 2e-7, 5e-7], ("1e-07", "5e-07")),
+        ([1e12, 1e12 + 1], ("1000000000000", "1000000000001")),
+        ([datetime.date(2024, 1, 1), datetime.date(2024, 5, 1)], ("2024-01-01", "2024-05-01")),
+    ],
+)
+def test_the_ends_of_a_distribution_are_written_as_they_are(values, ends):
+    labels = [label for label, _ in profiles.bars(pl.Series("x", values))]
+    assert (labels[0], labels[-1]) == ends and len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("{root}/data/raw/x.csv", "data/raw/x.csv"),
+        ("{root}/data/../data/x.csv", "data/x.csv"),
+        ("{root}/../shared/x.csv", "../shared/x.csv"),  # within the repository
+        ("{root}/../../x.csv", "{root}/../../x.csv"),
+        ("s3://bucket/x.csv", "s3://bucket/x.csv"),
+    ],
+)
+def test_a_path_is_written_so_that_it_serves_others(path, written, tmp_path):
+    root = tmp_path / "repository/project"
+    (tmp_path / "repository/.git").mkdir(parents=True)
+    path, written = path.format(root=root), written.format(root=root)
+    assert job._written({"url": path}, path, path, root) == {"url": written}
+
+
+@pytest.mark.parametrize("name", ["spend\n(EUR)", "a\r\nb", "x\u2028y", "\ttab", "nbsp\xa0"])
+def test_a_name_with_line_ends_is_one_line_of_yaml(name):
+    written = dataset_file._with_comment(dataset_file._flow({name: [name]}), name)
+    assert len(written.splitlines()) == 1 and yaml.safe_load(written) == {name: [name]}

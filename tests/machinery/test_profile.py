@@ -314,3 +314,12 @@ def test_without_a_target_anomalies_are_looked_for(do, conf, table):
     )
     code, printed = do("data=odd", "columns.target=churned", "registered_model=labelled", "model=local_outlier")
     assert code == 0 and "average_precision" in printed, printed
+
+
+def test_a_file_that_the_line_cannot_load_is_not_kept(do, conf, outputs, monkeypatch):
+    (outputs / "odd.csv").write_text("size,y\n" + "".join(f"{i % 9},{'ab'[i % 2]}\n" for i in range(90)))
+    (conf / "odd.yaml").write_text("# mine\n")
+    monkeypatch.setattr(profile.dataset_file, "text", lambda *_, **__: "# @package _global_\ncolumns: {target: x}\n")
+    code, printed = do("profile", f"path={outputs / 'odd.csv'}", "target=y", "force=true")
+    assert code == 1 and "conf/data/odd.yaml cannot be written: " in printed and "Traceback" not in printed, printed
+    assert (conf / "odd.yaml").read_text() == "# mine\n"

@@ -63,4 +63,4 @@ def _ranges(values: pl.Series) -> pl.Series:
 
 
 def _written(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,7 +93,8 @@ def run_job(word: str, plan: Plan) -> int:
                 raise
             write(folder, outcome)
             tracking.log_outcome(outcome, folder)
-            tracking.set_tags({"mlflow.note.content": outcome.summary, "exit_code": str(outcome.code)})
+            as_markdown = textwrap.indent(outcome.summary, "    " * ("\n" in outcome.summary))  # a table stays one
+            tracking.set_tags({"mlflow.note.content": as_markdown, "exit_code": str(outcome.code)})
         plan.result.add(outcome)
         plan.result.summary = outcome.summary.splitlines()
         print(outcome.summary)

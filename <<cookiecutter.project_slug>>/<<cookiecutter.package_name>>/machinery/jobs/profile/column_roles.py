@@ -31,10 +31,11 @@ def assign_roles(columns: list[Column], sample: pl.DataFrame, *, rows: int, repe
 
     `rows`: of the whole table, of which so many are `repeated`: a few do not make a key less of one.
     """
+    step = max(1, round(rows / len(sample)))
     keys, rows = [], rows - repeated if repeated < 0.05 * rows else rows
     for column in columns:
         if column.role == "feature" and not _is_useless(column):
-            keys += [column] if _is_key(column, sample[column.name], rows) else []
+            keys += [column] if _is_key(column, sample[column.name], rows, step) else []
     for column in sorted(keys, key=lambda each: not is_id(each.name))[1:]:  # what is called an id is one rather
         column.role = "drop"
     _find_time(columns, sample)
@@ -56,9 +57,9 @@ def _is_useless(column: Column) -> bool:
     return True
 
 
-def _is_key(column: Column, values: pl.Series, rows: int) -> bool:
+def _is_key(column: Column, values: pl.Series, rows: int, step: int) -> bool:
     """Whether a column could be the table's key; if not, it gets the role group or drop where it seems to be that."""
-    name, number, whole = words(column.name), _numbers_rows(values), _is_whole(values)
+    name, number, whole = words(column.name), _numbers_rows(values, step), _is_whole(values)
     unique = column.missing == 0 and column.distinct >= 0.999 * rows and rows > 2
     present, tokens = rows * (1 - column.missing), _tokens(values)
     named = ROW_NUMBERS.search(name) and (number or (column.text if name in AMBIGUOUS else whole))
@@ -147,13 +148,12 @@ def _same(earlier: Column, later: Column) -> None:
         later.role, later.reason = "drop", f"says the same as {earlier.name}"
 
 
-def _numbers_rows(values: pl.Series) -> bool:
-    """Whether whole numbers grow by the same from row to row, nearly everywhere: as a row number does in a sample."""
+def _numbers_rows(values: pl.Series, step: int) -> bool:
+    """Whether whole numbers count the rows, of which the sample has one in each `step`, but for a few."""
     if not values.dtype.is_integer():
         return False
     steps = values.diff().drop_nulls()
-    counted = steps.value_counts(sort=True)
-    return len(steps) > 1 and counted[values.name][0] > 0 and counted["count"][0] >= 0.99 * len(steps)
+    return len(steps) > 1 and bool((steps == step).mean() >= 0.99)
 
 
 def _is_whole(values: pl.Series) -> bool:

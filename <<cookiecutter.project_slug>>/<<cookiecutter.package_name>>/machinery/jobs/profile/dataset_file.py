@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ...errors import one_line
+
 if TYPE_CHECKING:
     from .profiles import Column
+
+
+_HERE = "of this machine alone: within the repository, colleagues and CI have it, too"
 
 
 def text(
@@ -32,13 +38,13 @@ def text(
     sensitive = [column.name for column in columns if column.sensitive]
     lines = [
         "# @package _global_",
-        f"# {title}",
+        f"# {one_line(title)}",
         "# Everything below was decided by looking at the table, and is yours to change.",
         "defaults:",
         *(_with_comment(f"  - {key}: {option}", why) for key, (option, why) in defaults.items()),
         "",
         "source:",
-        *(f"  {key}: {_flow(value)}" for key, value in source.items()),
+        *(_with_comment(f"  {key}: {_flow(value)}", _HERE * _is_local(value)) for key, value in source.items()),
         "",
         "columns:",
         _with_comment(f"  target: {_flow(_plain(target.name))}", value_counts(target))
@@ -78,6 +84,10 @@ def text(
     return "\n".join(lines) + "\n"
 
 
+def _is_local(value: Any) -> bool:
+    return isinstance(value, str) and (value.startswith(("/", "~")) or PureWindowsPath(value).is_absolute())
+
+
 def value_counts(column: Column) -> str:
     """How many different values a column has, and what share is missing: "3 different, 1.2% missing"."""
     absent = f", {column.missing:.1%} missing" if column.missing else ""
@@ -91,13 +101,23 @@ def _listed(role: str, columns: list[Column]) -> list[str]:
 
 
 def _with_comment(line: str, comment: str) -> str:
-    return f"{line} # {comment}" if comment else line
+    return f"{line} # {one_line(comment)}" if comment else line
+
+
+class _OneLine(yaml.SafeDumper):
+    """Writes texts with line ends, which names of columns may have, with signs for them."""
+
+
+_OneLine.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, None if text.isprintable() else '"'),
+)
 
 
 def _flow(value: Any) -> str:
     """`value` in YAML on one line."""
-    written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
-    return written.strip().removesuffix("\n...")
+    how: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": 10**9, "sort_keys": False}
+    return yaml.dump(value, Dumper=_OneLine, **how).strip().removesuffix("\n...")
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ...config import compose
 from ...config.binding import bound
 from ...config.schema import Type
-from ...data import expectations, formats, parsing, sources
+from ...data import expectations, formats, parsing, roles, sources
 from ...data import leakage as leaks
-from ...errors import ConfigError, ProjectError, close
+from ...errors import ConfigError, ProjectError, close, one_line
 from ...mlflow import tracking
 from ...report import pages
 from ...result import StageResult
@@ -75,7 +77,7 @@ def profile(
         split=split,
         expectations=expected,
     )
-    store.replace(file, written)
+    _keep(store, file, written, names=sample.columns, layout=layout)
     notes = _notes(columns, table, odd)
     page = pages.render(
         str(__package__),
@@ -96,6 +98,28 @@ def profile(
         tags={"data": name},
         notes=notes,
     )
+
+
+def _keep(store: Store, file: Path, text: str, *, names: list[str], layout: Layout) -> None:
+    """Writes `text` to `file`, once the line takes it: its configuration, and the table's columns `names`.
+
+    Raises ProjectError where it does not; the file is as it was then.
+    """
+    before = file.read_text("utf-8") if file.exists() else None
+    store.replace(file, text)
+    try:
+        config, _ = compose.resolve(layout, [f"data={file.stem}"])
+        with sources.reading():
+            table = bound(config.source, name="source")().lazy()
+            found = parsing.read(table, config.types, missing=config.missing).collect_schema().names()
+        roles.refuse_missing(config.columns, found)
+        if found != names:
+            raise ProjectError("names of columns would be read otherwise than they are: rename them in the source")
+    except BaseException as error:
+        file.unlink() if before is None else store.replace(file, before)
+        if isinstance(error, ProjectError):
+            raise ProjectError(f"conf/data/{file.name} cannot be written: {error}") from error
+        raise
 
 
 @dataclass
@@ -254,15 +278,25 @@ def _reasons(columns: list[profiles.Column]) -> str:
 
 
 def _written(value: Any, path: str, raw_config: str, root: Path) -> Any:
-    """An argument of the source as the file writes it: a path relative to the project, an interpolation as typed."""
+    """An argument of the source as the file writes it: a path relative to the project, an interpolation as typed.
+
+    What lies in the same repository as the project counts as its own: colleagues and CI have it at the same place.
+    """
     if isinstance(value, dict):
         return {key: _written(each, path, raw_config, root) for key, each in value.items()}
     if value == f"sqlite:///{path}":
         return f"sqlite:///{_written(path, path, raw_config, root)}"
     if value != path:
         return value
-    inside = "://" not in path and Path(path).is_relative_to(root)
-    return str(Path(path).relative_to(root)) if inside else raw_config
+    if "://" in path or "${" in raw_config:
+        return raw_config
+    own = root.resolve()
+    whole = next((folder for folder in (own, *own.parents) if (folder / ".git").exists()), own)
+    place = Path(os.path.abspath(path))
+    place = place if place.is_relative_to(root) else place.resolve()
+    if place.is_relative_to(root):  # as it is called here, though it may be a link
+        return place.relative_to(root).as_posix()
+    return Path(os.path.relpath(place, own)).as_posix() if place.is_relative_to(whole) else raw_config
 
 
 def _shown(column: profiles.Column, sample: pl.DataFrame) -> dict[str, Any]:
@@ -275,7 +309,8 @@ def _terminal(columns: list[profiles.Column]) -> str:
     """A line for each column: its name, role, type and counts, and the reason."""
     lines = []
     for column in columns[:SHOWN]:
-        label = column.name if len(column.name) <= 28 else column.name[:27] + "…"
+        label = one_line(column.name)
+        label = label if len(label) <= 28 else label[:27] + "…"
         becomes = column.role + (", sensitive" if column.sensitive else "")
         why = column.reason or (f"association {column.association:.2f}" if column.association else "")
         held = f"{profiles.holds(column)}, {dataset_file.value_counts(column)}"

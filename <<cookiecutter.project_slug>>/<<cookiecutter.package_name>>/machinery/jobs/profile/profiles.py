@@ -236,16 +236,26 @@ def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
         numbers = present.to_physical().cast(pl.Float64)
         counted = numbers.filter(numbers.is_finite()).hist(bin_count=min(most, present.n_unique()))
         heights = counted["count"].to_list()
-        ends = pl.Series([numbers.min(), *counted["breakpoint"].to_list()[:-1]])
-        labels = ends.cast(pl.Int64).cast(present.dtype) if present.dtype.is_temporal() else ends.round_sig_figs(4)
-        names = [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
-        names[-1] = str(present.max())
+        ends = [numbers.min(), *counted["breakpoint"].to_list()[:-1]]
+        names = _labels([*ends, numbers.max()], present.dtype)
+        names[-2:] = names[-1:]  # of the last bar the right end
     elif present.n_unique() == len(present):
         return []
     else:
         top = present.cast(pl.String).value_counts(sort=True).head(most)
         names, heights = top[values.name].to_list(), top["count"].to_list()
     return [(name, height / max(1, *heights)) for name, height in zip(names, heights, strict=True)]
+
+
+def _labels(numbers: list[float], dtype: pl.DataType) -> list[str]:
+    """Texts of `numbers`, in order, that tell them apart; of dates, their physical numbers, in the form of `dtype`."""
+    if dtype.is_temporal():
+        return [str(each) for each in pl.Series(numbers).cast(pl.Int64).cast(dtype)]
+    if dtype.is_integer():
+        return [f"{round(each)}" for each in numbers]
+    step = (numbers[-1] - numbers[0]) / len(numbers) or 1
+    digits = 4 + max(0, np.ceil(np.log10(max(map(abs, numbers)) / step))) if any(numbers) else 1
+    return [f"{each:.{min(15, int(digits))}g}" for each in numbers]
 
 
 def holds(column: Column) -> str:
