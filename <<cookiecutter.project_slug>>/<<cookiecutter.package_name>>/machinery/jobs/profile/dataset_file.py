@@ -107,11 +107,9 @@ def _with_comment(line: str, comment: str) -> str:
 class _OneLine(yaml.SafeDumper):
     """Writes texts with line ends, which names of columns may have, with signs for them."""
 
-
-_OneLine.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, None if text.isprintable() else '"'),
-)
+    def represent_scalar(self, tag: str, value: str, style: str | None = None) -> yaml.ScalarNode:
+        """A node of `value`, in double quotes where it has signs that cannot be printed."""
+        return super().represent_scalar(tag, value, style if value.isprintable() else '"')
 
 
 def _flow(value: Any) -> str:
