@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -31,7 +33,8 @@ DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines,
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model needs less than all that the project locks
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute: a server that is started anew is waited for
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # after 0, 6, 12 and 24 seconds: a server that is started anew is
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "3",  # waited for, and no failure takes more than a minute
     "GX_ANALYTICS_ENABLED": "false",
 }
 
@@ -56,6 +59,10 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
 
         from .config.overrides import caller_folder
 
+        try:
+            Path.home()
+        except RuntimeError:  # a container's user may have neither a name nor a home, and MLflow wants one
+            os.environ["HOME"] = tempfile.gettempdir()
         caller = caller_folder()
         os.chdir(root)
         load_dotenv(root / ".env", override=False)
@@ -108,8 +115,11 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
         plan.store.remember()
         summary, made = plan.done(word)
         if run_id:
+            from .config import credentials
             from .mlflow import tracking
 
+            hide = functools.partial(credentials.hide, values=plan.hidden)
+            tracking.connect(experiment=plan.config.experiment_name, server=plan.config.platform.server, hide=hide)
             tracking.link(made, summary, run_id, stage=word, exit_code="0")
         print(summary)
         return 0

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from .result import StageResult
 
 INTERRUPTED = 130
+CANNOT_WRITE = {  # a place: no right to it, no room, or something else stands there
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
+}
 
 
 class ProjectError(ValueError):

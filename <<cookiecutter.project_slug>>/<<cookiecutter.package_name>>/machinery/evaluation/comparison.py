@@ -68,7 +68,7 @@ def _champion(
         raise NotComparable(f"{who} was not registered by this project: what rows it knows cannot be told")
     other = "give this model a name of its own by registered_model=..."
     try:
-        model = model_format.load(champion.uri)
+        model = model_format.load(champion.uri, files=champion.noted.files)
     except ProjectError as error:
         raise NotComparable(f"{who} stays: {error}") from error
     if record.target != target:

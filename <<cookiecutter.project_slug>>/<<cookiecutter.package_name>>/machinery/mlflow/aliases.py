@@ -96,6 +96,12 @@ def roll_back(name: str, *, over: str | None, who: str, why: str, since: float =
             raise ProjectError(
                 f"{name} has no previous champion to go back to: `-e promote -P version=...` makes any version champion"
             )
+        noted = version_tags.from_tags(turn.client.get_model_version(name, previous).tags)
+        if not (noted.trained or noted.approver):
+            raise ProjectError(
+                f"{name} version {previous}, the champion before, was not registered by this project: `-e promote -P "
+                "version=...` makes any version champion"
+            )
         reigns = [each.old for each in history(name) if (each.alias, each.new) == ("champion", previous)]
         before = next((each for each in reigns if each != champion and _is_worthy(turn, each)), None)
         if champion:  # first: what was taken back must not come again by itself, whatever happens to this process

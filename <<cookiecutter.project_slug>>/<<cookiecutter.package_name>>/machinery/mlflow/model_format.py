@@ -18,7 +18,6 @@ from zipfile import ZIP_DEFLATED
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model as Description
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema
@@ -33,6 +32,8 @@ PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # what a serv
 # is in March or in April; loader.Model holds both to what they are.
 TYPES: dict[str, Any] = {"number": DataType.double, "boolean": AnyType(), "date": AnyType()}
 LOCK = "uv.lock"
+FILES = "files"  # the tag of a logged model that holds the fingerprint of its files
+ADDED = "registered_model_meta"  # by MLflow, to the files that it downloads
 SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds by the types of a foreign signature
 
 
@@ -91,29 +92,55 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
         )
 
 
-def load(address: str | Path) -> Model:
+def load(address: str | Path, *, files: str = "") -> Model:
     """The model in a folder or at a `models:/` address, derived columns by the code that travelled with it.
 
-    A foreign scikit-learn model has the columns of its signature. Raises ProjectError for what cannot be loaded.
+    A foreign scikit-learn model has the columns of its signature. Raises ProjectError for what cannot be loaded, and
+    for files that are not those that `files` (see `fingerprint_of_files`) was made of.
     """
-    import mlflow.sklearn
-
     try:
         folder = Path(address) if Path(address).is_dir() else Path(mlflow.artifacts.download_artifacts(str(address)))
+        damaged = files and fingerprint_of_files(folder) != files
         description = Description.load(folder)
-    except (MlflowException, OSError) as error:
+    except Exception as error:
         raise ProjectError(f"{address} cannot be loaded, its files may be gone: {one_line(error)}") from error
+    if damaged:
+        raise ProjectError(
+            f"{address} cannot be loaded, its files are damaged: they are not those that were registered"
+        )
     try:
-        module = description.flavors["python_function"]["loader_module"]
-        if module.endswith(".loader"):
-            return _imported(module, folder / "code").load(str(folder))
-        about = description.metadata or {}
-        signed = {column.name: SIGNED.get(repr(column.type), "text") for column in description.signature.inputs}
-        kinds = about.get("kinds", signed)
-        return Model(mlflow.sklearn.load_model(str(folder)), kinds, kinds, positive=about.get("positive"))
+        return _loaded(address, folder, description)
     except ImportError as error:
         way_out = f"`uv add {error.name}` and `make lock` install it"
         raise ProjectError(f"{address} cannot be loaded without {error.name}: {way_out}") from error
+    except ProjectError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise ProjectError(f"{address} cannot be loaded, its files may be damaged: {reason}") from error
+
+
+def _loaded(address: str | Path, folder: Path, description: Description) -> Model:
+    """The model in `folder`, of which its file MLmodel gives the `description`."""
+    import mlflow.sklearn
+
+    module = description.flavors.get("python_function", {}).get("loader_module", "")
+    if module.endswith(".loader"):
+        return _imported(module, folder / "code").load(str(folder))
+    about, signature = description.metadata or {}, description.signature
+    if not signature or signature.inputs.is_tensor_spec() or "sklearn" not in description.flavors:
+        raise ProjectError(f"{address} was not registered by this project: which columns it takes cannot be told")
+    signed = {column.name: SIGNED.get(repr(column.type), "text") for column in signature.inputs}
+    kinds = about.get("kinds", signed)
+    return Model(mlflow.sklearn.load_model(str(folder)), kinds, kinds, positive=about.get("positive"))
+
+
+def fingerprint_of_files(folder: Path) -> str:
+    """A hash of the names and bytes of a model's files, without those that MLflow adds where it downloads them."""
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    kept = {name: file for name, file in files.items() if name != ADDED and "__pycache__" not in name}
+    parts = [f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in kept.items()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:
@@ -129,7 +156,12 @@ def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, st
         if model.status == "READY" and client.list_logged_model_artifacts(model.model_id):  # files can be deleted
             return model.model_id
     made = client.create_logged_model(
-        experiment, name, source_run_id=active.info.run_id, tags={"stage.key": key}, params=params, model_type=kind
+        experiment,
+        name,
+        source_run_id=active.info.run_id,
+        tags={"stage.key": key, FILES: fingerprint_of_files(folder)},
+        params=params,
+        model_type=kind,
     )
     client.log_model_artifacts(made.model_id, str(folder))
     client.finalize_logged_model(made.model_id, "READY")

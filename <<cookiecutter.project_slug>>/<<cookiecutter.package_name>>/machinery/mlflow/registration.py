@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mlflow import MlflowClient
+
 from ..errors import ProjectError
-from . import aliases, registry, version_tags
+from . import aliases, model_format, registry, version_tags
 from .registry import ModelVersion
 from .version_tags import ScoresRecord, SplitRecord
 
@@ -28,7 +30,8 @@ def register_once(
     """
     if twin := registry.twin(name, digest):
         return twin, False
-    noted = version_tags.to_tags(digest=digest, trained=trained) | tags
+    files = MlflowClient().get_logged_model(model_id).tags.get(model_format.FILES, "")
+    noted = tags | version_tags.to_tags(digest=digest, files=files, trained=trained)
     version = registry.register(name, model_id, description=description, tags=noted)
     registry.describe(name, about, {key: value for key, value in tags.items() if key not in OF_A_VERSION})
     return version, True

@@ -34,6 +34,12 @@ class ModelVersion:
         return f"{self.name} version {self.version}"
 
     @property
+    def foreign(self) -> str:
+        """That this project has not registered it, in words; "" where it has."""
+        what = "was not registered by this project: which rows it knows cannot be told"
+        return "" if self.noted.trained else f"{self.title} {what}"
+
+    @property
     def noted(self) -> VersionTags:
         """What this project has written on it."""
         return version_tags.from_tags(self.tags)

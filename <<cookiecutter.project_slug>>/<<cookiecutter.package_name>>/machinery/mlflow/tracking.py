@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,21 +11,21 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from ..errors import INTERRUPTED, ConfigError, ProjectError, Unavailable, one_line
-from ..locks import locked
+from ..errors import INTERRUPTED, ConfigError, ProjectError, one_line
 from ..result import PAGES, RECORD, StageResult
+from . import stores
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt", ".json")  # of an outcome's files, those that people look at
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
 
@@ -43,21 +41,6 @@ class _Named(MetaDataset):
         return None
 
 
-def check_server(*, server: bool) -> str:
-    """The address of the tracking store.
-
-    Raises ConfigError where `server` is wanted and MLFLOW_TRACKING_URI names none, and Unavailable where a server does
-    not answer.
-    """
-    address = mlflow.get_tracking_uri()
-    remote = address.startswith(("http://", "https://"))
-    if server and not remote and not address.startswith("databricks"):
-        raise ConfigError(f"platform=server needs MLFLOW_TRACKING_URI to name a server; it is {address}")
-    if remote and (silence := _silence(address)):
-        raise Unavailable(silence)
-    return address
-
-
 def connect(*, experiment: str, server: bool, hide: Callable[[str], str]) -> list[str]:
     """Makes the tracking store and the experiment where they are not there; gives sentences about where runs are.
 
@@ -66,21 +49,19 @@ def connect(*, experiment: str, server: bool, hide: Callable[[str], str]) -> lis
     """
     global _hide
     _hide = hide
-    address = check_server(server=server)
+    address, registry = stores.check_server(server=server), mlflow.get_registry_uri()
     embedded = address.startswith("sqlite:")
-    try:
-        if embedded:
-            _make_store(address)
-        return _experiment(MlflowClient(), experiment, embedded=embedded)
-    except MlflowException as error:
-        if "schema" in str(error):
-            raise ProjectError(
-                f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
-                f"`uv run mlflow db upgrade {address}` brings an older one up to date"
-            ) from error
-        raise ProjectError(_denied(error) or f"{address}: {one_line(error)}") from error
-    except OSError as error:
-        raise ProjectError(f"{address} cannot be opened: {one_line(error)}") from error
+    with stores.sentences_of_stores():
+        for each in {address, registry}:
+            if each.startswith("sqlite:"):
+                stores.make_embedded(each)
+        notes = _experiment(MlflowClient(), experiment, embedded=embedded)
+    if registry != address:
+        try:
+            MlflowClient().search_registered_models(max_results=1)
+        except Exception as error:
+            raise ProjectError(f"{stores.REGISTRY}={registry} cannot be used: {one_line(error)}") from error
+    return notes
 
 
 @contextmanager
@@ -112,9 +93,8 @@ def run(
             mlflow.end_run("KILLED")
             raise
         except Exception as error:
-            if _silence(mlflow.get_tracking_uri()):  # the next run ends this one, see end_orphaned_runs
-                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-                with suppress(Exception):
+            if stores.silence():  # the next run ends this one, see end_orphaned_runs
+                with suppress(Exception), _at_once():
                     mlflow.end_run("FAILED")
                 raise
             sentence = as_project_error(error, private)
@@ -171,10 +151,8 @@ def as_project_error(error: Exception, private: bool) -> ProjectError:
     if isinstance(error, ProjectError):
         kind = next(each for each in type(error).__mro__ if each.__module__ == ProjectError.__module__)
         return kind(_hide(error.sentence(private)))
-    if silence := _silence(mlflow.get_tracking_uri()):
-        return Unavailable(_hide(f"{silence}; what is done is kept, and the same command goes on from there"))
-    if denied := _denied(error):
-        return ProjectError(_hide(denied))
+    if refused := stores.refusal(error):
+        return type(refused)(_hide(str(refused)))
     reason = "its text is withheld (columns.sensitive)" if private else one_line(error)
     return ProjectError(_hide(f"{type(error).__name__}: {reason}; traceback.txt of the run tells where"))
 
@@ -276,7 +254,7 @@ def rename(name: str) -> None:
 
 def fail(run_id: str, cause: str, code: int) -> None:
     """Notes cause and exit code on the run that `mlflow run` opened, and will end as FAILED."""
-    with suppress(Exception):  # the sentence is printed in any case
+    with suppress(Exception), _at_once():  # the sentence is printed in any case
         MlflowClient().set_tag(run_id, "cause", _hide(cause)[:4000])
         MlflowClient().set_tag(run_id, "exit_code", str(code))
 
@@ -338,57 +316,46 @@ def _experiment(client: MlflowClient, wanted: str, *, embedded: bool) -> list[st
     default = client.get_experiment("0") if embedded else None
     if default and default.name == "Default" and not client.get_experiment_by_name(wanted):
         client.rename_experiment("0", wanted)
+    chosen = os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")
     if run_id := os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`, whose experiment cannot be changed any more
-        name = client.get_experiment(client.get_run(run_id).info.experiment_id).name
-        chosen = os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")
+        name = client.get_experiment(_open(client, run_id).info.experiment_id).name
         if name == wanted or (name != "Default" and chosen):
             return []
         return [f"this run is in the experiment {name}: MLFLOW_EXPERIMENT_NAME={wanted} puts the next in {wanted}"]
-    if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
+    if not chosen:
         mlflow.set_experiment(wanted)
+        return []
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    try:
+        there = client.get_experiment(number) if number else client.get_experiment_by_name(chosen)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise ConfigError(f"MLFLOW_EXPERIMENT_ID={number} is no experiment of {_address()}: unset it") from error
+    variable = "MLFLOW_EXPERIMENT_ID" if number else "MLFLOW_EXPERIMENT_NAME"
+    if there and there.lifecycle_stage != "active":
+        raise ConfigError(f"{variable}={number or chosen} is an experiment that was deleted: unset it")
+    if there and number and chosen not in (number, there.name):
+        raise ConfigError(f"MLFLOW_EXPERIMENT_ID={number} is the experiment {there.name}, not {chosen}: unset it")
     return []
 
 
-def _silence(address: str) -> str | None:
-    """A sentence where a server does not answer: MLflow itself retries for minutes before it says so."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https"):
-        return None
+def _open(client: MlflowClient, run_id: str) -> Run:
+    """The run that MLFLOW_RUN_ID names, which is to become this command's."""
+    way_out = "`mlflow run` sets MLFLOW_RUN_ID for its own command; here it is left over: unset it"
     try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=5).close()
-    except (OSError, ValueError) as error:
-        where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        return f"the tracking server {where} does not answer ({error}): check MLFLOW_TRACKING_URI"
-    return None
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise ConfigError(f"MLFLOW_RUN_ID={run_id} is no run of {_address()}: {way_out}") from error
+    if run.info.lifecycle_stage != "active" or run.info.status == "FINISHED":
+        raise ConfigError(f"MLFLOW_RUN_ID={run_id} is a run that has ended: {way_out}")
+    return run
 
 
-def _denied(error: Exception) -> str | None:
-    """A sentence where a server does not let this user in, or do this."""
-    if "error code 401" in str(error):
-        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        return f"the tracking server does not let this user in: check {names}"
-    if getattr(error, "error_code", None) != "PERMISSION_DENIED":
-        return None
-    user, match = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
-    what = f" ({match[1]})" if match else ""
-    return f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
-
-
-def _make_store(address: str) -> None:
-    """Makes the embedded store at `address` where it is not there, whole, and once.
-
-    MLflow's migrations fail on one another where two processes make it, and leave half of it where one is killed.
-    """
-    file = Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))
-    if file.exists():
-        return
-    with locked(file):
-        if not file.exists():
-            draft = file.with_name(f"{file.name}.new")
-            draft.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{draft}").search_experiments()
-            os.rename(draft, file)
+def _address() -> str:
+    return _hide(mlflow.get_tracking_uri())
 
 
 def _active() -> str:
@@ -401,5 +368,16 @@ def _log_traceback(run_id: str, error: Exception, private: bool) -> None:
     """Logs where `error` came from, unless a sentence says all there is to say."""
     if not isinstance(error, ProjectError):
         lines = traceback.format_tb(error.__traceback__) if private else traceback.format_exception(error)
-        with suppress(Exception):  # artifacts may be what fails
+        with suppress(Exception), _at_once():  # artifacts may be what fails
             MlflowClient().log_text(run_id, _hide("".join(lines)), "traceback.txt")
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """What fails in the block is not tried again: something has failed already, and people wait for its sentence."""
+    before = os.environ.get(RETRIES)
+    os.environ[RETRIES] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(RETRIES) if before is None else os.environ.update({RETRIES: before})

@@ -5,8 +5,11 @@ A tag is text; records, and `against`, are JSON. A user's own tags stand next to
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -48,6 +51,7 @@ class VersionTags:
     """The tags of a version, read; None and "" where one is not there."""
 
     digest: str = ""  # of what the model answers, see estimators.digest
+    files: str = ""  # of the bytes of its files, see model_format.fingerprint_of_files
     trained: SplitRecord | None = None
     scores: ScoresRecord | None = None
     against: dict[str, str] | None = None  # the champion that it met: {"version": "3", "digest": "8c1f..."}
@@ -59,6 +63,7 @@ class VersionTags:
     reason: str = ""  # and why
 
 
+_KINDS = {"str": str, "int": int, "float": (int, float), "list": list, "dict": dict, "None": type(None)}  # of fields
 RECORDS = {"trained": SplitRecord, "scores": ScoresRecord}
 
 
@@ -66,12 +71,30 @@ def from_tags(tags: Mapping[str, str]) -> VersionTags:
     """What the `tags` of a version say; those that are not this project's are left out."""
     values: dict[str, Any] = {field.name: tags[field.name] for field in fields(VersionTags) if field.name in tags}
     if "against" in values:
-        values["against"] = json.loads(values["against"])
+        values["against"] = _record(
+            values["against"], lambda version, digest, **_: {"version": version, "digest": digest}
+        )
     for name, record in RECORDS.items():
         if name in values:
-            stored, names = json.loads(values[name]) or {}, {field.name for field in fields(record)}
-            values[name] = record(**{key: value for key, value in stored.items() if key in names}) if stored else None
+            values[name] = _record(values[name], functools.partial(_typed, record))
     return VersionTags(**values)
+
+
+def _record(text: str, make: Callable[..., Any]) -> Any:
+    """What `make` gives for the JSON object in `text`; None for another text, which somebody else has written there."""
+    with suppress(ValueError, TypeError):
+        return make(**json.loads(text))
+    return None
+
+
+def _typed(record: type, **stored: Any) -> Any:
+    """`record` of the values that are `stored` for its fields. Raises TypeError where one is of another kind."""
+    values = {field.name: stored[field.name] for field in fields(record) if field.name in stored}
+    for field in fields(record):
+        kinds = tuple(_KINDS[name.strip()] for name in re.sub(r"\[.*\]", "", str(field.type)).split("|"))
+        if field.name in values and not isinstance(values[field.name], kinds):
+            raise TypeError(field.name)
+    return record(**values)
 
 
 def to_tags(**values: Any) -> dict[str, str]:

@@ -55,9 +55,14 @@ class CodeFingerprint:
         self._cached: dict[str, Facts] = {}
         self._maker = _hash(package.encode() + Path(__file__).read_bytes())
         if cache:
-            with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or not a whole one
+            with suppress(
+                OSError, ValueError, KeyError, TypeError, AttributeError
+            ):  # there is none, or not a whole one
                 content = json.loads(cache.read_bytes())
-                self._cached = content["modules"] if content["maker"] == self._maker else {}
+                modules = content["modules"] if content["maker"] == self._maker else {}
+                self._cached = {
+                    name: facts for name, facts in modules.items() if facts.keys() == Facts.__annotations__.keys()
+                }
 
     def arguments(self, module: str) -> dict[str, str]:
         """The keyword-only arguments of the function that `module` is called after, and their annotations.

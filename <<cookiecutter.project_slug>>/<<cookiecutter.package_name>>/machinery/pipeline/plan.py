@@ -162,11 +162,12 @@ class Plan:
         if self.store.notes.get("mlflow", {}).get("state") != state or not state:
             self.store.notes["mlflow"] = {"state": state}
         noted = self.store.notes["mlflow"]
-        if f"{question} {about}" not in noted:
-            from ..mlflow import registry, tracking
+        if not isinstance(noted.get(f"{question} {about}"), dict if question == "aliases" else bool):
+            from ..mlflow import registry, stores, tracking
 
-            tracking.check_server(server=self.config.platform.server)
-            noted[f"{question} {about}"] = registry.aliases(about) if question == "aliases" else tracking.has(about)
+            stores.check_server(server=self.config.platform.server)
+            with stores.sentences_of_stores():
+                noted[f"{question} {about}"] = registry.aliases(about) if question == "aliases" else tracking.has(about)
         return noted[f"{question} {about}"]
 
     def _section(self, name: str, annotation: str) -> Any:
@@ -243,7 +244,8 @@ class Plan:
     def _changes(self, step: Step) -> str:
         """What has changed since the output of `step`'s stage that resembles it most."""
         data, records = self.config.choices["data"], self.store.records(step.stage)
-        its = [each["fingerprint_parts"] for each in records if each.get("data") == data]
+        its = [each.get("fingerprint_parts") for each in records if each.get("data") == data]
+        its = [parts for parts in its if isinstance(parts, dict)]
         if not its:  # the difference to another dataset says nothing
             return f"first run of {data}" if records else "first run"
         new = self.written(step.fingerprint_parts)
@@ -273,8 +275,8 @@ def _state() -> list[Any]:
         if path.exists():
             state = path.stat()
             parts += [state.st_size, state.st_mtime_ns, state.st_ino]
-    if not file.exists():
-        return GONE
+    if not file.is_file():
+        return [] if file.exists() else GONE
     with file.open("rb") as stream:
         return [*parts, stream.read(28)[24:].hex()]  # SQLite counts its transactions there
 

@@ -166,7 +166,12 @@ def ci() -> dict[str, str]:
 def user() -> str:
     """Who gives this command: the user of the tracking server, else of GitHub Actions, else of this machine."""
     names = ("MLFLOW_TRACKING_USERNAME", "GITHUB_ACTOR")
-    return next((os.environ[name] for name in names if os.environ.get(name)), None) or getpass.getuser()
+    if named := next((os.environ[name] for name in names if os.environ.get(name)), None):
+        return named
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # containers may run as a number that has no name
+        return f"uid {os.getuid()}"
 
 
 def threads() -> dict[str, str]:

@@ -87,8 +87,8 @@ def run_job(word: str, plan: Plan) -> int:
             try:
                 outcome = execute(function, store, inputs=inputs, seed=config.seed, libraries=(), opened=())
             except ProjectError as error:
-                if "registered_model" in inputs and "data=" not in str(error):
-                    error.about = f" (about {config.registered_model}, the model of data={config.choices['data']})"
+                if "registered_model" in inputs and (data := f"data={config.choices['data']}") not in str(error):
+                    error.about = f" (about {config.registered_model}, the model of {data})"
                 _log_refused(error, folder, plan)
                 raise
             write(folder, outcome)

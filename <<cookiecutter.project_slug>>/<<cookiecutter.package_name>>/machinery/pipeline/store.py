@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -16,14 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ProjectError
+from ..errors import CANNOT_WRITE, ProjectError
 from ..locks import is_locked, locked
 from ..result import RECORD, StageResult
 
 if TYPE_CHECKING:
     import polars as pl
 
-CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
 WORK = "workspaces"
 SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
@@ -81,7 +79,7 @@ class Store:
         for file in sorted(self.root.glob(f"{stage}/[!.]*/{RECORD}"), key=os.path.getmtime, reverse=True):
             with suppress(OSError, ValueError):
                 records.append(json.loads(file.read_text(encoding="utf-8")))
-        return records
+        return [record for record in records if isinstance(record, dict)]
 
     def latest(self, stage: str) -> dict[str, Any]:
         """The record of the newest output of `stage`, of which `path` and `table` then speak."""
@@ -102,12 +100,14 @@ class Store:
         if not folder.exists():
             return "there is none"
         try:
-            for name, value in self.record(stage)["files"].items():
+            record = self.record(stage)
+            StageResult(**record["outcome"]), record["run"]  # raise where something else stands there
+            for name, value in record["files"].items():
                 if not (folder / name).exists():
                     return f"{folder / name} is missing"
                 if self.digest(folder / name) != value:
                     return f"{folder / name} is not as it was written"
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return f"{folder / RECORD} cannot be read"
         return None
 
@@ -206,7 +206,7 @@ class Store:
         state, name = path.stat(), os.path.abspath(path)
         stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         noted = self.notes.get("digests", {}).get(name)
-        if noted and noted[:-1] == stamp:
+        if isinstance(noted, list) and noted[:-1] == stamp:
             return noted[-1]
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -218,9 +218,10 @@ class Store:
     def notes(self) -> dict[str, Any]:
         """Digests of files and answers of MLflow, kept from run to run to save time; they may be lost."""
         try:
-            return json.loads((self.root / "notes.json").read_text(encoding="utf-8"))
+            notes = json.loads((self.root / "notes.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        return notes if isinstance(notes, dict) and all(isinstance(each, dict) for each in notes.values()) else {}
 
     def remember(self) -> None:
         """Writes the notes, where the folder can be written."""

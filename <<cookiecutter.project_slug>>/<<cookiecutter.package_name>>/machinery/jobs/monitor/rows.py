@@ -61,8 +61,8 @@ def load_model(
     """A version with what is stored with it. Raises ProjectError where it has no record of its training rows."""
     record = version.noted.trained
     if record is None:
-        raise ProjectError(f"{version.title} was not registered by this project: which rows it knows cannot be told")
-    model = model_format.load(version.uri)
+        raise ProjectError(version.foreign)
+    model = model_format.load(version.uri, files=version.noted.files)
     labels = getattr(model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
     read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
     label = {record.target: Type(read_as)} if record.target and read_as and labels.size else {}

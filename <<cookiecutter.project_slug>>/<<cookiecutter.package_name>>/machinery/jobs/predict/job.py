@@ -53,7 +53,7 @@ def predict(
     if file and input and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
-    model = model_format.load(chosen.uri)
+    model = model_format.load(chosen.uri, files=chosen.noted.files)
     with inputs.reading(read_by, named):
         raw, digest = inputs.opened(store, "predict", read_by)
         carried = _carried(raw, model.inputs, columns, named)

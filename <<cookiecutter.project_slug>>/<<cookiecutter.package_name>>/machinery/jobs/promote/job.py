@@ -30,6 +30,8 @@ def promote(
         raise ConfigError("approver is empty: name who decides this")
     if candidate.noted.gate == "failed" and not reason:
         raise ProjectError(f"version {version} failed the gate ({candidate.noted.reasons}): say why as reason=...")
+    if candidate.foreign and not reason:
+        raise ProjectError(f"{candidate.foreign}; where it is to be champion all the same, say why as reason=...")
     why = reason or "approved"
     aliases.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
     registry.approve(candidate, who=approver, why=why)

@@ -132,7 +132,11 @@ def _extras(tags: dict[str, str], lock: str) -> list[str]:
 
 def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
     """What cannot be had any more, in words."""
-    if "command" not in json.loads(files.get("lineage.json", "{}")):
+    try:
+        lineage, config = (json.loads(files.get(name, "{}")) for name in ("lineage.json", "config.json"))
+        lineage["command"]["overrides"], lineage["input"]["source"], lineage["transformations"][-1]["stage"]
+        config["model"].get("_tolerance_"), lineage["model_id"]
+    except (ValueError, LookupError, TypeError, AttributeError):
         return ["it has no lineage: it did not end, or it is no run of this project's line"]
     if "git.commit" not in tags:
         return ["it was made outside of git: there is no commit to go back to"]

@@ -1,0 +1,220 @@
+"""The stores of runs and of versions, embedded or on a server: made where they are not there, and a sentence where
+they do not answer, are damaged or let nobody in."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from ..errors import CANNOT_WRITE, ConfigError, ProjectError, Unavailable, one_line
+from ..locks import locked
+
+TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
+CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+_SECONDS = (5, 30)  # in which a server has to take a call, and to answer; it may be busy
+DATABASES = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mssql": 1433}  # their ports
+AWAY = (502, 503, 504)  # of a proxy that does not reach what is behind it
+CLOSED = "readonly|unable to open"
+SQLITE = {  # what SQLite says: what that means, and the way out
+    "malformed|not a database|disk I/O error|no such table": "is damaged: put back a copy of it, or move it away, and "
+    "the next command makes a new one (models and tables stay in mlruns/ and outputs/)",
+    CLOSED: f"cannot be written: give this user the right to, or name another as {TRACKING}=sqlite:///...",
+    "is full": "cannot be written, the disk is full: free some of it, and the same command goes on from there",
+}
+
+
+def check_server(*, server: bool) -> str:
+    """The address of the tracking store.
+
+    Raises ConfigError where `server` is wanted and MLFLOW_TRACKING_URI names none, and Unavailable where a server does
+    not answer.
+    """
+    address = mlflow.get_tracking_uri()
+    if server and not address.startswith(("http://", "https://", "databricks")):
+        raise ConfigError(f"platform=server needs {TRACKING} to name a server; it is {address}")
+    if address.startswith("sqlite:") and _file(address).exists():
+        _refuse_damaged(address)
+    if sentence := silence():
+        raise Unavailable(sentence)
+    return address
+
+
+def _refuse_damaged(address: str) -> None:
+    """Raises ProjectError where the embedded store at `address` cannot be opened: MLflow would try for minutes."""
+    try:
+        with closing(sqlite3.connect(f"{_file(address).absolute().as_uri()}?mode=ro", uri=True)) as store:
+            store.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.DatabaseError as error:
+        if sentence := _said_by_sqlite(error, address):
+            raise ProjectError(sentence) from error
+
+
+def silence() -> str | None:
+    """A sentence where a server does not answer: MLflow itself retries for minutes before it says so.
+
+    It is asked as MLflow asks it: through the environment's proxy, by the environment's certificates.
+    """
+    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    sentence = _unreachable("tracking server", tracking, TRACKING)
+    return sentence or (_unreachable("registry", registry, REGISTRY) if registry != tracking else None)
+
+
+def _unreachable(what: str, address: str, variable: str) -> str | None:
+    parts = urlsplit(address)
+    port = DATABASES.get(parts.scheme.partition("+")[0])
+    if parts.scheme in ("http", "https"):
+        reason = _refused(address)
+    elif port and parts.hostname:
+        reason = _closed(parts.hostname, parts.port or port)
+    else:
+        reason = None
+    if not reason:
+        return None
+    way_out = f"{CERTIFICATE} names the file of whom to trust" if "trusted" in reason else f"check {variable}"
+    return f"the {what} {parts.scheme}://{parts.netloc.rpartition('@')[2]} {reason}: {way_out}"
+
+
+def _closed(host: str, port: int) -> str | None:
+    try:
+        socket.create_connection((host, port), timeout=_SECONDS[0]).close()
+    except OSError as error:
+        return f"does not answer ({error})"
+    return None
+
+
+def _refused(address: str) -> str | None:
+    """Why the server at `address` cannot be asked, such as "does not answer (...)"; None where it can."""
+    insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
+    certificates = {
+        "verify": not insecure and (os.environ.get(CERTIFICATE) or True),
+        "cert": os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None,
+    }
+    try:
+        status = requests.get(f"{address.rstrip('/')}/health", timeout=_SECONDS, **certificates).status_code
+    except requests.exceptions.ProxyError as error:
+        return f"does not answer through the proxy that HTTP_PROXY or HTTPS_PROXY names ({_reason(error)})"
+    except requests.exceptions.SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            why = re.search(r"certificate verify failed: (.+?)\.? \(_ssl", str(error))
+            return f"has a certificate that is not trusted here ({why[1] if why else 'not verified'})"
+        return f"does not answer ({_reason(error)})"
+    except (OSError, ValueError) as error:  # requests' errors, and that of a certificate's file that is not there
+        if missing := [name for name in certificates.values() if isinstance(name, str) and name in str(error)]:
+            return f"has a certificate that is not trusted without {missing[0]}, which cannot be read"
+        return f"does not answer ({_reason(error)})"
+    return f"does not answer (status {status})" if status in AWAY else None
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason of an error of requests: "[Errno 111] Connection refused"."""
+    text = one_line(error)
+    inner = re.search(r"(\[Errno -?\d+\] [^'\")]+|timed out|\[SSL[^'\")]*|Tunnel connection failed[^'\")]*)", text)
+    return inner[1].strip() if inner else text[:200]
+
+
+@contextmanager
+def sentences_of_stores() -> Iterator[None]:
+    """What a store raises in the block as an error of the project."""
+    try:
+        yield
+    except ProjectError:
+        raise
+    except Exception as error:
+        if refused := refusal(error):
+            raise refused from error
+        if isinstance(error, MlflowException):
+            raise ProjectError(f"{mlflow.get_tracking_uri()}: {one_line(error)}") from error
+        raise
+
+
+def refusal(error: BaseException) -> ProjectError | None:
+    """What an error says of a store or of a file, where it says that: it is away, damaged, not writable, or closed."""
+    if sentence := silence():
+        return Unavailable(f"{sentence}; what is done is kept, and the same command goes on from there")
+    text, address = str(error), mlflow.get_tracking_uri()
+    if "schema" in text and isinstance(error, MlflowException):
+        return ProjectError(
+            f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
+            f"`uv run mlflow db upgrade {address}` brings an older one up to date"
+        )
+    if _is_of_mlflow(error):
+        if sentence := _said_by_sqlite(error, address):
+            return ProjectError(sentence)
+        if "database is locked" in text:
+            return Unavailable(f"{address} is in use by another process: give the command again")
+    if "mlflow-artifacts" in text:
+        kind = ProjectError if _status(text).startswith("4") else Unavailable
+        return kind(
+            f"the server does not take or give the files of runs ({_status(text)}): what is done is kept, and the same "
+            "command goes on once its artifact store answers"
+        )
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE and error.filename:
+        return ProjectError(f"{error.filename} cannot be used ({error.strerror}): free it, or move it away")
+    return _denied(error)
+
+
+def _said_by_sqlite(error: BaseException, address: str) -> str | None:
+    """What SQLite's `error` means for the embedded store at `address`, and the way out."""
+    meanings = (meaning for said, meaning in SQLITE.items() if re.search(said, str(error)))
+    return next((f"{address} {meaning}" for meaning in meanings), None)
+
+
+def _is_of_mlflow(error: BaseException) -> bool:
+    """Whether MLflow raised it, and not whoever reads or writes another database."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").startswith("mlflow.store") for frame in frames)
+
+
+def _status(text: str) -> str:
+    """What a failed request says: "500 error responses", "413 Client Error"."""
+    status = re.search(r"\b[45]\d\d\b[\w ]*", text)
+    return status[0].strip() if status else "no answer"
+
+
+def _denied(error: BaseException) -> ProjectError | None:
+    """A sentence where a server does not let this user in, or do this."""
+    if "error code 401" in str(error):
+        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return ProjectError(f"the tracking server does not let this user in: check {names}")
+    if getattr(error, "error_code", None) != "PERMISSION_DENIED":
+        return None
+    user, match = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
+    what = f" ({match[1]})" if match else ""
+    return ProjectError(
+        f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
+    )
+
+
+def make_embedded(address: str) -> None:
+    """Makes the embedded store at `address` where it is not there, whole, and once.
+
+    MLflow's migrations fail on one another where two processes make it, and leave half of it where one is killed.
+    """
+    file = _file(address)
+    place = file if file.exists() else file.parent
+    if place.exists() and not os.access(place, os.W_OK):
+        raise ProjectError(f"{address} {SQLITE[CLOSED]}")
+    if file.exists():
+        return
+    with locked(file):
+        if not file.exists():
+            draft = file.with_name(f"{file.name}.new")
+            draft.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{draft}").search_experiments()
+            os.rename(draft, file)
+
+
+def _file(address: str) -> Path:
+    return Path(unquote(address.removeprefix("sqlite:///").partition("?")[0]))

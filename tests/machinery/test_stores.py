@@ -1,0 +1,198 @@
+"""What a command says of a store that is away, closed, damaged, or not the one that the environment seems to name."""
+
+import http.server
+import json
+import ssl
+import threading
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from penguin_classifier.machinery.mlflow import stores, tracking, version_tags
+from penguin_classifier.machinery.pipeline import provenance
+
+AWAY = "http://127.0.0.1:9"
+# of localhost, until 2126, signed by itself; of no use to anybody
+PEM = """\
+-----BEGIN CERTIFICATE-----
+MIIBlDCCATugAwIBAgIUBhODGG5xCDd9W+HaDsr5NbErOCUwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDA1NTU0NFoYDzIxMjYxMTA2
+MDU1NTQ0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQ2oIMTE2VBcjxoqFwKhsdMLCU6IVqnfgKUelVLyPNE1/5UBhVnvKb4
+ibM0alGC6fxy97pFysrWWGk2vy6EU5HUo2kwZzAdBgNVHQ4EFgQU407iRLws2HaV
+pgdI2UT9/qSWVy4wHwYDVR0jBBgwFoAU407iRLws2HaVpgdI2UT9/qSWVy4wDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+RwAwRAIgVL1zeYQoGy7qLTgC5SlOn3tPkPUwG0TSrs6rhEeOI0ACIEsp7Imx0hjb
+NJcSiNsm/0TgvGZtgHvK6URm4r774qoD
+-----END CERTIFICATE-----
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggBF3qS2Q9nvTZhYK
+2k9IFHrx7sHkHbgqeptgjKa7LRShRANCAAQ2oIMTE2VBcjxoqFwKhsdMLCU6IVqn
+fgKUelVLyPNE1/5UBhVnvKb4ibM0alGC6fxy97pFysrWWGk2vy6EU5HU
+-----END PRIVATE KEY-----
+"""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers what `Handler.status` says, and keeps the paths."""
+
+    status, asked = 200, []
+
+    def do_GET(self):
+        self.asked.append(f"{self.command} {self.path}")
+        self.send_response(self.status)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_PUT = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server whose address is answered by Handler."""
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    monkeypatch.setattr(Handler, "asked", [])
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.parametrize(
+    "variable, value, sentence",
+    [
+        ("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef", "is no run of sqlite:"),
+        ("MLFLOW_RUN_ID", "no id", "is no run of sqlite:"),
+        ("MLFLOW_EXPERIMENT_ID", "777", "is no experiment of sqlite:"),
+        ("MLFLOW_EXPERIMENT_ID", "seven", "is no experiment of sqlite:"),
+        ("MLFLOW_EXPERIMENT_NAME", "gone", "is an experiment that was deleted"),
+        ("MLFLOW_REGISTRY_URI", AWAY, f"the registry {AWAY} does not answer"),
+        ("MLFLOW_REGISTRY_URI", "nonsense://x", "nonsense://x cannot be used"),
+        ("MLFLOW_TRACKING_URI", AWAY, f"the tracking server {AWAY} does not answer"),
+        ("MLFLOW_TRACKING_URI", "postgresql://a:b@127.0.0.1:9/x", "server postgresql://127.0.0.1:9 does not answer"),
+    ],
+)
+def test_what_the_environment_holds_is_said_by_its_name(do, monkeypatch, variable, value, sentence):
+    client = MlflowClient()
+    client.delete_experiment(client.create_experiment("gone"))
+    monkeypatch.setenv(variable, value)
+    mlflow.set_registry_uri(None)
+    code, printed = do("split", "data=penguins")
+    assert code in (1, 2, 75) and variable in printed and sentence in printed, printed
+    assert len(printed.splitlines()) == 1, "a sentence before anything is done"
+
+
+def test_a_run_that_has_ended_is_not_written_over(do, monkeypatch):
+    do("ingest", "data=penguins")
+    run = MlflowClient().search_runs(["0"], "tags.stage = 'ingest' and tags.machine.cores != ''")[0].info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run)
+    for words in (["ingest"], ["split"]):  # nothing to do, and something
+        code, printed = do(*words, "data=penguins")
+        assert code == 2 and f"MLFLOW_RUN_ID={run} is a run that has ended" in printed and "unset it" in printed
+
+
+def test_a_server_is_asked_through_the_proxy(server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.corp.example:5000/")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert stores.silence() is None and Handler.asked == ["GET http://mlflow.corp.example:5000/health"]
+    monkeypatch.setattr(Handler, "status", 503)
+    assert "http://mlflow.corp.example:5000 does not answer (status 503)" in stores.silence()
+    monkeypatch.setenv("http_proxy", AWAY)
+    assert "does not answer through the proxy that HTTP_PROXY or HTTPS_PROXY names" in stores.silence()
+    monkeypatch.setenv("no_proxy", "corp.example")
+    assert "HTTP_PROXY" not in stores.silence(), "asked itself, and by a name that nobody has"
+
+
+def test_a_certificate_that_is_not_trusted_is_said(server, monkeypatch, tmp_path):
+    file = tmp_path / "certificate.pem"
+    file.write_text(PEM)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://ana:hidden@localhost:{server.server_port}")
+    said = stores.silence()
+    assert "not trusted here (self-signed certificate)" in said and "MLFLOW_TRACKING_SERVER_CERT_PATH" in said
+    assert "hidden" not in said
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "none.pem"))
+    assert "not trusted without" in stores.silence() and "none.pem, which cannot be read" in stores.silence()
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(file))
+    assert stores.silence() is None
+
+
+def test_files_that_a_server_does_not_take_are_a_sentence(outputs, server, monkeypatch):
+    """After the attempts that MLflow is allowed; where an error came from is not uploaded by as many again."""
+    monkeypatch.setattr(Handler, "status", 500)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    place = f"http://127.0.0.1:{server.server_port}/api/2.0/mlflow-artifacts/artifacts/0/x"
+    where = MlflowClient().create_experiment("elsewhere", artifact_location=place)
+    mlflow.set_experiment(experiment_id=where)
+    with pytest.raises(Exception, match="mlflow-artifacts") as raised, tracking.run("a", tags={}):
+        mlflow.log_text("x", "x.txt")
+    assert len(Handler.asked) == 3, Handler.asked
+    said = str(tracking.as_project_error(raised.value, False))
+    assert "the server does not take or give the files of runs (500 error responses)" in said and "\n" not in said
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in tracking.RETRIES and tracking.os.environ[tracking.RETRIES] == "1"
+
+
+def damaged(file: Path, how: str) -> None:
+    """Makes of the embedded store in `file` what a crash, a full disk or a wrong copy makes of it."""
+    if how == "half of it":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif how == "a text":
+        file.write_text("no database")
+    else:
+        file.unlink()
+        file.mkdir()
+
+
+@pytest.mark.parametrize("how", ["half of it", "a text", "a folder"])
+def test_a_store_that_is_damaged_is_a_sentence(do, outputs, how):
+    damaged(outputs / "mlflow.db", how)
+    for word in ("split", "explain", "prune"):
+        code, printed = do(word, "data=penguins")
+        assert code == 1 and "mlflow.db is damaged: put back a copy" in printed and len(printed.splitlines()) == 1, (
+            word,
+            printed,
+        )
+
+
+def test_a_note_of_another_shape_is_made_anew(do, outputs):
+    assert do("ingest", "data=penguins")[0] == 0
+    for name in ("notes.json", "code.json", "ingest/*/outcome.json"):
+        for text in ("[]", '{"digests": 1, "files": {}, "maker": 3, "modules": {"a": 1}}', "\x00"):
+            [file] = (outputs / "outputs").glob(name)
+            file.write_text(text)
+            code, printed = do("ingest", "data=penguins")
+            assert code == 0 and "Error" not in printed, (name, text, printed)
+
+
+def test_tags_that_somebody_else_wrote_are_none_of_ours():
+    whole = {"version": "3", "digest": "8c1f"}
+    for text in ("", "3", "[]", "null", "{}", '{"version": "3"}', "\x00"):
+        assert version_tags.from_tags({"against": text, "trained": text, "scores": text}).against is None
+        assert version_tags.from_tags({"trained": text, "scores": text}) == version_tags.VersionTags()
+    assert version_tags.from_tags({"against": json.dumps(whole)}).against == whole
+    scores = version_tags.ScoresRecord({"f1": 0.5}, [None, 0.7], 71, 0.95)
+    written = version_tags.to_tags(scores=scores)
+    assert version_tags.from_tags(written).scores == scores
+    bent = json.dumps({**json.loads(written["scores"]), "test": ["f1"]})
+    assert version_tags.from_tags({"scores": bent}).scores is None
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch):
+    for name in ("MLFLOW_TRACKING_USERNAME", "GITHUB_ACTOR"):
+        monkeypatch.delenv(name, raising=False)
+    for error in (KeyError, OSError):
+
+        def nobody(error=error):
+            raise error("uid not found")
+
+        monkeypatch.setattr(provenance.getpass, "getuser", nobody)
+        assert provenance.user().startswith("uid ")
