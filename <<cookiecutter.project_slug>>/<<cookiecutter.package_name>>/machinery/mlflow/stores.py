@@ -25,7 +25,7 @@ TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 _SECONDS = (5, 30)  # in which a server has to take a call, and to answer; it may be busy
 DATABASES = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mssql": 1433}  # their ports
-AWAY = (502, 503, 504)  # of a proxy that does not reach what is behind it
+GATEWAY = (502, 503, 504)  # of a proxy that does not reach what is behind it
 CLOSED = "readonly|unable to open"
 SQLITE = {  # what SQLite says: what that means, and the way out
     "malformed|not a database|disk I/O error|no such table": "is damaged: put back a copy of it, or move it away, and "
@@ -114,7 +114,7 @@ def _refused(address: str) -> str | None:
         if missing := [name for name in certificates.values() if isinstance(name, str) and name in str(error)]:
             return f"has a certificate that is not trusted without {missing[0]}, which cannot be read"
         return f"does not answer ({_reason(error)})"
-    return f"does not answer (status {status})" if status in AWAY else None
+    return f"does not answer (status {status})" if status in GATEWAY else None
 
 
 def _reason(error: BaseException) -> str:
