@@ -73,6 +73,11 @@ def test_quiet_drift_and_a_fallen_score(do, outputs, receiver):
     files = {file.path for file in client.list_artifacts(last.info.run_id)}
     assert {"monitor.html", "expectations.html", "drift.csv", "drift.png", "moved_1.png"} <= files
 
+    ROWS.drop("sex").with_columns(pl.col("island").replace({"Biscoe": "Mars"})).write_csv("mars.csv")
+    for words in ([], ["expectations=[]"]):
+        printed = do("monitor", "data=penguins", "input=mars.csv", *words)[1]
+        assert printed.count("Mars") == 1, printed
+
 
 def test_the_source_itself_is_scored_by_rows_that_were_kept_from_the_model(do):
     do("register", *SMALL)

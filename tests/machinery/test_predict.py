@@ -139,6 +139,14 @@ def test_the_champion_answers_for_a_file(do, outputs):
     [run] = MlflowClient().search_runs(["0"], "tags.stage = 'predict'", max_results=1)
     assert run.data.metrics["rows"] == 344 and run.data.tags["model.version"] == "1"
 
+    moved = rows.with_columns(island=pl.col("island").replace({"Biscoe": "Mars"}))
+    moved.with_columns(species=pl.lit("Emperor")).write_csv(outputs / "mars.csv", null_value="NA")
+    printed = do("predict", "data=penguins", f"input={outputs}/mars.csv", f"output={outputs}/a.csv")[1]
+    assert "note: never seen in training: species: Emperor (344 rows); island: Mars (168 rows)" in printed
+    words = ["data=penguins", f"input={outputs}/mars.csv", f"output={outputs}/a.csv", "columns.sensitive=[island]"]
+    printed = do("predict", *words)[1]
+    assert "species: Emperor (344 rows); island: 1 level (168 rows)" in printed and "Mars" not in printed
+
     model = model_format.load(f"models:/{NAME}/1")
     here = model.predict(pd.read_csv(RAW)[list(model.inputs)].astype({"body_mass_g": float}))
     assert here["probability"].tolist() == found["probability"].to_list()

@@ -90,11 +90,16 @@ def assess(
     checked = observed.table.select(set(monitored.model.inputs) - set(drift.ignore))
     validation = _validate_columns(expectations, checked, monitored.columns)
     failed = expected.failures(validation) if validation else []
-    unseen = [f"{each.label}: {each.sentence}" for each in findings if each.what == "unseen" and each not in alarms]
-    notes += [f"never seen in training: {line}" for line in unseen]
+    unseen = [each for each in findings if each.what == "unseen" and each not in alarms]
+    notes += [f"{each.label}: {each.sentence}" for each in unseen if not lists_levels(failed, each)]
     if observed.rows < bootstrap.evaluation.min_rows:
         notes.append(f"{observed.rows} rows are few: only a great change would show")
     return Assessment(findings, adjusted, alarms, rate, scores, fall, validation, failed, notes)
+
+
+def lists_levels(failed: list[str], finding: drifts.Finding) -> bool:
+    """Whether one of the `failed` expectations names the levels of the column of a finding already."""
+    return any(line.startswith(f"{finding.name}: expect_column_values_to_be_in_set") for line in failed)
 
 
 def _test_columns(monitored: MonitoredModel, observed: ObservedRows, ignore: list[str]) -> list[drifts.Finding]:

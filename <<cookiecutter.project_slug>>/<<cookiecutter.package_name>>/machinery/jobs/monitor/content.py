@@ -14,6 +14,7 @@ from ...data import expectations
 from ...report import pages, plots
 from ...result import StageResult
 from . import drift as drifts
+from .assessment import lists_levels
 
 if TYPE_CHECKING:
     from ...config.schema import Drift, Evaluation
@@ -32,7 +33,10 @@ def result(
     """The stage's result: a summary of a line or more, scores over time, the page, the table `drift`, the exit code."""
     version, fall, alarms = monitored.version, assessment.fall, assessment.alarms
     title = f"{observed.rows:,} rows of {observed.name} against {version.title}"
-    lines = [f"  {each.label}: {each.sentence}{_size(each)}" for each in alarms]
+    new = [each for each in alarms if each.what == "unseen"]  # of which one line says enough
+    said = [each for each in new if lists_levels(assessment.failed, each)]
+    said += [each for each in alarms if each.what == "values" and each.label in {every.label for every in new}]
+    lines = [f"  {each.label}: {each.sentence}{_size(each)}" for each in alarms if each not in said]
     lines += [f"  {line}" for line in assessment.failed]
     lines += [f"  {fall.name}: {fall.sentence}"] if fall and fall not in alarms else []
     rows = [

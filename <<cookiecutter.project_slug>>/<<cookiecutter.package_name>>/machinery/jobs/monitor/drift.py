@@ -158,7 +158,8 @@ def _test_view(
     if what == "values" and new:
         named = ", ".join(sorted(new, key=lambda level: -new[level])[:NAMED])
         p = _unseen(old + recent, max(new.values()) * scale[1], sizes)
-        tests.append(_Test("unseen", sum(new.values()) / rows[1], p, f"{sum(new.values()):,} rows hold {named}"))
+        sentence = f"{sum(new.values()):,} rows hold {named}, never seen in training"
+        tests.append(_Test("unseen", sum(new.values()) / rows[1], p, sentence))
     return tests
 
 

@@ -16,10 +16,12 @@ from ...data import formats, parsing
 from ...errors import ProjectError
 from ...mlflow import model_format, run_history
 from ...result import StageResult
-from ...serving import inputs
+from ...serving import inputs, unseen_levels
 from . import databases
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ...config.schema import Columns
     from ...pipeline.store import Store
 
@@ -66,10 +68,10 @@ def predict(
     if first is None:
         raise ProjectError(f"{named} has no rows")
 
-    def answered(rows: pl.DataFrame) -> pl.DataFrame:
-        return pl.from_pandas(model.answers(model.frame(rows)))
+    def answered(frame: pd.DataFrame) -> pl.DataFrame:
+        return pl.from_pandas(model.answers(frame))
 
-    example = answered(first.head(1))
+    example = answered(model.frame(first.head(1)))
     if clash := set(example.columns) & set(first.select(CARRIED).unnest(CARRIED).columns):
         raise ProjectError(f"{named} has a column {min(clash)}, as the answers have: rename it, or name columns.key")
     about = {
@@ -86,10 +88,13 @@ def predict(
             "threshold": str(example["threshold"][0]),
         }
     tally: Counter[Any] = Counter()
+    unseen: Counter[tuple[str, str]] = Counter()
     kept = file or store.path("predict") / "scores.parquet"
     with store.output(kept, about) as add, tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar:
         while first is not None:
-            scored = answered(first)
+            frame = model.frame(first)
+            scored = answered(frame)
+            unseen += unseen_levels.unseen(model, frame)
             add(first.select(CARRIED).unnest(CARRIED).hstack(scored))
             tally.update(_tally(scored))
             bar.update(len(scored))
@@ -102,6 +107,7 @@ def predict(
         f"{tally['rows']:,} rows of {named} scored by {chosen.name} version {chosen.version} -> {where} ({summary})",
         scores={"rows": tally["rows"], **scores},
         tags={name: value for name, value in about.items() if value},
+        notes=list(filter(None, [unseen_levels.in_words(unseen, sensitive=model.made_of(columns.sensitive))])),
     )
 
 
