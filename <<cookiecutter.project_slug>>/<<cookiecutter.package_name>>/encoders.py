@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.base import clone, is_classifier, is_outlier_detector
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import VotingClassifier
@@ -17,10 +18,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
+    OrdinalEncoder,
     QuantileTransformer,
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.utils import get_tags
 
 from .machinery.errors import ProjectError
 
@@ -38,25 +41,51 @@ def pipeline(
     seed: int,
     transform: str | None = None,
 ) -> Pipeline:
-    """An unfitted Pipeline: every column encoded by its kind, see features.kinds; then `estimator`.
+    """An unfitted Pipeline: every column encoded by its kind, see features.kinds, as `estimator` takes it; then that.
 
-    A missing category or level has a value of its own, a missing number is the median and a column that says so, a
-    missing date the median, a missing text empty. `transform`: of a regression's target, "log" or "quantile". The casts
-    make a served row of nothing but nulls look like the training rows. Raises ProjectError for an unknown `transform`.
+    Each member of a blend or a stack has an encoding of its own. `transform`: of a regression's target, "log" or
+    "quantile". The casts make a served row of nothing but nulls look like the training rows. Raises ProjectError for an
+    unknown `transform`.
     """
     columns = {kind: [name for name, each in kinds.items() if each == kind] for kind in set(kinds.values())}
-    numbers = [name for name, kind in kinds.items() if kind in ("number", "boolean")]
-    categories = _onehot(max_categories, min_frequency)
+    columns["number"] = [name for name, kind in kinds.items() if kind in ("number", "boolean")]
+    rare: dict[str, Any] = {"max_categories": max_categories, "min_frequency": min_frequency}
+    encode = partial(_encoded, columns=columns, rare=rare, text_components=text_components, seed=seed)
+    members = dict(getattr(estimator, "estimators", None) or {})
+    if not members or getattr(estimator, "passthrough", False):  # a stack may hand the columns on to its last model
+        prepare, inner = encode(estimator).steps
+        return Pipeline([prepare, ("estimator", _transformed(_labelled(inner[1]), transform))])
+    whole = clone(estimator).set_params(estimators=[(name, encode(member)) for name, member in members.items()])
+    return Pipeline([("prepare", "passthrough"), ("estimator", _transformed(whole, transform))])
+
+
+def _encoded(
+    estimator: Any, *, columns: dict[str, list[str]], rare: dict[str, Any], text_components: int, seed: int
+) -> Pipeline:
+    """An unfitted Pipeline: `columns` by kind as the numbers that `estimator` takes, and then that.
+
+    What takes missing values (trees) gets numbers as they are and a code for each category; all else gets scaled
+    numbers, the median and a column that says so for a missing one, and a column for each category. A missing category
+    or level has a value of its own, a missing date is the median, a missing text empty.
+    """
     supervised = not is_outlier_detector(estimator)
+    trees = supervised and get_tags(estimator).input_tags.allow_nan
+    number = [_call("astype", "float64")] if trees else [_call("astype", "float64"), _filled(), StandardScaler()]
+    categories = make_pipeline(_call("astype", "str"), _codes(rare) if trees else _onehot(rare))
+    declared = estimator.get_params(deep=False)
+    if trees and declared.get("categorical_features") == "from_dtype" and rare["max_categories"] < declared["max_bins"]:
+        first = list(range(len(columns.get("category", []))))
+        estimator = clone(estimator).set_params(categorical_features=first)
     steps = [
-        ("numbers", make_pipeline(_call("astype", "float64"), _filled(), StandardScaler()), numbers),
         ("categories", categories, columns.get("category", [])),
+        ("numbers", make_pipeline(*number), columns["number"]),
         ("levels", _levels(seed) if supervised else categories, columns.get("level", [])),
         *((f"dates_{unit}", _dates(unit, PARTS[unit]), columns.get("date", [])) for unit in PARTS),
         *((f"text_{name}", _words(text_components, seed), name) for name in columns.get("text", [])),
     ]
     prepare = ColumnTransformer([step for step in steps if step[2]], verbose_feature_names_out=False)
-    return Pipeline([("prepare", prepare), ("estimator", _transformed(_labelled(estimator), transform))])
+    by_columns = [] if trees else [_call("copy", "F")]  # the order in memory decides the last bits of linear algebra
+    return Pipeline([("prepare", make_pipeline(prepare, *by_columns)), ("estimator", estimator)])
 
 
 def _labelled(estimator: Any) -> Any:
@@ -88,14 +117,13 @@ def _filled(missing: float = np.nan) -> SimpleImputer:
     return SimpleImputer(missing_values=missing, strategy="median", keep_empty_features=True, add_indicator=indicator)
 
 
-def _onehot(max_categories: int, min_frequency: float) -> Pipeline:
-    encoder = OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        max_categories=max_categories,
-        min_frequency=min_frequency,
-        sparse_output=False,
-    )
-    return make_pipeline(_call("astype", "str"), encoder)
+def _onehot(rare: dict[str, Any]) -> OneHotEncoder:
+    return OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False, **rare)
+
+
+def _codes(rare: dict[str, Any]) -> OrdinalEncoder:
+    """A number for each category; one never seen is missing."""
+    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, **rare)
 
 
 def _levels(seed: int) -> Pipeline:

@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import LocalOutlierFactor
 
 from << cookiecutter.package_name >> import encoders
+from << cookiecutter.package_name >>.machinery.config.schema import Task
 from << cookiecutter.package_name >>.machinery.errors import ProjectError
 from << cookiecutter.package_name >>.machinery.evaluation import estimators, importance, scoring
 from << cookiecutter.package_name >>.machinery.mlflow import model_format
@@ -130,7 +131,8 @@ def test_importance_finds_the_column_that_matters():
     frame = FRAME.assign(n=np.where(LABELS == "yes", 1.0, 0.0))
     kinds = {"n": "number", "t": "category"}
     model = encoders.pipeline(LogisticRegression(), **SETTINGS | {"kinds": kinds}).fit(frame[list(kinds)], LABELS)
-    falls = importance.falls(model, frame[list(kinds)], LABELS, metric="accuracy", repeats=3, rows=100, seed=1)
+    task = Task("classification", None, None, None, estimator="Classifier", linear={}, metrics=["accuracy"])
+    falls = importance.falls(model, frame[list(kinds)], LABELS, task, repeats=3, rows=100, seed=1)
     assert next(iter(falls)) == "n" and falls["n"] > 0.2
 
 

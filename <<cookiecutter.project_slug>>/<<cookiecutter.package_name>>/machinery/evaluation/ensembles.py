@@ -46,7 +46,7 @@ def members(model: Pipeline) -> dict[str, Member]:
     for name, alone in last.named_estimators_.items():
         if alone == "drop":
             continue
-        params = {key: str(value) for key, value in alone.get_params(deep=False).items() if value is not None}
+        params = {key: str(value) for key, value in alone[-1].get_params(deep=False).items() if value is not None}
         if is_classifier(last):  # whose members have classes by number: a vote of one has the labels
             vote = VotingClassifier([(name, FrozenEstimator(alone))], voting="soft")
             alone = vote.fit(np.zeros((len(last.classes_), 1)), last.classes_)

@@ -63,8 +63,7 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         if unheard := re.search(r"Parameters: .* are not used|Device is changed from GPU to CPU.*", warning):
             raise ProjectError(f"{name} was not fitted as asked: {unheard[0]}")
     for each in (estimator, *getattr(estimator, "named_estimators_", {}).values()):
-        if hasattr(each, "n_jobs"):
-            each.set_params(n_jobs=1)
+        each.set_params(**{name: 1 for name in each.get_params() if name.rpartition("__")[2] == "n_jobs"})
     return model
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import calibration, ensembles, estimators, importance, scoring, slices
+from . import calibration, ensembles, importance, scoring, slices
 from .comparison import NotComparable, with_champion
 from .result import EvaluationResult, Gain
 from .scored_model import ScoredModel, score_model
@@ -48,7 +48,6 @@ def _scores(data: EvaluationData, scored: ScoredModel, bootstrap: Bootstrap) -> 
     for side in sorted({"train", "validation"} & frames.keys()):
         others[side] = score_model(data.model.pipeline, frames[side], targets[side], task)
     test = scored.scores(task.metrics)
-    shuffled, wanted = estimators.as_scorer_input(data.model.pipeline, targets["test"], positive=task.positive)
     return {side: each.scores(task.metrics) for side, each in others.items()} | {
         "test": test,
         "interval": list(bootstrap.interval(next(iter(test.values())), bootstrap.scores(scored, rows), rows)),
@@ -56,10 +55,10 @@ def _scores(data: EvaluationData, scored: ScoredModel, bootstrap: Bootstrap) -> 
         "slices": slices.score_slices(scored, rows, bootstrap),
         "members": ensembles.score_members(data.model.pipeline, frames["test"], targets["test"], task),
         "importances": importance.falls(
-            shuffled,
+            data.model.pipeline,
             frames["test"],
-            wanted,
-            metric=task.metrics[0],
+            targets["test"],
+            task,
             repeats=settings.importance_repeats,
             rows=settings.importance_rows,
             seed=bootstrap.seed,

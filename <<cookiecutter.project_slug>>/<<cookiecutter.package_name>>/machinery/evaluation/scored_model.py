@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from ..model import loader
@@ -57,9 +58,17 @@ class RecordedAnswers(BaseEstimator):
 
 
 def record_answers(model: Any, frame: Any) -> RecordedAnswers:
-    """The answers of `model` to `frame` (n, d): each method runs once, when its answers are first needed."""
+    """The answers of `model` to `frame` (n, d): each method runs once, when its answers are first needed.
+
+    A classifier is asked for its probabilities alone, where these tell what it predicts.
+    """
+    last = model[-1] if isinstance(model, Pipeline) else model
 
     def answer(method: str) -> np.ndarray:
+        if method == "predict" and "predict_proba" in methods:
+            predicted = loader.predictions(last, methods["predict_proba"]())
+            if predicted is not None:
+                return predicted
         with loader.steadily():
             return getattr(model, method)(frame)
 

@@ -24,6 +24,7 @@ ALONE = threading.Lock()  # a limit of threads is the whole process's: one reque
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
 # Classifiers that predict the likeliest class, and so need not predict twice; a support vector machine may not.
 LIKELIEST = (
+    "ExtraTreesClassifier",
     "HistGradientBoostingClassifier",
     "LGBMClassifier",
     "LogisticRegression",
@@ -50,22 +51,29 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
 
     with ALONE, steadily():
         n, last = len(frame), model[-1]
-        tiled = np.arange(-(-n // TILE) * TILE) % n
-        rows = np.asfortranarray(model[:-1].transform(frame)[tiled])  # by columns: that too decides the path
+        rows = model[:-1].transform(frame.iloc[np.arange(-(-n // TILE) * TILE) % n])
         if is_outlier_detector(last):
             return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
             values = last.predict(rows)[:n]
             return pd.DataFrame({"prediction": values.astype("float64") if values.dtype.kind == "f" else values})
         classes, probabilities = list(map(str, last.classes_)), last.predict_proba(rows)[:n].astype("float64")
-        likeliest = type(last).__name__ in LIKELIEST
-        predicted = last.classes_[probabilities.argmax(axis=1)] if likeliest else last.predict(rows)[:n]
+        predicted = predictions(last, probabilities)
+        predicted = last.predict(rows)[:n] if predicted is None else predicted
     if len(classes) > 2:
         named = {f"probability_{name}": probabilities[:, at] for at, name in enumerate(classes)}
         return pd.DataFrame({"prediction": predicted, **named})
     yes = probabilities[:, classes.index(positive or classes[-1])]
     threshold = float(getattr(last, "threshold", 0.5))
     return pd.DataFrame({"prediction": predicted, "probability": yes, "threshold": threshold})
+
+
+def predictions(last: Any, probabilities: np.ndarray) -> np.ndarray | None:
+    """What the classifier `last` predicts (n,), by its `probabilities` (n, classes); None where they do not tell."""
+    if type(last).__name__ == "FixedThresholdClassifier":
+        yes = last.classes_.tolist().index(last.pos_label)
+        return last.classes_[np.where(probabilities[:, yes] >= last.threshold, yes, 1 - yes)]
+    return last.classes_[probabilities.argmax(axis=1)] if type(last).__name__ in LIKELIEST else None
 
 
 def steadily() -> Any:
