@@ -148,7 +148,7 @@ def test_public_functions_say_what_they_give():
 
 TWICE = {  # public names that stand for two things: let it shrink. Each job has its Arguments; main is the command
     *("main", "Arguments", "validate", "evaluate", "register", "promote"),  # stages and jobs do what the machinery does
-    *("NOT_A_TIME", "PARTS", "refuse", "NAMED", "refuse_absent", "STYLE", "masked", "page", "SEEN", "KINDS", "ROWS"),
+    *("refuse", "NAMED", "refuse_absent", "STYLE", "masked", "page", "SEEN", "KINDS", "ROWS"),
     *("sentences", "twins", "read", "SHOWN", "reading", "record", "shares", "compare", "MOST", "training_curves"),
     *("SUITS", "fit", "PATIENCE", "summary", "bars", "load", "FEW", "Column", "has", "NUMBER", "values", "opened"),
     *("history", "version", "versions", "run", "LONG"),

@@ -7,6 +7,7 @@ from operator import methodcaller
 from typing import Any
 
 import numpy as np
+from sklearn import preprocessing
 from sklearn.base import clone, is_classifier, is_outlier_detector
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import TruncatedSVD
@@ -15,17 +16,10 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    QuantileTransformer,
-    StandardScaler,
-    TargetEncoder,
-)
 from sklearn.utils import get_tags
 
 from .machinery.errors import ProjectError
+from .machinery.evaluation.ensembles import ENSEMBLES
 
 NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
 PARTS = {"D": None, "M": 12, "h": 24}  # NumPy's units of time, and after how many of them they begin anew; None: never
@@ -51,11 +45,11 @@ def pipeline(
     columns["number"] = [name for name, kind in kinds.items() if kind in ("number", "boolean")]
     rare: dict[str, Any] = {"max_categories": max_categories, "min_frequency": min_frequency}
     encode = partial(_encoded, columns=columns, rare=rare, text_components=text_components, seed=seed)
-    members = dict(getattr(estimator, "estimators", None) or {})
-    if not members or getattr(estimator, "passthrough", False):  # a stack may hand the columns on to its last model
+    if not isinstance(estimator, ENSEMBLES) or getattr(estimator, "passthrough", False):  # of columns to its last model
         prepare, inner = encode(estimator).steps
         return Pipeline([prepare, ("estimator", _transformed(_labelled(inner[1]), transform))])
-    whole = clone(estimator).set_params(estimators=[(name, encode(member)) for name, member in members.items()])
+    members = [(name, each if each == "drop" else encode(each)) for name, each in estimator.estimators]
+    whole = clone(estimator).set_params(estimators=members)
     return Pipeline([("prepare", "passthrough"), ("estimator", _transformed(whole, transform))])
 
 
@@ -64,22 +58,29 @@ def _encoded(
 ) -> Pipeline:
     """An unfitted Pipeline: `columns` by kind as the numbers that `estimator` takes, and then that.
 
-    What takes missing values (trees) gets numbers as they are and a code for each category; all else gets scaled
-    numbers, the median and a column that says so for a missing one, and a column for each category. A missing category
-    or level has a value of its own, a missing date is the median, a missing text empty.
+    What takes missing values (trees) gets numbers as they are, and for each category a code, where it can be told which
+    columns are codes, or else the target's mean. All else gets scaled numbers, the median and a column that says so for
+    a missing one, and a column for each category. A missing category or level has a value of its own, a missing date is
+    the median, a missing text empty.
     """
     supervised = not is_outlier_detector(estimator)
     trees = supervised and get_tags(estimator).input_tags.allow_nan
-    number = [_call("astype", "float64")] if trees else [_call("astype", "float64"), _filled(), StandardScaler()]
-    categories = make_pipeline(_call("astype", "str"), _codes(rare) if trees else _onehot(rare))
-    declared = estimator.get_params(deep=False)
-    if trees and declared.get("categorical_features") == "from_dtype" and rare["max_categories"] < declared["max_bins"]:
+    number = [] if trees else [_filled(), preprocessing.StandardScaler()]
+    onehot = preprocessing.OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False, **rare)
+    # Each level is the target's mean over its rows, out of the other rows' folds while fitting.
+    # Source: https://scikit-learn.org/stable/modules/preprocessing.html#target-encoder
+    means = preprocessing.TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed))
+    levels = _of_text(means, preprocessing.StandardScaler()) if supervised else _of_text(onehot)
+    categories, settings = levels if trees else _of_text(onehot), estimator.get_params(deep=False)
+    if trees and settings.get("categorical_features") == "from_dtype" and rare["max_categories"] < settings["max_bins"]:
+        unseen: dict[str, Any] = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan}  # is missing
+        categories = _of_text(preprocessing.OrdinalEncoder(**unseen, **rare))
         first = list(range(len(columns.get("category", []))))
         estimator = clone(estimator).set_params(categorical_features=first)
     steps = [
         ("categories", categories, columns.get("category", [])),
-        ("numbers", make_pipeline(*number), columns["number"]),
-        ("levels", _levels(seed) if supervised else categories, columns.get("level", [])),
+        ("numbers", make_pipeline(_call("astype", "float64"), *number), columns["number"]),
+        ("levels", levels, columns.get("level", [])),
         *((f"dates_{unit}", _dates(unit, PARTS[unit]), columns.get("date", [])) for unit in PARTS),
         *((f"text_{name}", _words(text_components, seed), name) for name in columns.get("text", [])),
     ]
@@ -102,14 +103,14 @@ def _transformed(estimator: Any, transform: str | None) -> Any:
     if transform == "log":
         return TransformedTargetRegressor(estimator, func=np.log1p, inverse_func=np.expm1)
     if transform == "quantile":
-        normal = QuantileTransformer(output_distribution="normal", n_quantiles=200)
+        normal = preprocessing.QuantileTransformer(output_distribution="normal", n_quantiles=200)
         return TransformedTargetRegressor(estimator, transformer=normal)
     raise ProjectError(f"task.transform={transform}: it is null, log or quantile")
 
 
-def _call(method: str, *arguments: Any) -> FunctionTransformer:
+def _call(method: str, *arguments: Any) -> preprocessing.FunctionTransformer:
     """A step that calls a method of what it is given: no code of this package has to travel with the model."""
-    return FunctionTransformer(methodcaller(method, *arguments), feature_names_out="one-to-one")
+    return preprocessing.FunctionTransformer(methodcaller(method, *arguments), feature_names_out="one-to-one")
 
 
 def _filled(missing: float = np.nan) -> SimpleImputer:
@@ -117,30 +118,15 @@ def _filled(missing: float = np.nan) -> SimpleImputer:
     return SimpleImputer(missing_values=missing, strategy="median", keep_empty_features=True, add_indicator=indicator)
 
 
-def _onehot(rare: dict[str, Any]) -> OneHotEncoder:
-    return OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False, **rare)
-
-
-def _codes(rare: dict[str, Any]) -> OrdinalEncoder:
-    """A number for each category; one never seen is missing."""
-    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, **rare)
-
-
-def _levels(seed: int) -> Pipeline:
-    """Of many levels, each is the target's mean over its rows, out of the other rows' folds while fitting.
-
-    Source: https://scikit-learn.org/stable/modules/preprocessing.html#target-encoder
-    """
-    return make_pipeline(
-        _call("astype", "str"), TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed)), StandardScaler()
-    )
+def _of_text(*steps: Any) -> Pipeline:
+    return make_pipeline(_call("astype", "str"), *steps)
 
 
 def _dates(unit: str, period: int | None) -> Pipeline:
     """Dates as numbers: how many of the `unit` since 1970, or since `period` of them began anew."""
     counted = [_call("astype", "datetime64[us]"), _call("to_numpy"), _call("astype", f"datetime64[{unit}]")]
     counted += [_call("astype", "float64"), _filled(NOT_A_TIME)]
-    return make_pipeline(*counted, *([_call("__mod__", period)] if period else []), StandardScaler())
+    return make_pipeline(*counted, *([_call("__mod__", period)] if period else []), preprocessing.StandardScaler())
 
 
 def _words(components: int, seed: int) -> Pipeline:
@@ -150,4 +136,4 @@ def _words(components: int, seed: int) -> Pipeline:
     """
     hashed = HashingVectorizer(n_features=2**14, alternate_sign=False)
     reduced = TruncatedSVD(components, random_state=seed)
-    return make_pipeline(_call("astype", "str"), _call("fillna", ""), hashed, TfidfTransformer(), reduced)
+    return _of_text(_call("fillna", ""), hashed, TfidfTransformer(), reduced)

@@ -1,7 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import LocalOutlierFactor
 
@@ -48,6 +54,24 @@ def test_a_row_of_nulls_and_an_unseen_level_are_answered():
     odd = pd.DataFrame({name: [None] for name in KINDS})
     assert estimators.outputs(model, odd).shape == (1, 2)
     assert estimators.outputs(model, odd.assign(t="never seen")).shape == (1, 2)
+
+
+def test_each_model_gets_the_columns_that_it_takes():
+    table = FRAME[["n", "b", "t", "l"]]
+    how = SETTINGS | {"kinds": {name: KINDS[name] for name in table}}
+    trees, linear = RandomForestClassifier(5), LogisticRegression()
+    boosting = HistGradientBoostingClassifier(max_iter=5)
+    wide = {
+        name: encoders.pipeline(model, **how).fit(table, LABELS)[:-1].transform(table).shape[1]
+        for name, model in {"boosting": boosting, "trees": trees, "linear": linear}.items()
+    }
+    assert wide == {"boosting": 4, "trees": 4, "linear": 8}, "one for each; linear: three of t, and what is missing"
+    codes = encoders.pipeline(boosting, **how).fit(table, LABELS)
+    assert codes[-1].is_categorical_.tolist() == [True, False, False, False]
+    assert np.isnan(codes[:-1].transform(table.assign(t="never seen"))[:, 0]).all()
+    both = encoders.pipeline(VotingClassifier([("trees", trees), ("linear", linear)], voting="soft"), **how)
+    both.fit(table, LABELS)
+    assert [each[:-1].transform(table).shape[1] for each in both[-1].estimators_] == [4, 8]
 
 
 def test_the_wrong_kind_one_class_and_a_bad_value_are_refused():

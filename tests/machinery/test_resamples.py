@@ -2,9 +2,11 @@ import numpy as np
 import polars as pl
 import pytest
 from penguin_classifier.machinery.evaluation import bootstrap, calibration, curves, scored_model, slices
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -20,6 +22,29 @@ def test_kept_answers_are_scored_as_the_model_is(name):
     scored = scored_model.ScoredModel(kept := scored_model.record_answers(model, FRAME), kept, LABELS)
     assert scorer(kept, rows, LABELS[rows]) == pytest.approx(scorer(model, FRAME[rows], LABELS[rows]), abs=1e-12)
     assert scorer(scored.part(rows).view, np.arange(8), LABELS[rows]) == scorer(kept, rows, LABELS[rows])
+
+
+@pytest.mark.parametrize("threshold", [None, 0.3])
+def test_a_classifier_is_asked_once_and_for_its_probabilities_alone(threshold, monkeypatch):
+    model, asked = RandomForestClassifier(5, random_state=1).fit(FRAME, LABELS), []
+    if threshold:
+        how = {"threshold": threshold, "pos_label": "no", "response_method": "predict_proba"}
+        model = FixedThresholdClassifier(FrozenEstimator(model), **how).fit(FRAME, LABELS)
+    right = model.predict(FRAME)
+
+    def counting(method, real):
+        def answer(self, rows):
+            asked.append(method)
+            return real(self, rows)
+
+        return answer
+
+    for method in ("predict", "predict_proba"):
+        monkeypatch.setattr(type(model), method, counting(method, getattr(type(model), method)))
+    kept = scored_model.record_answers(model, FRAME)
+    for _ in range(2):
+        assert (kept.predict(np.arange(300)) == right).all() and kept.predict_proba(np.arange(300)).shape == (300, 2)
+    assert asked == ["predict_proba"]
 
 
 def means(values, **how):

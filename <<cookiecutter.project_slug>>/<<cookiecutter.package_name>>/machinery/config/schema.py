@@ -77,6 +77,7 @@ class Evaluation:
     confidence: float
     resamples: int
     resampled_rows: int
+    train_rows: int
     importance_repeats: int
     importance_rows: int
     min_rows: int

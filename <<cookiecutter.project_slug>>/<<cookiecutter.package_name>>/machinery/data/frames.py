@@ -44,6 +44,11 @@ def masked(frame: pd.DataFrame, sensitive: Collection[str]) -> pd.DataFrame:
     return frame.assign(**{name: made.get(frame[name].dtype.kind, "...") for name in sensitive if name in frame})
 
 
+def spread(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """`most` of the `rows`, evenly spread; all where there are no more."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+
+
 def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
     """The column `name` of `rows` as (n,): float64 for regression, labels for all else."""
     values = rows[name]

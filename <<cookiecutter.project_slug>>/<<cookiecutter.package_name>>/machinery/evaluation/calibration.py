@@ -37,11 +37,10 @@ def threshold_table(scored: ScoredModel) -> pl.DataFrame | None:
     probabilities = scored.probabilities
     if probabilities is None or probabilities.shape[1] != 2:
         return None
-    steps, right = np.arange(1, 100) / 100, scored.target == 1
-    flagged = probabilities[:, [1]] >= steps
-    hits, count = (flagged & right[:, None]).sum(axis=0), flagged.sum(axis=0)
+    steps, right, yes = np.arange(1, 100) / 100, scored.target == 1, probabilities[:, 1]
+    hits, count = (len(part) - np.searchsorted(np.sort(part), steps) for part in (yes[right], yes))  # flagged from each
     precision = np.divide(hits, count, out=np.full(len(steps), np.nan), where=count > 0)
     recall = hits / max(1, right.sum())
     f1 = 2 * hits / (count + right.sum())
-    columns = {"threshold": steps, "precision": precision, "recall": recall, "f1": f1, "flagged": flagged.mean(axis=0)}
+    columns = {"threshold": steps, "precision": precision, "recall": recall, "f1": f1, "flagged": count / len(yes)}
     return pl.DataFrame(columns, nan_to_null=True)

@@ -21,8 +21,6 @@ from ..errors import ProjectError
 from ..model import loader
 
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
-NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
-PARTS = {"D": None, "M": 12, "h": 24}  # NumPy's units of time, and after how many of them they begin anew; None: never
 
 
 def inner(estimator: Any) -> Any:

@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 from mlflow.exceptions import MlflowException
 
+from ...data.frames import spread
 from ...errors import ProjectError
 from ...model.loader import Model
 from ...serving.request import request
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ...mlflow.registry import ModelVersion
 
 FILE = "reference.json"  # among a model's files
+ANSWERED = 50_000  # rows at most whose answers are counted: a shift that counts shows in fewer
 
 
 def statistics(
@@ -37,7 +39,7 @@ def statistics(
     the missing values are counted. The examples are those that `monitor endpoint=...` posts to a server.
     """
     rows = sides["train"]
-    others = pl.concat([sides[side] for side in ("test", "validation") if side in sides])
+    others = spread(pl.concat([sides[side] for side in ("test", "validation") if side in sides]), ANSWERED)
     answers = model.answers(model.frame(others))
     stored: dict[str, Any] = {
         "features": column_counts.summary(model.frame(rows), model.kinds, sensitive=model.made_of(columns.sensitive)),
