@@ -53,7 +53,7 @@ def max_loss(limit: float, evidence: Evidence) -> GateResult | None:
     if gain is None:
         return None
     theirs, sure = result.champion[result.metric or ""], _interval(evidence)
-    lost = (gain.value if gain.high is None else gain.high) < -limit
+    lost = not (gain.value if gain.high is None else gain.high) >= -limit  # NaN, too
     better = gain.low is not None and gain.low > 0
     means = "worse" if lost else "better" if better else "no worse beyond chance"
     sentence = (
@@ -78,7 +78,7 @@ def min_slice_scores(limit: dict[str, float], evidence: Evidence) -> list[GateRe
     results = []
     for name, floor in limit.items():
         scored = [each for each in evidence.evaluation.slices if each.scores and each.rows >= evidence.min_rows]
-        below = [each for each in scored if each.scores[name] < floor]
+        below = [each for each in scored if not each.scores[name] >= floor]
         where = ", ".join(f"{each.column} {each.value} ({each.scores[name]:.4f})" for each in below)
         sentence = f"no slice has the {evidence.min_rows} rows that evaluation.min_rows asks for"
         if scored:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from penguin_classifier import gates
 from penguin_classifier.machinery.evaluation import measurement, scoring
 from penguin_classifier.machinery.evaluation.result import as_errors
 
@@ -141,3 +142,21 @@ def test_equal_scores_are_apart_by_nothing(monkeypatch):
     bootstrap = SimpleNamespace(task=task, scores=lambda *_: 0.0, interval=lambda *_: (None, None))
     gain = measurement._compared(None, ours, None, bootstrap)["gain"].value
     assert f"{gain:+.4f}" == "+0.0000" and gain == 0
+
+
+def test_a_score_that_is_no_number_passes_no_gate():
+    nan = float("nan")
+    gain = SimpleNamespace(value=nan, low=nan, high=nan)
+    made = {"metric": "auc", "test": {"auc": nan}, "baseline": {"auc": 0.5}, "champion": {"auc": 0.9}, "gain": gain}
+    a_slice = SimpleNamespace(scores={"auc": nan}, rows=99, column="a", value="x")
+    result = SimpleNamespace(**made, slices=[a_slice], not_comparable=None, costs={"megabytes": nan})
+    evidence = SimpleNamespace(evaluation=result, confidence=0.95, min_rows=30)
+    for found in (
+        gates.max_loss(0.0, evidence),
+        gates.min_baseline_gain(-1.0, evidence),
+        gates.max_megabytes(9.0, evidence),
+        gates.min_gain(-1.0, evidence),
+        *gates.min_scores({"auc": 0.0}, evidence),
+        *gates.min_slice_scores({"auc": 0.0}, evidence),
+    ):
+        assert not found.passed, found

@@ -73,6 +73,27 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
         ("tracking.sample_rows=-4", "tracking.sample_rows=-4: a count is 0 or more"),
         ("seed=-1", "seed=-1: random generators take 0 to 4294967295"),
         ("reuse", "'reuse' is neither key=value nor --key value"),
+        ("gate.max_loss=nan", "gate.max_loss=nan: it is a finite number"),
+        ("gate.min_baseline_gain=-inf", "gate.min_baseline_gain=-inf: it is a finite number"),
+        ("gate.min_scores={roc_auc: 1e999}", "gate.min_scores.roc_auc=inf: it is a finite number"),
+        ("leakage.threshold=nan", "leakage.threshold=nan: it is a finite number"),
+        ("leakage.threshold=1.5", "leakage.threshold=1.5: it is above 0 and at most 1"),
+        ("drift.min_distance=7", "drift.min_distance=7: it is a share of rows, 0 to less than 1"),
+        ("expectations=[{type: x, kwargs: {max_value: inf}}]", "expectations.0.kwargs.max_value=inf: it is a finite"),
+        ("split.test=nan", "split.test=nan: it is a finite number"),
+        ("task.threshold=nan", "task.threshold=nan: a probability is between 0 and 1"),
+        ("data=2024", "data=2024: conf/data/ has no 2024.yaml; it has "),
+        ("task=true", "task=true: conf/task/ has no true.yaml; it has "),
+        ("model=1e999", "model=1e999: conf/model/ has no 1e999.yaml; it has "),
+        ("data=../../elsewhere", "data=../../elsewhere: conf/data/ has no "),
+        ("+data=../../elsewhere", "'+data=../../elsewhere' is no key=value that can be typed"),
+        ("+model@source=../x", "'+model@source=../x' is no key=value that can be typed"),
+        ("hydra.searchpath=[/tmp]", "hydra.searchpath decides what code may run: it is set in conf/, not on a command"),
+        ("++hydra.searchpath=[/tmp]", "hydra.searchpath decides what code may run: "),
+        ("seed=${model}", "seed: "),
+        ("columns.drop.a.b=1", "columns.drop.a.b: columns.drop is a list, which is given whole: [a, b], or as {low: 2"),
+        ("a." * 300 + "b=1", "'a.a.a."),
+        ("features.kinds.größe=category", "'features.kinds.größe' is no key that can be typed"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(word, sentence):
@@ -121,6 +142,22 @@ BROKEN = {
     "# @package _global_\ndefaults:\n  - /task: regression\nsource: {_target_: x}\n": "columns.target has no value",
     "# @package _global_\ncolumns: {target: a, key: id}\n": "columns.key is a list",
 }
+
+
+def test_what_windows_and_editors_leave_in_conf(tmp_path, monkeypatch):
+    shutil.copytree(LAYOUT.conf, tmp_path / "conf")
+    monkeypatch.setattr(Layout, "conf", tmp_path / "conf")
+    (tmp_path / "conf/data/.#mine.yaml").symlink_to("ana@laptop.4711:1700000000")
+    (tmp_path / "conf/data/gone.yaml").symlink_to("nowhere.yaml")
+    assert {".#mine", "gone"}.isdisjoint(compose.groups(LAYOUT)["data"])
+    text = (tmp_path / "conf/data/penguins.yaml").read_text()
+    for encoding, sentence in (
+        ("utf-8-sig", "conf/data/mine.yaml begins with a byte order mark, as Windows writes one: save it as UTF-8"),
+        ("utf-16", "conf/data/mine.yaml is not UTF-8: save it as UTF-8"),
+    ):
+        (tmp_path / "conf/data/mine.yaml").write_text(text, encoding=encoding)
+        with pytest.raises(ProjectError, match=f"^{sentence}"):
+            resolve("data=mine")
 
 
 @pytest.mark.parametrize("text, sentence", BROKEN.items())

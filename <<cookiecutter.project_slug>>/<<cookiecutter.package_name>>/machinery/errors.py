@@ -28,6 +28,7 @@ CANNOT_WRITE = {  # a place: no right to it, no room, or something else stands t
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
 }
+MOST_SAID = 1000  # characters of what a library says
 
 
 class ProjectError(ValueError):
@@ -74,7 +75,8 @@ class Unavailable(ProjectError):
 
 def one_line(error: object) -> str:
     """What a library says in `error`, whose lines are many, for the end of a sentence."""
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]} ..."
 
 
 def cut(texts: Collection[str], most: int = 500) -> str:

@@ -4,7 +4,6 @@ callables."""
 import difflib
 import functools
 import inspect
-import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from ..errors import ConfigError, close
+from . import targets
 
 TOLERANCE = "_tolerance_"  # of a model: how far apart its predictions may be when it is fitted anew; see jobs/reproduce
 
@@ -31,8 +31,9 @@ def bound(section: dict[str, Any], *, name: str) -> Callable[[], Any]:
 def calls(section: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What describes a call by `_target_`: `section`, and what is nested in it, each with its full name."""
     for key, part in section.items():
-        if isinstance(part, dict):
-            yield from calls(part, f"{name}.{key}")
+        for each in part if isinstance(part, list) else [part]:
+            if isinstance(each, dict | list):
+                yield from calls(each if isinstance(each, dict) else {"": each}, f"{name}.{key}".removesuffix("."))
     if "_target_" in section:
         yield name, section
 
@@ -41,8 +42,8 @@ def _check(section: dict[str, Any], name: str) -> None:
     """Raises ConfigError as `bound` does."""
     target = section["_target_"]
     try:
-        takes = _parameters(pkgutil.resolve_name(target))
-    except (ImportError, AttributeError, ValueError) as error:
+        takes = _parameters(targets.resolved(target))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{name}._target_={target} cannot be imported: {error}") from error
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
     for key in section:

@@ -1,6 +1,8 @@
 """One configuration out of conf/ and the overrides of a command line."""
 
+import codecs
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from hydra import compose, initialize_config_dir
@@ -12,7 +14,7 @@ from yaml import YAMLError
 
 from ..errors import ConfigError, close, one_line
 from ..layout import Layout
-from . import validation
+from . import targets, validation
 from .binding import calls
 from .schema import Settings
 
@@ -20,7 +22,12 @@ from .schema import Settings
 def groups(layout: Layout) -> dict[str, list[str]]:
     """The options of every group: {"model": ["boosting", ...], ...}."""
     folders = sorted(folder for folder in layout.conf.iterdir() if folder.is_dir() and folder.name != "job")
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    return {folder.name: sorted(file.stem for file in _files(folder)) for folder in folders}
+
+
+def _files(folder: Path) -> list[Path]:
+    """The YAML files in `folder`, without what an editor keeps beside them."""
+    return [file for file in folder.glob("[!.]*.yaml") if file.is_file()]
 
 
 def composed(layout: Layout, overrides: list[str], job: str | None = None) -> DictConfig:
@@ -49,6 +56,10 @@ def composed(layout: Layout, overrides: list[str], job: str | None = None) -> Di
         raise ConfigError(sentence(layout, error)) from error
     except YAMLError as error:
         raise ConfigError(f"a file in conf/ is no YAML: {one_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(_damaged(layout) or one_line(error)) from error
+    except Exception as error:  # Hydra hands on whatever it meets
+        raise ConfigError(f"conf/ and these words make no configuration: {one_line(error)}") from error
 
 
 def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tuple[Settings, dict[str, Any]]:
@@ -59,11 +70,12 @@ def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tup
         config = cast(Settings, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
         raise ConfigError(sentence(layout, error)) from error
+    targets.refuse_untrusted(config, package=layout.package, conf=layout.conf, trusted=config.trusted)
     validation.refuse(config)
     layout.load("gates", "refuse")(config)
     if job is None or job in groups(layout):  # the other jobs train nothing
-        targets = [call["_target_"] for _, call in calls(config.model, "model")]
-        validation.refuse_absent(targets, config, root=layout.root)
+        named = [call["_target_"] for _, call in calls(config.model, "model")]
+        validation.refuse_absent(named, config, root=layout.root)
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
 
 
@@ -74,11 +86,18 @@ def _schema(layout: Layout, job: str | None) -> type:
 
 
 def wants(typed: DictConfig, key: str) -> str:
-    """What `key` takes: "text", "text or null", "texts" (a list of text), "list", "mapping", or "other"."""
+    """What `key` takes: "text", "text or null", "texts" (a list of text), "list", "mapping", or "other".
+
+    Raises ConfigError for a key below a list.
+    """
     if key.startswith("tags."):
         return "texts" if key == "tags.required" else "text or null"
     node: Any = typed
-    for part in key.split("."):
+    parts = key.split(".")
+    for at, part in enumerate(parts):
+        if isinstance(node, ListConfig):
+            whole = ".".join(parts[:at])
+            raise ConfigError(f"{key}: {whole} is a list, which is given whole: [a, b], or as {{low: 2, high: 50}}")
         above, node = node, node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
     if node is None:  # a new key: of a mapping of texts, such as tags, it takes one
         element = above._metadata.element_type if isinstance(above, DictConfig) else None
@@ -94,10 +113,30 @@ def wants(typed: DictConfig, key: str) -> str:
 
 def _missing(layout: Layout, error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    if group not in groups(layout):
+    known = groups(layout)
+    if group not in known:
         return one_line(error)
     write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group in layout.jobs else ""
-    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(groups(layout)[group])}{write}"
+    return no_option(group, option, known[group]) + write
+
+
+def no_option(group: str, option: str, options: list[str]) -> str:
+    """A sentence: conf/ has no file for `option`."""
+    return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(options)}"
+
+
+def _damaged(layout: Layout, group: str = "") -> str | None:
+    """The first file of conf/, or of one of its folders, that no editor for UTF-8 wrote: with a mark, or no UTF-8."""
+    for file in sorted(layout.conf.joinpath(group).rglob("*.yaml")):
+        name = file.relative_to(layout.conf.parent)
+        data = file.read_bytes() if file.is_file() else b""
+        if data.startswith(codecs.BOM_UTF8):
+            return f"{name} begins with a byte order mark, as Windows writes one: save it as UTF-8 without it"
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return f"{name} is not UTF-8: save it as UTF-8"
+    return None
 
 
 def sentence(layout: Layout, error: OmegaConfBaseException) -> str:
@@ -105,6 +144,8 @@ def sentence(layout: Layout, error: OmegaConfBaseException) -> str:
     key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
     if isinstance(error, ConfigKeyError):
         if error.key in groups(layout):
+            if damaged := _damaged(layout, str(error.key)):
+                return damaged
             return f"conf/{error.key}/: the chosen file is empty, or its first line is not `# @package _global_`"
         known = (
             list(error.parent_node)

@@ -9,6 +9,8 @@ from ..errors import ConfigError
 from ..layout import Layout
 from . import compose
 
+_DEEP, _LONG = 20, 60  # the most dots in a key, and characters of one in a sentence
+
 
 def overrides(layout: Layout, words: list[str], caller: Path, job: str | None = None) -> list[str]:
     """Hydra overrides that give every key the value typed, whatever Hydra's grammar makes of it.
@@ -19,13 +21,24 @@ def overrides(layout: Layout, words: list[str], caller: Path, job: str | None = 
 
     pairs, plain = _pairs(words)
     groups = compose.groups(layout)
-    chosen = [f"{key}={value}" for key, value in pairs if key in groups]
+    chosen = [f"{key}={_option(key, value, groups[key])}" for key, value in pairs if key in groups]
     others = [(key, value) for key, value in pairs if key not in groups]
     base = compose.composed(layout, chosen, job) if others else None  # tells what these keys take
     values = [(key, value, compose.wants(base, key)) for key, value in others if base is not None]
     clash = {"mapping": ("{", "["), "list": ("{",)}  # replaced, where Hydra would merge them or take neither
     replaced = [f"~{key}" for key, value, kind in values if value[:1] in clash.get(kind, ())]
     return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
+
+
+def _option(group: str, value: str, options: list[str]) -> str:
+    """`value` for Hydra, as an option of `group`: not 2024 or true, which are none to it, nor a file elsewhere."""
+    if value == "null":
+        return value
+    if value not in options:
+        raise ConfigError(compose.no_option(group, value, options))
+    return (
+        value if re.fullmatch(r"(?!(?i:true|false|null|nan|inf)$)[a-zA-Z_][\w\-]*", value, re.ASCII) else _quoted(value)
+    )
 
 
 def caller_folder() -> Path:
@@ -48,17 +61,33 @@ def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     while rest:
         word = rest.pop(0)
         if word[:1] in ("+", "~"):
-            plain.append(word)
+            plain.append(_as_typed(word))
             continue
         key, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and not equals and rest:
             value = rest.pop(0)
         elif not equals:
-            raise ConfigError(f"{word!r} is neither key=value nor --key value")
-        if not re.fullmatch(r"[\w.\-]+", key):
-            raise ConfigError(f"{key!r} is no key")
-        pairs.append((key, value))
+            raise ConfigError(f"{word[:_LONG]!r} is neither key=value nor --key value")
+        if not re.fullmatch(rf"(?a:[\w\-]+\.){{0,{_DEEP}}}(?a:[\w\-]+)", key):
+            raise ConfigError(f"{key[:_LONG]!r}{' ...' if len(key) > _LONG else ''} is no key that can be typed")
+        pairs.append((_open(key), value))
     return pairs, plain
+
+
+def _open(key: str) -> str:
+    """`key`, where a command line may set it: not what says which code and which files are trusted."""
+    if re.match(r"(hydra|trusted)\b", key):
+        raise ConfigError(f"{key} decides what code may run: it is set in conf/, not on a command line")
+    return key
+
+
+def _as_typed(word: str) -> str:
+    """A `word` for Hydra that begins with + or ~, where it names no file elsewhere."""
+    key, _, value = word.lstrip("+~").partition("=")
+    _open(key.lstrip("/"))
+    if len(key) > _LONG * 3 or ((re.search(r"[/@]", key) or "/" in value) and ".." in word):
+        raise ConfigError(f"{word[:_LONG]!r} is no key=value that can be typed")
+    return word
 
 
 def _override(key: str, value: str, kind: str, caller: Path) -> str:

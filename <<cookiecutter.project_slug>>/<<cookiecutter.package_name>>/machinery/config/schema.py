@@ -131,3 +131,4 @@ class Settings:
     tracking: Tracking
     platform: Platform
     tags: dict[str, Any]  # texts or null, and `required`, a list of names
+    trusted: list[str]

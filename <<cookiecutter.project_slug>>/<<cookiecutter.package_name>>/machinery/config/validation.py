@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import tomllib
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 
@@ -14,10 +16,12 @@ if TYPE_CHECKING:
 
 PROMOTION = ("auto", "manual")
 OWN_TAGS = ("project", "dataset", "model_name", "algorithm", "model_type", "task", "environment")  # always there
+ARGUMENTS = ("source", "model")  # of callables, which may take infinity or NaN: XGBoost's `missing` does
 
 
 def refuse(config: Settings) -> None:
     """Raises ConfigError for the first value of `config` that cannot be, or would change nothing."""
+    _refuse_endless({name: each for name, each in vars(config).items() if name not in ARGUMENTS})
     if not 0 <= config.seed < 2**32:
         raise ConfigError(f"seed={config.seed}: random generators take 0 to {2**32 - 1}")
     if not config.task.metrics:
@@ -51,6 +55,15 @@ def refuse_absent(targets: list[str], config: Settings, *, root: Path) -> None:
                 )
 
 
+def _refuse_endless(value: Any, at: str = "") -> None:
+    """Raises ConfigError for a number in `value`, nested, that is infinite or NaN: as a limit it would stop nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{at}={value}: it is a finite number")
+    value = vars(value) if is_dataclass(value) else dict(enumerate(value)) if isinstance(value, list) else value
+    for name, each in value.items() if isinstance(value, dict) else ():
+        _refuse_endless(each, f"{at}.{name}".removeprefix("."))
+
+
 def _refuse_idle(config: Settings) -> None:
     """Raises ConfigError for a setting that would change nothing, and for a task without what it needs."""
     kind = config.task.kind
@@ -66,6 +79,13 @@ def _refuse_idle(config: Settings) -> None:
         raise ConfigError(f"task.threshold={config.task.threshold}: a probability is between 0 and 1")
     if not 0 < config.drift.alarm_rate < 1:
         raise ConfigError(f"drift.alarm_rate={config.drift.alarm_rate:g}: it is between 0 and 1, such as 0.01")
+    if not 0 < config.leakage.threshold <= 1:
+        raise ConfigError(
+            f"leakage.threshold={config.leakage.threshold:g}: it is above 0 and at most 1; leakage.allow=[...] lets "
+            "columns tell more"
+        )
+    if not 0 <= config.drift.min_distance < 1:
+        raise ConfigError(f"drift.min_distance={config.drift.min_distance:g}: it is a share of rows, 0 to less than 1")
     if not 0 < config.evaluation.confidence < 1:
         raise ConfigError(
             f"evaluation.confidence={config.evaluation.confidence:g}: it is between 0 and 1, such as 0.95"

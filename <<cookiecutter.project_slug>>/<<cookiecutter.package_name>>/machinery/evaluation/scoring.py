@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import pkgutil
 import warnings
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names, make_scorer
 
+from ..config import targets
 from ..errors import ProjectError
 from ..model import loader
 
@@ -56,7 +56,7 @@ def scorer(name: str, *, key: str = "task.metrics") -> Any:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
         raise ProjectError(f"{key}: scikit-learn has no scorer {name}; it has {', '.join(close)}")
     try:
-        metric = pkgutil.resolve_name(name)
+        metric = targets.resolved(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ProjectError(f"{key}: {name} cannot be imported: {_line(error)}") from None  # which tells no values
     return metric if hasattr(metric, "_score_func") else make_scorer(metric)

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
-from ..errors import ProjectError, one_line
+from ..errors import ConfigError, ProjectError, one_line
 from ..model import loader
 from ..model.loader import Model
 
@@ -35,6 +35,15 @@ LOCK = "uv.lock"
 FILES = "files"  # the tag of a logged model that holds the fingerprint of its files
 ADDED = "registered_model_meta"  # by MLflow, to the files that it downloads
 SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds by the types of a foreign signature
+
+
+_trusts: Callable[[str], bool] = bool  # what `trust` was given
+
+
+def trust(trusts: Callable[[str], bool]) -> None:
+    """Loads from now on models of classes that `trusts` says yes to, by their names, and no others."""
+    global _trusts
+    _trusts = trusts
 
 
 def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> None:
@@ -52,6 +61,7 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
     outputs = infer_signature(model.predict(example)).inputs
     packed = dumps(model.pipeline, compression=ZIP_DEFLATED, compresslevel=6)
     trusted = get_untrusted_types(data=packed)
+    _refuse_untrusted("this model", trusted)
     root = Path(sys.modules[package].__file__ or "").parent
     own = any(name.startswith(f"{package}.") for name in trusted)
     needed = [*trusted, *(["polars"] if model.prepares else []), *model.libraries]
@@ -124,6 +134,7 @@ def _loaded(address: str | Path, folder: Path, description: Description) -> Mode
     """The model in `folder`, of which its file MLmodel gives the `description`."""
     import mlflow.sklearn
 
+    _refuse_untrusted(str(address), (description.flavors.get("sklearn") or {}).get("skops_trusted_types") or [])
     module = description.flavors.get("python_function", {}).get("loader_module", "")
     if module.endswith(".loader"):
         return _imported(module, folder / "code").load(str(folder))
@@ -141,6 +152,15 @@ def fingerprint_of_files(folder: Path) -> str:
     kept = {name: file for name, file in files.items() if name != ADDED and "__pycache__" not in name}
     parts = [f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in kept.items()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _refuse_untrusted(what: str, types: Collection[str]) -> None:
+    """Raises ConfigError where a file names classes to be trusted that we do not: it may name any."""
+    if more := sorted(name for name in types if not _trusts(name)):
+        raise ConfigError(
+            f"{what} holds objects of {', '.join(more)}, which may run code when they are loaded: if you know where it "
+            f"comes from, trusted: [{more[0].partition('.')[0]}] in conf/config.yaml lets them be loaded"
+        )
 
 
 def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, str]) -> str:

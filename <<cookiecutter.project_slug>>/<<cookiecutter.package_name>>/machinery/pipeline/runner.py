@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..config import credentials
+from ..config import credentials, targets
 from ..config.binding import bound
 from ..config.schema import Settings
 from ..errors import ConfigError, ProjectError, close, cut
@@ -110,6 +110,8 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
     config, raw_config, root = plan.config, plan.raw_config, plan.layout.root
     server, private = config.platform.server, bool(config.columns.sensitive)
     hide = functools.partial(credentials.hide, values=credentials.hidden(raw_config))
+    trusts = functools.partial(targets.is_trusted_type, package=plan.layout.package, conf=plan.layout.conf)
+    model_format.trust(functools.partial(trusts, trusted=config.trusted))
     notes = tracking.connect(experiment=config.experiment_name, server=server, hide=hide)
     try:
         if config.tracking.autolog:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ...config import targets
 from ...config.binding import bound
 from ...config.compose import sentence
 from ...config.schema import Task
@@ -51,5 +51,5 @@ def current_value(typed: DictConfig, key: str) -> Any:
     if "_target_" not in section:
         raise ConfigError(f"{key}: there is no such key{close(name, section)}")
     bound({**section, name: None}, name=".".join(parents))
-    parameter = inspect.signature(pkgutil.resolve_name(section["_target_"])).parameters.get(name)
+    parameter = inspect.signature(targets.resolved(section["_target_"])).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
