@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import ConfigError
 
-LIBRARIES = ("polars", "sklearn", "lightgbm", "xgboost")
+TRUSTED = ("polars", "sklearn", "lightgbm", "xgboost")
 _NUMERIC = ("numpy", "scipy", "pandas")
 _HELD = ("operator.methodcaller", "collections", "datetime")  # that models hold
 _SINGLE = ("sqlalchemy.create_engine",)  # for databases of polars.read_database
@@ -27,20 +27,20 @@ _KEYS = ("_target_", "metrics", "threshold")  # whose texts name callables by th
 def refuse_untrusted(config: Any, *, package: str, conf: Path, trusted: list[str]) -> None:
     """Raises ConfigError for the first callable that `config` names and that nothing trusts.
 
-    Trusted are LIBRARIES, the modules of `package` but for its machinery, what the files below `conf` name word by
+    Trusted are TRUSTED, the modules of `package` but for its machinery, what the files below `conf` name word by
     word, and what begins with one of `trusted`.
     """
     stated: set[str] | None = None
     for key, name in _named(config):
         name = f"{package}{name}" if name.startswith(".") else name
-        if _is_known(name, (*LIBRARIES, package), package) or _begins(name, (*_SINGLE, *trusted)):
+        if _is_known(name, (*TRUSTED, package), package) or _begins(name, (*_SINGLE, *trusted)):
             continue
         if stated is None:  # read only where it matters
             stated = _stated(conf)
         if not any(re.fullmatch(each, name) for each in stated):
             raise ConfigError(
                 f"{key}={name} is not trusted: state it in a file of conf/, or name it, or its library, in trusted of "
-                f"conf/config.yaml; trusted are {', '.join((*LIBRARIES, package))}"
+                f"conf/config.yaml; trusted are {', '.join((*TRUSTED, package))}"
             )
 
 
@@ -48,7 +48,7 @@ def is_trusted_type(name: str, *, package: str, conf: Path, trusted: list[str]) 
     """Whether a model's file may hold objects of the class `name`: of libraries that models are made of, too, and of
     any that conf/ names a model of."""
     root = name.partition(".")[0]
-    if root in (*LIBRARIES, *_NUMERIC, package) or _begins(name, (*_HELD, *trusted)):
+    if root in (*TRUSTED, *_NUMERIC, package) or _begins(name, (*_HELD, *trusted)):
         return True
     return root in {each.partition("\\.")[0] for each in _stated(conf)}
 
@@ -68,7 +68,7 @@ def resolved(name: str) -> Any:
             raise ImportError(f"{target.__name__} is another library than {root}")
     home = str(target.__module__).partition(".")[0] if isinstance(target, type) or inspect.isroutine(target) else root
     standard = home in sys.stdlib_module_names and root not in sys.stdlib_module_names
-    if standard or (root in LIBRARIES and home != root):
+    if standard or (root in TRUSTED and home != root):
         raise ImportError(f"it is of {home}, not of {root}")
     return target
 
