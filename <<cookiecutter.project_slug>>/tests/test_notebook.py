@@ -37,18 +37,21 @@ def _text(output) -> str:
 
 
 def test_it_compares_the_runs_and_asks_the_champion(do, shown):
-    for words in (["model=forest", "model.n_estimators=10"], ["model=logistic", "gate.max_loss=1"]):
-        quick = ("evaluation.importance_repeats=1", "evaluation.resamples=20", "evaluation.slices=[]")
-        code, printed = do(f"data={DATA}", "features.derive.ratio=bill_length_mm / bill_depth_mm", *quick, *words)
+    own = "task.metrics=[<< cookiecutter.package_name >>.metrics.profit,balanced_accuracy]"
+    quick = ("evaluation.importance_repeats=1", "evaluation.resamples=20", "evaluation.slices=[]")
+    good = ["model=logistic", "gate.max_loss=1"]
+    for words in (["model=forest", "model.n_estimators=10"], good, ["evaluate", "model=logistic", own]):
+        code, printed = do(*words, f"data={DATA}", "features.derive.ratio=bill_length_mm / bill_depth_mm", *quick)
         assert code == 0, printed
     whole = MlflowClient().search_runs(["0"], "tags.gate = 'passed' AND tags.`mlflow.parentRunId` IS NULL")
     forest, logistic = sorted(run.info.run_name for run in whole)
 
     seen = shown(ROOT / "notebooks")
     assert "stderr" not in "".join(seen.values())
-    assert "2 finished runs of << cookiecutter.project_slug >>" in seen["find"]
+    assert "3 finished runs of << cookiecutter.project_slug >>" in seen["find"]
     for name in (forest, logistic):
         assert name in seen["runs"] and name in seen["scores"]
+    assert seen["runs"].count("roc_auc") == 2 and "profit" in seen["runs"]  # of one that has no roc_auc
     assert seen["runs"].count("passed") == 2 and seen["runs"].count("champion") == 1
     assert [name for name, text in seen.items() if "image/png" in text] == ["tests", "fit", "figures"]
     assert f"{logistic}: << cookiecutter.project_slug >>-{DATA} version 2" in seen["champion"]

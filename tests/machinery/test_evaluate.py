@@ -28,11 +28,14 @@ def artifact(name, folder):
 def test_a_report_says_it_all_and_needs_nothing_else(do, outputs):
     do(*SMALL, *WEAK)
     words = ["model=boosting", "model.max_iter=60", "evaluation.slices=[island,body_mass_g]", "gate.max_loss=1"]
+    words.append("card.limits=[Not for other birds.]")
     assert do(*SMALL, *words)[0] == 0
     page, card = artifact("report.html", outputs), artifact("model_card.md", outputs)
     for text in (page, card):
         assert "penguin-classifier-penguins version 2" in text and "champion" in text
         assert "max_loss" in text and "Biscoe" in text and "-P run_id=models:/" in text
+        assert "curl localhost:8080/invocations" in text and "flipper_length_mm" in text
+        assert "not stated: card.intended_use" in text and "its gates, 20" in text and "Not for other birds." in text
         assert re.search(r"\d{4} to \d{4}", text), "a slice of numbers has no range"
     assert not re.search(r"(src|href)=[\"']?https?:|@import|url\(http", page)
     assert page.count("<svg") >= 6

@@ -33,6 +33,7 @@ CONTENT = {
     "columns": [("island", "text"), ("mass", "number")],
     "target": "sex",
     "limits": ["Penguins only."],
+    "ask": ["curl localhost:8080/invocations -d '{}'"],
     "reproduce": ["git checkout 1a2b3c4"],
     "made": "seed 42",
 }

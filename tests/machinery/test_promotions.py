@@ -1,5 +1,7 @@
+import re
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -59,6 +61,8 @@ def test_the_story_of_a_champion(do):
     assert (
         version(3).tags["approver"] == "ana" and version(3).tags["reason"] == "a trial" and version(3).tags["approved"]
     )
+    card = MlflowClient().download_artifacts(version(3).run_id, "model_card.md")
+    assert re.search(r"\*\*approved by\*\*: ana, 20\S+ \S+ UTC: a trial\n", Path(card).read_text())
     assert "stays champion" in do(*QUICK, *WEAK, "model.random_state=9")[1], "what was approved by hand was taken back"
 
     code, printed = do("rollback", "data=penguins", "approver=bo", "reason=wrong prices")

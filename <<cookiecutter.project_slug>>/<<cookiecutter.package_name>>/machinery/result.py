@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGES = ("report.html", "model_card.md")  # files of a stage that people look for first
+APPROVED = "approved by"  # in a model card, see promote
 RECORD = "outcome.json"  # of a stage, written last: a folder that has it is whole
 
 

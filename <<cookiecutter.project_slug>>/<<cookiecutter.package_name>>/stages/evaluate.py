@@ -41,8 +41,7 @@ def evaluate(
     drawn = figures.figures(result, scored, target, kind=task.kind, curves=learned, thresholds=thresholds)
     result.figures.extend(name for name in drawn if name not in figures.IN_TABLES)
     svgs = {name: plots.svg(drawn[name]) for name in result.figures}
-    rows = store.outcome("split").facts["rows"]
-    setup = model_report.Setup(columns, task, split, evaluation, seed, store.outcome("ingest").facts, rows)
+    setup = model_report.Setup.of(store, columns, task, split, evaluation, seed)
     texts = model_report.texts(result, setup, title="Candidate", figures=svgs)
     return StageResult(
         sentences.headline(result),

@@ -19,7 +19,7 @@ from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
     from ..config import Gate
-    from ..machinery.config.schema import Columns, Evaluation, Split, Task
+    from ..machinery.config.schema import Card, Columns, Evaluation, Split, Task
     from ..machinery.pipeline.store import Store
 
 ROWS = 20  # test rows that are posted to the served candidate
@@ -36,6 +36,7 @@ def register(
     evaluation: Evaluation,
     seed: int,
     registered_model: str,
+    card: Card,
     tags: dict[str, str],
     dirty: str,
     model_id: str,
@@ -45,7 +46,7 @@ def register(
     With gate.on_fail=error it raises GateFailed where the gate fails, when that is done.
     """
     result, sides = EvaluationResult.from_facts(store.outcome("evaluate").facts), store.outcome("split").facts
-    setup = model_report.Setup(columns, task, split, evaluation, seed, store.outcome("ingest").facts, sides["rows"])
+    setup = model_report.Setup.of(store, columns, task, split, evaluation, seed, card)
     names = store.table("split").drop("split").collect_schema().names()
     version, is_new = registration.register_once(
         registered_model,
@@ -77,8 +78,7 @@ def register(
     svgs = {name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in result.figures}
     outcome = StageResult(
         f"{version.title}{'' if is_new else ', registered before as the same model'}: {decision.alias}",
-        facts={"name": version.name, "version": version.version, "alias": decision.alias}
-        | {"verdict": decision.verdict, "reasons": decision.reasons},
+        facts=decision.facts(),
         aliases=registry.aliases(version.name),
         closing=sentences.outcome(decision),
         notes=sentences.approval(decision),

@@ -99,6 +99,17 @@ class Tracking:
 
 
 @dataclass
+class Card:
+    """What the model card says that cannot be measured."""
+
+    owner: str | None
+    contact: str | None
+    intended_use: str | None
+    licence: str | None
+    limits: list[str]
+
+
+@dataclass
 class Platform:
     server: bool
     outputs: str
@@ -129,6 +140,7 @@ class Settings:
     promotion: str
     drift: Drift
     tracking: Tracking
+    card: Card
     platform: Platform
     tags: dict[str, Any]  # texts or null, and `required`, a list of names
     trusted: list[str]

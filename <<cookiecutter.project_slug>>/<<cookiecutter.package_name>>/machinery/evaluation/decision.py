@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from ..mlflow import registration
 from ..mlflow.version_tags import ScoresRecord
@@ -21,7 +22,8 @@ class Decision:
     version: ModelVersion
     alias: str  # that it has now
     gates: list[GateResult]
-    parent: str = ""  # the address of the champion that it met
+    parent: str  # the address of the champion that it met, or ""
+    date: str  # "2026-11-30"
 
     @property
     def passed(self) -> bool:
@@ -40,6 +42,19 @@ class Decision:
     def waits(self) -> bool:
         """Whether it takes a person to make it champion."""
         return self.passed and self.alias == "challenger"
+
+    @property
+    def approval(self) -> str:
+        """Who approved it, and when."""
+        by_hand = self.version.noted.approver
+        if by_hand or self.alias != "champion":
+            return f"{by_hand}, {self.version.noted.approved}" if by_hand else "nobody yet"
+        return f"its gates, {self.date}"
+
+    def facts(self) -> dict[str, Any]:
+        """What later stages and programs need to know."""
+        about = {"name": self.version.name, "version": self.version.version, "alias": self.alias}
+        return about | {"verdict": self.verdict, "reasons": self.reasons}
 
     def tags(self) -> dict[str, str]:
         """Tags of the run: {"gate": "failed", "registered": "penguins/3", "gate.max_loss": "failed: r2 0.81 ..."}."""
@@ -65,7 +80,8 @@ def decide(
     passed = all(each.passed for each in gates)
     alias, lost = registration.award(version, passed=passed, promotion=promotion, against=result.against, who=who)
     parent = f"models:/{version.name}/{result.against['version']}" if result.against else ""
-    decision = Decision(version, alias, [*gates, *([GateResult("champion", False, lost)] if lost else [])], parent)
+    late = [GateResult("champion", False, lost)] if lost else []
+    decision = Decision(version, alias, [*gates, *late], parent, f"{datetime.now(UTC):%Y-%m-%d}")
     scores = ScoresRecord(result.test, result.interval, result.rows, confidence)
     metrics = result.test | as_errors(result.test)
     registration.note_gate(version, decision.verdict, decision.reasons, scores, metrics)

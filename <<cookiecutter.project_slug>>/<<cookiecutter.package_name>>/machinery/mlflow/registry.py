@@ -108,11 +108,12 @@ def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:
     return replace(version, tags={**version.tags, **tags})
 
 
-def approve(version: ModelVersion, *, who: str, why: str) -> None:
-    """Writes on `version` who made it champion, when and why; that it was once taken back counts no more."""
+def approve(version: ModelVersion, *, who: str, why: str) -> str:
+    """Writes on `version` who made it champion and why; gives when. That it was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in version.tags else {}  # to delete it takes a permission more
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     note(version, version_tags.to_tags(approver=who, approved=now, reason=why, **again))
+    return now
 
 
 def registered(entity: Any) -> ModelVersion:

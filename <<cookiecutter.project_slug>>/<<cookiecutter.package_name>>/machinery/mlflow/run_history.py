@@ -99,6 +99,20 @@ def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
         raise ProjectError(f"run {run_id} cannot be had: {one_line(error)}") from error
 
 
+def edit_text(address: str, name: str, pattern: str, instead: str) -> str:
+    """The text `name` of the run that made the model at a `models:/` address, once `instead` stands there for what
+    `pattern` matches; "" where there is no such text."""
+    run_id, client = run_of(address), MlflowClient()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        text = re.sub(pattern, lambda _: " ".join(instead.split()), text)
+        client.log_text(run_id, text, name)
+    except (MlflowException, OSError):  # it was deleted; the version says the same
+        return ""
+    return text
+
+
 def run_of(address: str) -> str:
     """The run that made the model at a `models:/` address; any other `address` is a run's id already."""
     match = re.fullmatch(r"models:/([^@]+)(?:/(\d+)|@(.+))", address)

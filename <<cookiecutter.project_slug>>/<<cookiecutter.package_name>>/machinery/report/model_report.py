@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..result import APPROVED
 from . import pages
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns, Evaluation, Split, Task
+    from pathlib import Path
+
+    from ..config.schema import Card, Columns, Evaluation, Split, Task
     from ..evaluation.decision import Decision
     from ..evaluation.result import EvaluationResult
+    from ..pipeline.store import Store
 
 FEW = 200  # test rows: with fewer, a report says how much that is
 RARE = 30  # test rows of a class
@@ -29,6 +35,23 @@ class Setup:
     seed: int
     table: dict[str, Any]  # {"rows": 344, "columns": {"island": "String"}, "digest": "3fc0..."}: facts of the dataset
     rows: dict[str, int]  # {"train": 262, "test": 71}: of each side
+    request: str  # a command that asks the model once it is served
+    card: Card | None = None
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        columns: Columns,
+        task: Task,
+        split: Split,
+        evaluation: Evaluation,
+        seed: int,
+        card: Card | None = None,
+    ) -> Setup:
+        """The setup whose table, sides and model lie in `store`."""
+        table, rows = store.outcome("ingest").facts, store.outcome("split").facts["rows"]
+        return cls(columns, task, split, evaluation, seed, table, rows, _curl(store.model), card)
 
 
 def texts(
@@ -47,12 +70,14 @@ def _content(
     error = result.numbers.get("calibration_error")
     sentence = "How far predicted probabilities are from the shares that come true, on average."
     reproduce = "uv run mlflow run . --env-manager local -e reproduce -P run_id="
+    serve = "uv run mlflow models serve --env-manager local --port 8080 -m "
+    commands = [*([serve + decision.version.uri] if decision else []), setup.request]
     return {
         "title": title,
         "verdict": _verdict(decision) if decision else None,
         "about": f"{model.estimator} predicting {target or 'anomalies'} ({setup.task.kind}) from "
         f"{len(model.kinds)} columns, fitted to {setup.rows['train']:,} rows.",
-        "facts": list(_details(result, setup).items()),
+        "facts": list((_details(result, setup) | _stated(result, setup, decision)).items()),
         "metric": result.metric or "",
         "scores": _scores(result),
         "confidence": setup.evaluation.confidence,
@@ -66,9 +91,17 @@ def _content(
         "columns": list(model.kinds.items()),
         "target": target,
         "limits": _limits(result, setup),
+        "ask": commands,
         "reproduce": [reproduce + decision.version.uri] if decision else [],
         "made": f"seed {setup.seed}, data {data[:8]}, model {model.digest[:8]}",
     }
+
+
+def _curl(model: Path) -> str:
+    """A command that asks the served model about the first of the example rows that lie with it."""
+    split = json.loads((model / "serving_input_example.json").read_text(encoding="utf-8"))["dataframe_split"]
+    row = json.dumps({"dataframe_split": {**split, "data": split["data"][:1]}}, ensure_ascii=False)
+    return f"curl localhost:8080/invocations -H 'Content-Type: application/json' -d {shlex.quote(row)}"
 
 
 def _verdict(decision: Decision) -> dict[str, Any]:
@@ -92,6 +125,20 @@ def _details(result: EvaluationResult, setup: Setup) -> dict[str, str]:
     }
     threshold = result.model.threshold
     return details if threshold is None else details | {"threshold": f"{threshold:.4g}"}
+
+
+def _stated(result: EvaluationResult, setup: Setup, decision: Decision | None) -> dict[str, str]:
+    """What people have said of a registered model: {"owner": "ana", "approved by": "its gates, on 2026-11-30"}."""
+    if not setup.card or not decision:
+        return {}
+    said = {name: value for name, value in asdict(setup.card).items() if name != "limits"}
+    left_out = [name for name in setup.columns.sensitive if name not in result.model.kinds]
+    used = [name for name in setup.columns.sensitive if name in result.model.kinds]
+    return {name.replace("_", " "): value or f"not stated: card.{name}" for name, value in said.items()} | {
+        APPROVED: decision.approval,
+        "sensitive columns left out": ", ".join(left_out) or "none",
+        "sensitive columns that it takes": ", ".join(used) or "none",
+    }
 
 
 def _scores(result: EvaluationResult) -> list[dict[str, Any]]:
@@ -132,7 +179,7 @@ def _comparison(result: EvaluationResult, confidence: float) -> dict[str, Any] |
 
 def _limits(result: EvaluationResult, setup: Setup) -> list[str]:
     """What the scores do not show."""
-    limits, min_rows = [], setup.evaluation.min_rows
+    limits, min_rows = [*(setup.card.limits if setup.card else [])], setup.evaluation.min_rows
     if result.rows < FEW:
         limits.append(f"Scores rest on {result.rows:,} test rows: the interval says how much chance is in them.")
     metric, low = result.metric, result.interval[0]
