@@ -37,7 +37,8 @@ def settings(**more: str) -> dict[str, str]:
     hidden = ("VIRTUAL_ENV", "UV_PYTHON", "PYENV_VERSION")
     kept = {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("MLFLOW_")}
     path = os.pathsep.join([str(Path(uv.find_uv_bin()).parent), os.environ["PATH"], *PYTHONS])
-    return {**kept, "PATH": path, "UV_PYTHON_DOWNLOADS": "never", "MLFLOW_DISABLE_TELEMETRY": "true", **more}
+    quiet = {"UV_PYTHON_DOWNLOADS": "never", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {**kept, "PATH": path, "OMP_NUM_THREADS": "1", **quiet, **more}  # a process for each core is there already
 
 
 @dataclass
