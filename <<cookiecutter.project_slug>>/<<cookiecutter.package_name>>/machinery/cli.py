@@ -123,6 +123,8 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
             tracking.link(made, summary, run_id, stage=word, exit_code="0")
         print(summary)
         return 0
+    if not job:  # before all else: it looks for each of its types in every module that is imported by then
+        import skops.io  # noqa: F401
     from .pipeline import runner
 
     return runner.run_job(word, plan) if job else runner.run(word, plan)
