@@ -30,7 +30,7 @@ def ingest(
     """
     table = pl.LazyFrame()
     try:
-        with sources.reading():
+        with sources.reading(source):
             table = source().lazy()
             typed = parsing.read(table, types, missing=missing)
             schema = typed.collect_schema()

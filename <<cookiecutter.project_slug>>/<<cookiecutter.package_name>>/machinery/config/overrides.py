@@ -4,6 +4,7 @@ import csv
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError
 from ..layout import Layout
@@ -39,6 +40,17 @@ def _option(group: str, value: str, options: list[str]) -> str:
     return (
         value if re.fullmatch(r"(?!(?i:true|false|null|nan|inf)$)[a-zA-Z_][\w\-]*", value, re.ASCII) else _quoted(value)
     )
+
+
+def typed_arguments(overrides: list[str], section: str) -> dict[str, Any]:
+    """What the Hydra `overrides` set in a `section`, by the key in it: {"separator": "^"} of `source`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    prefix = f"{section}."
+    return {
+        each.key_or_group.removeprefix(prefix): each.value() for each in parsed if each.key_or_group.startswith(prefix)
+    }
 
 
 def caller_folder() -> Path:

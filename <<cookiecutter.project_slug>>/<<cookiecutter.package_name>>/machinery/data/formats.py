@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
+import json
 import re
-from itertools import islice
+import zipfile
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import charset_normalizer
 import polars as pl
 
 from ..errors import ProjectError, one_line
+from . import delimited, headers
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
-FROM_FILE = ("separator", "quote_char", "encoding", "skip_lines", "new_columns")  # arguments that a file shows
-# gzip, zstd and zlib, which polars reads
-COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
+FROM_FILE = {  # arguments that a file shows
+    *(
+        "separator",
+        "quote_char",
+        "encoding",
+        "skip_lines",
+        "new_columns",
+        "has_header",
+        "escape_char",
+        "eol_char",
+        "glob",
+    ),
+    *("skip_rows_after_header", "comment_prefix", "sheet_name", "read_options", "key", "lines"),
+}
 FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
 FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive", b"{\\rtf": "a document"}
+FOREIGN |= {b"\xd0\xcf\x11\xe0": "a document", b"fea1": "Feather of the first version"}
+BOOKS = ("xlsx", "xls", "xlsm", "xlsb", "ods")
+CONSTANTS = re.compile(rb"[:,\[]\s*-?(NaN|Infinity)\b")  # Python writes them into JSON, which has none
 
 
-def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]:
-    """The section `source` for `path`, a file, folder, their address, or a database's with a `query`.
+def guess(
+    path: str, *, query: str | None, names: Collection[str] = (), given: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """The section `source` for `path`, a file, folder, their address, or a database's with a `query`; and notes.
 
-    Of a CSV file: {"_target_": "polars.scan_csv", "source": path, "separator": ";", "infer_schema": False}. Its first
-    line is the header, unless `target` is column_0, column_1 and so on. Raises ProjectError for what is not a table.
+    Of a CSV file: {"_target_": "polars.scan_csv", "source": path, "separator": ";", "infer_schema": False}. `names` are
+    columns that it has, which tell its header; a text has none where they are column_0, column_1 and so on. `given` are
+    arguments that somebody typed. Raises ProjectError for what is not a table.
     """
+    given = given or {}
     kind = path.rpartition(".")[2].lower()
     database = path if re.match(r"\w+(\+\w+)?://", path) and path.partition(":")[0] not in STORES else None
     local = None if "://" in path else Path(path)
@@ -35,8 +53,8 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
         raise ProjectError(
             f"{path} is not there: a relative path is looked for in the folder of the command, then here"
         )
-    head = _head(local) if local and local.is_file() else b""
-    if local and local.is_file() and not head.strip():
+    head = delimited.head(local) if local and local.is_file() else b""
+    if local and local.is_file() and not head.removeprefix(b"\xef\xbb\xbf").strip():
         raise ProjectError(f"{path} is empty")
     if head.startswith(b"SQLite format 3"):
         database = f"sqlite:///{path}"
@@ -46,21 +64,22 @@ def guess(path: str, *, query: str | None, target: str | None) -> dict[str, Any]
                 f"{path if local else 'path'} is a database: say which table by query='SELECT * FROM ...'"
             )
         connection = {"_target_": "sqlalchemy.create_engine", "url": database}
-        return {"_target_": "polars.read_database", "query": query, "connection": connection}
-    if (local and local.is_dir()) or head.startswith(b"PAR1") or kind in ("parquet", "pq"):
-        return {"_target_": "polars.scan_parquet", "source": path}
-    if kind in ("xlsx", "xls", "xlsm", "xlsb", "ods"):
-        return {"_target_": "polars.read_excel", "source": path, "infer_schema_length": None}
-    if kind in ("jsonl", "ndjson"):
-        return {"_target_": "polars.scan_ndjson", "source": path, "infer_schema_length": None}
-    if kind in ("arrow", "feather", "ipc"):
-        return {"_target_": "polars.scan_ipc", "source": path}
-    if kind == "json":
-        return {"_target_": "polars.read_json", "source": path, "infer_schema_length": None}
+        return {"_target_": "polars.read_database", "query": query, "connection": connection}, []
+    exact = {"glob": False} if local and set(path) & set("*?[") else {}  # the file is called so
+    if local and local.is_dir():
+        return _folder(local) | given, []
+    if head.startswith(b"PAR1") or (not local and kind in ("parquet", "pq")):
+        return {"_target_": "polars.scan_parquet", "source": path, **exact} | given, []
+    if head.startswith(b"ARROW1") or (not local and kind in ("arrow", "feather", "ipc")):
+        return {"_target_": "polars.scan_ipc", "source": path, **exact} | given, []
+    if local and _is_book(local, head, kind):
+        return _book(local, names, given)
     for start, name in FOREIGN.items():
         if head.lstrip()[:20].lower().startswith(start):
             raise ProjectError(f"{path} is {name}, not a table: unpack or export it to CSV, Parquet or Excel first")
-    return _delimited(path, local, head, target)
+    if kind in ("json", "jsonl", "ndjson"):
+        return _json(path, local, head, lines=kind != "json")
+    return delimited.section(path, names, given)
 
 
 def like(guessed: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
@@ -68,83 +87,149 @@ def like(guessed: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
 
     Where the two name readers of different formats, `guessed` as it is.
     """
-    if guessed["_target_"].rpartition("_")[2] != source.get("_target_", "").rpartition("_")[2]:
+    readers = {guessed["_target_"], source.get("_target_", "")}
+    if _format(guessed) != _format(source) or (guessed["_target_"] == delimited.READER and len(readers) > 1):
         return guessed
-    return {name: value for name, value in source.items() if name not in FROM_FILE} | guessed
+    if "skip_rows_after_header" not in source:  # a row that is skipped would have no answer
+        guessed = {name: value for name, value in guessed.items() if name != "skip_rows_after_header"}
+    ours = {"_target_": delimited.READER} if delimited.READER in readers else {}
+    return {name: value for name, value in source.items() if name not in FROM_FILE} | guessed | ours
 
 
-def ragged(source: dict[str, Any]) -> str:
-    """A sentence on the first row of the delimited text of `source` that is longer than its header; "" without one."""
+def lenient(source: dict[str, Any]) -> dict[str, Any] | None:
+    """`source` with our own reader of text, where polars does not take it and it is a table all the same."""
+    other = source | {"_target_": delimited.READER}
+    text = source["_target_"] in ("polars.scan_csv", "polars.read_csv") and delimited.is_plain(source)
+    return other if text and not delimited.damaged_line(other) else None
+
+
+def damage(source: dict[str, Any]) -> str:
+    """A sentence on the first line that keeps the file of `source` from being read, without values; "" if none."""
     file = Path(str(source.get("source", "")))
-    if not source["_target_"].endswith("_csv") or not file.is_file() or _head(file).startswith(COMPRESSED):
+    if not file.is_file():
         return ""
-    dialect = {"delimiter": source.get("separator", ","), "quotechar": source.get("quote_char", '"')}
-    with file.open(encoding=source.get("encoding", "utf-8"), newline="", errors="replace") as stream:
-        rows = csv.reader(islice(stream, source.get("skip_lines", 0), None), **dialect)
-        wanted = len(next(rows, []))
-        for row in rows:
-            if len(row) > wanted:
-                line = rows.line_num + source.get("skip_lines", 0)
-                return f"line {line:,} has {len(row)} fields, and the header {wanted}: mend it, or quote what it holds"
+    try:
+        if _format(source) == "csv":
+            return delimited.damaged_line(source)
+        if _format(source) == "json":
+            raw = file.read_bytes()
+            text, decode = raw.decode(json.detect_encoding(raw)), json.JSONDecoder(parse_constant=_no_constant).decode
+            lines = text.split("\n") if source.get("lines") or "ndjson" in source["_target_"] else [text]
+            for at, line in enumerate(lines, 1):
+                _decoded(decode, line, at)
+    except ProjectError as error:
+        return str(error)
+    except (OSError, UnicodeError):
+        return ""
     return ""
 
 
-def _head(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(2**16)
+def _format(source: dict[str, Any]) -> str:
+    name = str(source.get("_target_", "")).rpartition(".")[2]
+    return {"delimited": "csv", "json_rows": "json", "scan_ndjson": "json", "parts": "parquet"}.get(
+        name, name.rpartition("_")[2]
+    )
 
 
-def _delimited(path: str, local: Path | None, head: bytes, target: str | None) -> dict[str, Any]:
-    """The section `source` of a delimited text, which reads each column as text; `types` converts them."""
-    encoding = _encoding(local) if local and not head.startswith(COMPRESSED) else "utf-8"
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _decoded(decode: Callable[[str], Any], text: str, at: int) -> None:
+    """Raises ProjectError for what is no JSON, which begins in line `at`."""
+    if not text.strip():
+        return
     try:
-        if encoding == "utf-8":
-            lines = pl.scan_lines(path).head(200).collect().to_series().fill_null("").to_list()
-        else:
-            lines = head.decode(encoding, errors="ignore").splitlines()[:200]
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ProjectError(f"{path} cannot be read: {one_line(error)}") from error
-    if any("\0" in line for line in lines):
-        raise ProjectError(f"{path} is no text: export it to CSV, Parquet or Excel first")
-    quote = "'" if re.match(r"'[^']*'\W'", next((line for line in lines if line), "")) else '"'
-    rows = {sign: list(csv.reader(lines, delimiter=sign, quotechar=quote)) for sign in ",;\t| "}
-    counts = {sign: [len(row) for row in each if row] for sign, each in rows.items()}
-    most = {sign: max(set(each), key=each.count, default=0) for sign, each in counts.items()}
-    rated = {sign: (most[sign] > 1) * each.count(most[sign]) / max(1, len(each)) for sign, each in counts.items()}
-    rated[" "] *= 0.5  # a space is rather a part of a text
-    separator = max(rated, key=lambda sign: (rated[sign], most[sign]))
-    section: dict[str, Any] = {"_target_": "polars.scan_csv", "source": path}
-    if encoding != "utf-8":
-        section |= {"_target_": "polars.read_csv", "encoding": encoding}
-    if separator != ",":
-        section["separator"] = separator
-    first = next((at for at, row in enumerate(rows[separator]) if len(row) == most[separator]), 0)
-    if 0 < first <= 20 and len(rows[separator]) == len(lines) and most[separator] > 1:
-        section["skip_lines"] = first  # a title above the header
-    if quote != '"':
-        section["quote_char"] = quote
-    header = (rows[separator] or [[]])[first]
-    if target and re.fullmatch(r"column_\d+", target) and target not in header:
-        section["has_header"] = False
-    names = [name.strip() or f"unnamed_{at}" for at, name in enumerate(header)]  # pandas' index has no name
-    if names != header and "has_header" not in section and len(set(names)) == len(names):
-        section["new_columns"] = names
-    return section | {"infer_schema": False}
+        decode(text)
+    except json.JSONDecodeError as error:
+        raise ProjectError(f"line {at + error.lineno - 1:,} is no JSON: {one_line(error.msg)}") from None
+    except ValueError as error:
+        where = text[: text.find(str(error))].count("\n") + at
+        raise ProjectError(f"line {where:,} holds {error}, which is no JSON: null is a missing value") from None
 
 
-def _encoding(file: Path) -> str:
-    """The encoding of a text file: UTF-8 if all of it can be decoded so, else the most probable one."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with file.open("rb") as stream:
+def _folder(folder: Path) -> dict[str, Any]:
+    """The reader of the Parquet files in a folder, of ours where their columns differ."""
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise ProjectError(f"{folder} holds no Parquet file: name one of its files, if they are of another format")
+    schemas = set()
+    for file in files:
         try:
-            while block := stream.read(2**20):
-                decoder.decode(block)
-            return "utf-8"
-        except UnicodeDecodeError:
-            stream.seek(0)
-            matches = charset_normalizer.from_bytes(stream.read(2**20))
-    best = matches.best()
-    if best is None:
-        raise ProjectError(f"{file} is no text that can be read: export it as UTF-8")
-    alike = {name for match in matches if match.chaos <= best.chaos for name in match.could_be_from_charset}
-    return "cp1252" if "cp1252" in alike else best.encoding  # Western Windows, where it is as probable
+            schema = pl.scan_parquet(file, glob=False, hive_partitioning=False).collect_schema()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ProjectError(f"{file} is no Parquet file: mend it, or take it out of the folder") from error
+        schemas.add(frozenset((name, str(dtype)) for name, dtype in schema.items()))
+    if len(schemas) > 1:
+        return {"_target_": f"{__package__}.readers.parts", "source": str(folder)}
+    return {"_target_": "polars.scan_parquet", "source": str(folder)}
+
+
+def _is_book(file: Path, head: bytes, kind: str) -> bool:
+    """Whether a file is a workbook; by what it holds, as a web page or a text is often called .xls."""
+    if head.startswith(b"PK\x03\x04") and zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            return any(re.match(r"xl/|content\.xml", name) for name in archive.namelist())
+    return head.startswith(b"\xd0\xcf\x11\xe0") and kind in BOOKS
+
+
+def _book(file: Path, names: Collection[str], given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The reader of the sheet of a workbook that holds most of `names`, or else is the first that is a table."""
+    import fastexcel
+
+    book = fastexcel.read_excel(file)
+    wanted = [given["sheet_name"]] if given.get("sheet_name") in book.sheet_names else book.sheet_names
+    found = {}
+    for sheet in wanted:
+        first = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=delimited.SAMPLE_LINES, dtypes="string")
+        rows = [[field or "" for field in row] for row in first.to_polars().rows()]
+        found[sheet] = (headers.find(rows, names), len(rows), len(rows[0]) if rows else 0)
+    if not any(rows for _, rows, _ in found.values()):
+        raise ProjectError(f"{file.name} is empty")
+    sheet = max(
+        found,
+        key=lambda each: (len(set(names) & set(found[each][0].names)), found[each][1] > 3 and found[each][2] > 1),
+    )
+    header = found[sheet][0]
+    notes = [
+        re.sub(r"_duplicated_(\d+)$", lambda number: f"_{int(number[1]) + 1}", note)  # as the reader calls them
+        for note in header.notes(f"row {header.at + 1}")
+    ]
+    section: dict[str, Any] = {"_target_": "polars.read_excel", "source": str(file), "infer_schema_length": None}
+    if len(book.sheet_names) > 1:
+        section["sheet_name"] = sheet
+        others = ", ".join(each for each in book.sheet_names if each != sheet)
+        notes = [f"the sheet {sheet} is read, and not {others}: source.sheet_name=... chooses", *notes]
+    if header.at or header.second:
+        section["read_options"] = {"header_row": header.at} | ({"skip_rows": 1} if header.second else {})
+    if not all(map(str.strip, header.names)):
+        notes.append("the header has no name for some columns: they are called __UNNAMED__ and their place")
+    return section | given, notes
+
+
+def _json(path: str, local: Path | None, head: bytes, *, lines: bool) -> tuple[dict[str, Any], list[str]]:
+    """The reader of a list of JSON's objects, or of one in each line; of ours where it is not quite JSON."""
+    raw = local.read_bytes() if local else b""
+    text = head.decode(json.detect_encoding(raw), errors="ignore").lstrip()
+    lines = lines or bool(re.match(r"\{.*\}\s*\n\s*\{", text))  # whatever it is called
+    ours: dict[str, Any] = {"_target_": f"{__package__}.readers.json_rows", "source": path}
+    ours |= {"lines": True} if lines else {}
+    if re.match(r"\[\s*\[", text):
+        raise ProjectError(f"{path} holds lists, which do not name their columns: write an object for each row")
+    if text.startswith("{") and not lines:
+        try:
+            table = json.loads(raw)
+        except ValueError as error:
+            raise ProjectError(f"{path}: {damage(ours)}") from error
+        keys = [key for key, value in table.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        if len(keys) == 1:
+            return ours | {"key": keys[0]}, [f"the rows are those of the file's key {keys[0]} (source.key)"]
+        if len({type(value) for value in table.values()} & {dict, list}) != 1 and not {"columns", "data"} <= set(table):
+            raise ProjectError(f"{path} holds one object of JSON: write a list with an object for each row")
+        return ours, []
+    if constants := CONSTANTS.search(raw):
+        return ours, [f"{constants[1].decode()} is no JSON: it is read as missing"]
+    if json.detect_encoding(raw) != "utf-8" or (set(path) & set("*?[") and lines):  # which is a pattern to polars
+        return ours, []
+    reader = "polars.scan_ndjson" if lines else "polars.read_json"
+    return {"_target_": reader, "source": path, "infer_schema_length": None}, []

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ..errors import DataError, ProjectError, Unavailable, one_line
 from .drivers import missing_package, prefer_installed
 
 AWAY = re.compile(r"(?i)could not connect|connection (to .* )?(refused|failed|reset)|timed? ?out|database is locked")
+
+VALUES = (  # of rows, in what polars and pandas say: what takes their place
+    (r"(?s)could not parse `.*?` as dtype", "could not parse a value as dtype"),
+    (r"(?s)could not append value: .* of type", "could not append a value of type"),
+    (r"(?s)\bvalues?: \[.*", "values"),
+    (r"(?s)(convert string to \w+|[Ii]nvalid literal for .*? base \d+): .*", r"\1"),
+)
 
 
 class Unreadable(DataError):
@@ -17,8 +26,27 @@ class Unreadable(DataError):
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Turns what readers raise into DataError, or Unavailable where a server does not answer, a sentence each."""
+def reading(source: dict[str, Any] | Callable[[], Any] | None = None, named: str = "the source") -> Iterator[None]:
+    """Turns what readers raise into DataError, or Unavailable where a server does not answer, a sentence each.
+
+    Of a file, that a `source` (a section, or the call that it describes) names, it says which line is damaged.
+    """
+    section = source.args[0] if isinstance(source, functools.partial) else source
+    try:
+        with _translated():
+            yield
+    except DataError as error:
+        if not isinstance(section, dict) or isinstance(error, Unreadable) or error.__cause__ is None:
+            raise
+        from . import formats
+
+        where = formats.damage(section)
+        raise (DataError(f"{named}: {where}") if where else error) from (error if where else error.__cause__)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turns what readers raise into DataError, or Unavailable."""
     import polars as pl  # here, and not above: what a source holds is told without it
 
     prefer_installed()
@@ -41,5 +69,8 @@ def reading() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    """What an error says in one line, without the query and the addresses that libraries add to it."""
-    return one_line(re.split(r"\n\[SQL|\(Background on|Consider setting", str(error))[0])[:500]
+    """What an error says in one line, without values, and without what libraries add: the query, addresses, advice."""
+    text = str(error)
+    for values, instead in VALUES:
+        text = re.sub(values, instead, text)
+    return one_line(re.split(r"\n\[SQL|\(Background on|Consider setting|\n\nThe current offset", text)[0])[:500]

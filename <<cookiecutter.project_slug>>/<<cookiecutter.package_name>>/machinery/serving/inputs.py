@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,27 +41,18 @@ def version(name: str, wanted: str | None, *, data: str) -> registry.ModelVersio
 
 
 def described(
-    input: str | None, *, query: str | None, source: dict[str, Any], typed: str | None
+    input: str | None, *, query: str | None, source: dict[str, Any], names: Collection[str], typed: str | None
 ) -> tuple[dict[str, Any], str]:
     """How the rows of `input`, or else of the `source`, are read, and what they are called in a sentence.
 
-    An input, `typed` on the command line, is called by its last part, or by the variable that holds its address.
+    `names`: some of its columns. An input, `typed` on the command line, is called by its last part, or by the variable
+    that holds its address.
     """
     if not input or not typed:
         return source, "the source"
     named = typed if "${" in typed else Path(typed.partition("?")[0]).name
-    return formats.like(formats.guess(input, query=query, target=None), source), named
-
-
-@contextmanager
-def reading(read_by: dict[str, Any], named: str) -> Iterator[None]:
-    """Turns what reading raises into ProjectError, which says where a text has too many fields."""
-    try:
-        with sources.reading():
-            yield
-    except ProjectError as error:
-        where = formats.ragged(read_by)
-        raise (ProjectError(f"{named}: {where}") if where else error) from error.__cause__
+    guessed, _ = formats.guess(input, query=query, names=names)
+    return formats.like(guessed, source), named
 
 
 def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[pl.LazyFrame, str]:

@@ -58,7 +58,7 @@ def monitor(
             result = probe(chosen, endpoint, requests=requests, max_latency_ms=max_latency_ms)
         else:
             monitored = rows.load_model(chosen, columns=columns, types=types, missing=missing, task=task)
-            read_by, name = inputs.described(input, query=query, source=source, typed=raw_config["input"])
+            read_by, name = inputs.described(input, query=query, source=source, names=types, typed=raw_config["input"])
             observed = rows.observe(monitored, read_by, name=name, store=store, is_source=not input)
             bootstrap = Bootstrap(replace(columns, target=monitored.target), task, evaluation, seed)
             assessment = assess(monitored, observed, bootstrap, drift, expectations)

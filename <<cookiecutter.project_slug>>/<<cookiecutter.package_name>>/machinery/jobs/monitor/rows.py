@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ...config.schema import Type
-from ...data import parsing, split_record
+from ...data import parsing, sources, split_record
 from ...errors import ProjectError
 from ...mlflow import model_format, registry
 from ...serving import inputs
@@ -78,7 +78,7 @@ def observe(
     a table without rows and for a column that is missing or that the model cannot take.
     """
     model, target, groups = monitored.model, monitored.target, monitored.columns.group
-    with inputs.reading(read_by, name):
+    with sources.reading(read_by, name):
         raw, digest = inputs.opened(store, "monitor", read_by)
         schema = raw.collect_schema()
         if absent := [column for column in model.inputs if column not in schema]:

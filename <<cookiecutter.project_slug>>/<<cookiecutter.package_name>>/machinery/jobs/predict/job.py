@@ -12,7 +12,7 @@ import polars as pl
 from tqdm import tqdm
 
 from ...config.schema import Type
-from ...data import formats, parsing
+from ...data import formats, parsing, sources
 from ...errors import ProjectError
 from ...mlflow import model_format, run_history
 from ...result import StageResult
@@ -51,12 +51,12 @@ def predict(
     then.
     """
     file = _file(output, table)
-    read_by, named = inputs.described(input, query=query, source=source, typed=raw_config["input"])
+    read_by, named = inputs.described(input, query=query, source=source, names=types, typed=raw_config["input"])
     if file and input and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
     model = model_format.load(chosen.uri, files=chosen.noted.files)
-    with inputs.reading(read_by, named):
+    with sources.reading(read_by, named):
         raw, digest = inputs.opened(store, "predict", read_by)
         carried = _carried(raw, model.inputs, columns, named)
         if keys := {name: types[name] for name in columns.key if name in types}:  # a number joins with it again

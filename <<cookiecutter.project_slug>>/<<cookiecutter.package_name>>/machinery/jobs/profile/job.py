@@ -12,6 +12,7 @@ import polars as pl
 
 from ...config import compose
 from ...config.binding import bound
+from ...config.overrides import typed_arguments
 from ...config.schema import Type
 from ...data import expectations, formats, parsing, roles, sources
 from ...data import leakage as leaks
@@ -42,6 +43,7 @@ def profile(
     odd: str | None,
     leakage: Leakage,
     raw_config: dict[str, Any],
+    overrides: list[str],
     layout: Layout,
 ) -> StageResult:
     """Reads the table at `path` and writes conf/data/`name`.yaml: columns' roles and types, task, split, expectations.
@@ -56,8 +58,9 @@ def profile(
     file = _file(name, raw_config["path"], path, layout, force=force)
     name = file.stem
     tracking.rename(f"profile-{name}")
-    source = formats.guess(path, query=query, target=target)
-    table = _typed(source, raw_config["path"], target=target, odd=odd)
+    given = typed_arguments(overrides, "source")
+    source, seen, opened = open_table(path, raw_config["path"], query=query, target=target, given=given)
+    table = _typed(source, opened, raw_config["path"], target=target, odd=odd)
     rows, sample = table.rows, table.sample
     columns, kind = _decided(table, target, leakage)
     classes = profiles.classes(table.answers) if table.answers is not None and kind != "regression" else {}
@@ -78,7 +81,7 @@ def profile(
         expectations=expected,
     )
     _keep(store, file, written, names=sample.columns, layout=layout)
-    notes = _notes(columns, table, odd)
+    notes = [*seen, *_notes(columns, table, odd)]
     page = pages.render(
         str(__package__),
         "profile.html",
@@ -148,16 +151,41 @@ def _file(name: str | None, typed: str, path: str, layout: Layout, *, force: boo
     return file
 
 
-def _typed(source: dict[str, Any], named: str, *, target: str | None, odd: str | None) -> _Table:
-    """The table of `source`, `named` so in sentences, with its columns read as the types that their texts have."""
+def open_table(
+    path: str, named: str, *, query: str | None, target: str | None, given: dict[str, Any]
+) -> tuple[dict[str, Any], list[str], tuple[pl.LazyFrame, pl.DataFrame, int]]:
+    """The section `source` for `path`, with arguments that are `given`; notes on what was decided; and its table.
+
+    Of the table all rows, SAMPLE of them, and their number. A text that polars does not take is read by our own reader.
+    Raises ProjectError for what is not a table, and for a line that is damaged.
+    """
+    source, notes = formats.guess(path, query=query, names=[target] if target else [], given=given)
     try:
-        with sources.reading():
-            table = bound(source, name="source")().lazy()
-            rows = table.select(pl.len()).collect(engine="streaming").item()
-            raw = leaks.sample(table, rows=rows, most=SAMPLE)
-    except ProjectError as error:
-        where = formats.ragged(source)
-        raise (ProjectError(f"{named}: {where}") if where else error) from error.__cause__
+        return source, notes, _sampled(source, named)
+    except ProjectError:
+        if not (other := formats.lenient(source)):
+            raise
+    notes.append("it has quotes that polars does not take, and is read as Python's csv reads")
+    return other, notes, _sampled(other, named)
+
+
+def _sampled(source: dict[str, Any], named: str) -> tuple[pl.LazyFrame, pl.DataFrame, int]:
+    with sources.reading(source, named):
+        table = bound(source, name="source")().lazy()
+        rows = table.select(pl.len()).collect(engine="streaming").item()
+        return table, leaks.sample(table, rows=rows, most=SAMPLE), rows
+
+
+def _typed(
+    source: dict[str, Any],
+    opened: tuple[pl.LazyFrame, pl.DataFrame, int],
+    named: str,
+    *,
+    target: str | None,
+    odd: str | None,
+) -> _Table:
+    """The table `opened` at `source`, `named` so in sentences, its columns read as the types that their texts have."""
+    table, raw, rows = opened
     if not rows:
         raise ProjectError(f"{named} has no rows")
     if target is not None and target not in raw.columns:
@@ -240,8 +268,7 @@ def _task(answers: pl.Series | None, doubt: str) -> str | None:
 
 def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> list[str]:
     """Sentences on what the table holds that it should perhaps not: odd values, repeated rows."""
-    twice = [each.name for each in columns if "_duplicated_" in each.name]
-    notes = [f"the header names a column twice: the second is {each}" for each in twice]
+    notes = []
     doubts = "; ".join(f"{each.name}: {each.doubt}" for each in columns[:SHOWN] if each.doubt)
     if doubts:
         notes.append(f"{doubts}: " + ("taken as missing" if odd else f"mend the source, or {_ODD}"))
@@ -258,6 +285,9 @@ def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> li
 
 def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
     """The sentence of an error: the table has no column `target`, but `names`; and what to type instead."""
+    if len(names) == 1 and source["_target_"].endswith("_csv"):
+        way_out = "the text seems to have one column only: source.separator=... says what stands between its columns"
+        return f"target={target}: the table has no such column; {way_out}"
     if source["_target_"].endswith("_csv") and any(
         re.fullmatch(r"[-+]?\d+([.,]\d+)?(_duplicated_\d+)?", each) for each in names
     ):

@@ -1,0 +1,108 @@
+"""Readers of tables that polars does not take as they are: a dataset's `source` names one, as it names polars'."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..errors import DataError
+from .headers import Header
+
+
+def delimited(
+    source: str,
+    *,
+    separator: str = ",",
+    quote_char: str | None = '"',
+    escape_char: str | None = None,
+    encoding: str = "utf-8",
+    comment_prefix: str | None = None,
+    skip_lines: int = 0,
+    skip_rows_after_header: int = 0,
+    has_header: bool = True,
+    new_columns: Sequence[str] | None = None,
+    infer_schema: bool = False,
+    eol_char: str = "\n",
+    glob: bool = False,
+) -> pl.DataFrame:
+    """The text at `source`, all columns as text, read as pandas and Python's `csv` do.
+
+    A quote within a field that is not quoted is a letter, blanks after a separator and blank lines are left out, a
+    separator may have several letters; `\\s+`: columns aligned by blanks. Otherwise as polars.scan_csv, some of whose
+    arguments are taken so that the one can stand for the other.
+    """
+    import pandas as pd
+
+    regular = len(separator.encode()) == 1 or separator == r"\s+"
+    lossy = encoding == "utf8-lossy"
+    with Path(source).open(
+        encoding="utf-8-sig" if lossy or encoding == "utf-8" else encoding,
+        errors="replace" if lossy else "strict",
+        newline=None,
+    ) as stream:
+        for _ in range(skip_lines):
+            stream.readline()
+        frame = pd.read_csv(
+            stream,
+            sep=separator if regular else re.escape(separator),
+            engine="c" if regular else "python",
+            header=None,
+            dtype="str",
+            keep_default_na=False,
+            skipinitialspace=True,
+            escapechar=escape_char,
+            **({"quotechar": quote_char} if quote_char else {"quoting": 3}),
+        )
+    table = pl.from_pandas(frame).select(pl.all().cast(pl.String))
+    if comment_prefix:
+        table = table.filter(~pl.first().str.starts_with(comment_prefix).fill_null(False))
+    names = list(new_columns or [f"column_{at}" for at in range(table.width)])
+    if has_header:
+        names = names if new_columns else Header(0, [name or "" for name in table.row(0)]).columns
+        table = table.slice(1 + skip_rows_after_header)
+    return table.rename(dict(zip(table.columns, names, strict=True)))
+
+
+def json_rows(source: str, *, lines: bool = False, key: str | None = None) -> pl.DataFrame:
+    """The objects in a file of JSON, one in each of the `lines` or all in a list, under `key` if that is given.
+
+    Takes what is no JSON but written by Python: NaN and Infinity are missing; and pandas' `split`, `index` and
+    `columns`, and a list for each column.
+    """
+    raw = Path(source).read_bytes()
+    text = raw.decode(json.detect_encoding(raw))
+    load = json.JSONDecoder(parse_constant=lambda _: None).decode
+    rows: Any = [load(line) for line in text.split("\n") if line.strip()] if lines else load(text)
+    rows = rows[key] if key else rows
+    if isinstance(rows, dict) and {"columns", "data"} <= set(rows):
+        rows = [dict(zip(rows["columns"], row, strict=True)) for row in rows["data"]]
+    elif isinstance(rows, dict) and all(isinstance(each, dict) for each in rows.values()):
+        by_row = all(name.isdigit() for name in rows)
+        rows = list(rows.values()) if by_row else _columns(rows)
+    elif isinstance(rows, dict) and all(isinstance(each, list) for each in rows.values()):
+        rows = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{Path(source).name} holds no list of objects, one for each row")
+    return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+
+
+def parts(source: str) -> pl.LazyFrame:
+    """The Parquet files below the folder `source`, whose columns need be neither the same nor of the same types.
+
+    A column that a part does not have is missing there; numbers get the wider type.
+    """
+    files = sorted(str(file) for file in Path(source).rglob("*.parquet"))
+    return pl.concat(
+        [pl.scan_parquet(file, hive_partitioning=True, glob=False) for file in files], how="diagonal_relaxed"
+    )
+
+
+def _columns(table: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of {"age": {"0": 21, "1": 34}}."""
+    places = dict.fromkeys(place for column in table.values() for place in column)
+    return [{name: column.get(place) for name, column in table.items()} for place in places]
