@@ -182,7 +182,11 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
     assert found and found == fingerprint(str(two))
     two.write_text("a\n2\n")
     assert found != fingerprint(str(two))
-    assert fingerprint("s3://bucket/table.parquet") is None
+    assert fingerprint("s3://bucket/table.parquet") is None and fingerprint(str(tmp_path / "*.csv")) is None
+    (tmp_path / "a*[1].csv").write_text("a\n2\n")
+    assert fingerprint(str(tmp_path / "a*[1].csv")) == fingerprint(str(two)), "a file that is called so"
+    named = {"source": str(two), "new_columns": ["*", "n" * 300, str(one)]}
+    assert contents(named, digest=Store(tmp_path).digest) == fingerprint(str(two)), "names of columns are no paths"
 
 
 def test_in_a_folder_names_count_too(tmp_path):

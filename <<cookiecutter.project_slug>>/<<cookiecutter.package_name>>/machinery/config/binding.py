@@ -67,8 +67,21 @@ def _parameters(call: Any) -> dict[str, inspect.Parameter]:
 
 
 def _call(section: dict[str, Any]) -> Any:
-    """What the callable gives; its own error where it raises one, not Hydra's around it."""
+    """What the callable gives; its own error where it raises one, not Hydra's around it.
+
+    Hydra sees what holds calls alone: a name `${x}` among plain values would be an interpolation to it.
+    """
+    values = {key: value for key, value in section.items() if key[:1] != "_" and not _has_call(value)}
+    others = {key: value for key, value in section.items() if key not in values}
     try:
-        return instantiate(section, _convert_="all")
+        made = functools.partial(instantiate({**others, "_partial_": True}, _convert_="all"), **values)
     except InstantiationException as error:
         raise error.__cause__ or error from None
+    return made if section.get("_partial_") else made()
+
+
+def _has_call(value: Any) -> bool:
+    """Whether a `_target_` is nested in `value`."""
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(_has_call, value.values()))
+    return isinstance(value, list) and any(map(_has_call, value))

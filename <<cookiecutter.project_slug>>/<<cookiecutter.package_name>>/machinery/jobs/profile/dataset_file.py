@@ -44,7 +44,12 @@ def text(
         *(_with_comment(f"  - {key}: {option}", why) for key, (option, why) in defaults.items()),
         "",
         "source:",
-        *(_with_comment(f"  {key}: {_flow(value)}", _HERE * _is_local(value)) for key, value in source.items()),
+        *(
+            _with_comment(
+                f"  {key}: {_flow(_plain(value) if isinstance(value, list) else value)}", _HERE * _is_local(value)
+            )
+            for key, value in source.items()
+        ),
         "",
         "columns:",
         _with_comment(f"  target: {_flow(_plain(target.name))}", value_counts(target))
