@@ -1,3 +1,5 @@
+import time
+
 from mlflow import MlflowClient
 
 QUICK = ("evaluation.importance_repeats=0", "evaluation.resamples=0")
@@ -43,6 +45,17 @@ def test_nothing_is_deleted_from_under_a_run(do):
     client.set_terminated(run.info.run_id)
     assert do("prune", "dry_run=false")[1].startswith("deleted 0 runs"), "there are fewer than are to be kept"
     assert ": keep=-1: a count is 0 or more" in do("prune", "keep=-1")[1]
+    assert ": older_than=90 days: a number with h, d or w" in do("prune", "older_than=90 days")[1]
+
+
+def test_runs_are_deleted_by_age(do):
+    old = int(1000 * (time.time() - 100 * 24 * 3600))
+    for start in (old, None):
+        run = MlflowClient().create_run("0", start_time=start, tags={"stage": "register"})
+        MlflowClient().set_terminated(run.info.run_id)
+    for words, count in ((["older_than=15w"], 0), (["older_than=90d", "keep=2"], 0), (["older_than=90d"], 1)):
+        code, printed = do("prune", *words)
+        assert code == 0 and f"would delete {count} runs" in printed and "younger than" in printed, printed
 
 
 def test_drafts_that_were_left_go_too(do, outputs):

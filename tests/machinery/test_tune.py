@@ -112,6 +112,26 @@ def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path):
     assert once_more.params == trial.params, "drawn by the seed and the number"
 
 
+def test_a_grid_tries_every_combination_once():
+    space = {
+        "model.list": ["a", [1, 2], None],
+        "model.few": {"low": 1, "high": 4},
+        "model.steps": {"low": 0.0, "high": 0.3, "step": 0.1},
+        "model.many": {"low": 1, "high": 1000, "log": True},
+        "model.share": {"low": 0.0, "high": 1.0},
+    }
+    among = optuna_study.distributions(space)
+    count = optuna_study.combinations(among)
+    found = [optuna_study.combination(among, number, seed=7) for number in range(count)]
+    assert count == 3 * 4 * 4 * 5 * 5 == len({tuple(each.values()) for each in found})
+    assert {each["model.few"] for each in found} == {1, 2, 3, 4} and found[0] != found[1]
+    assert {each["model.many"] for each in found} == {1, 6, 32, 178, 1000}
+    assert {each["model.share"] for each in found} == {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert all(
+        among[key]._contains(among[key].to_internal_repr(value)) for each in found for key, value in each.items()
+    )
+
+
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ to write to."""
@@ -156,6 +176,7 @@ def test_the_best_of_some_trials_is_an_experiment(do, conf):
         (["tune.space.features.max_categories=[a]"], "features.max_categories: value 'a' of type 'str' could not be"),
         (["tune.space.task.transform=[log]"], "tune.space.task.transform is for regression, not for classification"),
         (["tune.trials=0"], "tune.trials=0: it is 1 or more"),
+        (["tune.sampler=all"], "tune.sampler=all: it is tpe, random, grid"),
         (["tune.name=a/b"], "tune.name=a/b: the file in conf/experiment/ has a name of letters"),
         (["task=anomaly", "columns.target=null", "gate.min_scores={}", "evaluation.slices=[]"], "nothing to score"),
     ],

@@ -8,4 +8,5 @@ class Arguments:
     """The keys that this job adds to the configuration; their values stand in conf/job/prune.yaml."""
 
     keep: int
+    older_than: str | None
     dry_run: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, Unavailable
@@ -13,13 +14,32 @@ if TYPE_CHECKING:
     from ...pipeline.store import Store
 
 
-def prune(store: Store, *, keep: int, dry_run: bool, layout: Layout) -> StageResult:
+HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+
+
+def prune(
+    store: Store,
+    *,
+    keep: int,
+    older_than: str | None,
+    dry_run: bool,
+    layout: Layout,
+    overrides: list[str],
+    began: float,
+) -> StageResult:
     """Deletes what neither the last `keep` runs nor a version with an alias rest on; if `dry_run`, only says so.
 
-    Raises Unavailable while another run is under way.
+    With `older_than` no younger run is deleted, and `keep` counts only where it is typed as well. Raises Unavailable
+    while another run is under way.
     """
     if keep < 0:
         raise ConfigError(f"keep={keep}: a count is 0 or more")
+    age = re.fullmatch(r"(\d+)([hdw])", older_than or "0h")
+    if not age:
+        raise ConfigError(f"older_than={older_than}: a number with h, d or w for hours, days or weeks, such as 90d")
+    if older_than and not any(word.lstrip("+").startswith("keep=") for word in overrides):
+        keep = 0
+    young = 1000 * (began - 3600 * int(age[1]) * HOURS[age[2]])  # ms since 1970
     runs = run_history.history()
     under_way = [run.id for run in runs if run.status == "RUNNING" and run.stage in layout.stages]
     if under_way and not dry_run:
@@ -29,7 +49,7 @@ def prune(store: Store, *, keep: int, dry_run: bool, layout: Layout) -> StageRes
     line = [run for run in runs if run.stage in layout.stages and run.status == "FINISHED"]
     oldest = float("inf") if not keep else line[keep - 1].start if len(line) >= keep else 0
     held, others = run_history.versions(held=True), run_history.versions(held=False)
-    needed = {run.id for run in runs if run.start >= oldest or run.status == "RUNNING" or run.id in held}
+    needed = {run.id for run in runs if run.start >= min(oldest, young) or run.status == "RUNNING" or run.id in held}
     maker = {nested: run.id for run in runs for nested in run.nested}
     needed |= {maker[made] for run in runs if run.id in needed for made in run.reused if made in maker}
     gone = [run for run in runs if run.id not in needed]
@@ -43,7 +63,8 @@ def prune(store: Store, *, keep: int, dry_run: bool, layout: Layout) -> StageRes
     listed = "".join(f"\n  run {run.id[:8]} {run.name}" for run in gone)
     listed += "".join(f"\n  {version.name} version {version.version}" for version in dropped)
     what = f"{len(gone):,} runs, {len(dropped):,} model versions and {len(files):,} outputs ({size / 1e6:,.1f} MB)"
-    kept = f"what versions with an alias and the last {keep} runs rest on stays"
+    last = [f"the last {keep} runs"] * bool(keep) + [f"runs younger than {older_than}"] * bool(older_than)
+    kept = f"what {' and '.join(['versions with an alias', *last])} rest on stays"
     return StageResult(
         f"{'would delete' if dry_run else 'deleted'} {what}; {kept}" + (listed if gone else ""),
         scores={"runs": len(gone), "versions": len(dropped), "outputs": len(files)},

@@ -12,6 +12,7 @@ class Tuning:
     folds: int
     jobs: int | None
     timeout: float | None
+    sampler: str
     pruning: bool
     name: str
     force: bool

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from . import Tuning
 
 MARK = "Written by `-e tune`"  # in a file that may be replaced
+GRID = "grid"  # the sampler that tries all combinations
 NOT_KEPT = ("tune", "platform")  # sections that do not decide a model
 
 
@@ -63,6 +64,8 @@ def tune(
     scoring.scorer(task.metrics[0])  # refuses an unknown one
     typed, space = composed(layout, overrides, "tune"), optuna_study.flatten(tune.space)
     distributions = optuna_study.distributions(space)
+    settings = 1 + optuna_study.combinations(distributions) if tune.sampler == GRID else tune.trials
+    tune = replace(tune, trials=min(tune.trials, settings))
     current, sections = {key: current_value(typed, key) for key in space}, with_values(layout, typed, {})
     for key, value in optuna_study.values_to_check(space):
         with_values(layout, typed, {key: value})
@@ -76,7 +79,9 @@ def tune(
     decisive = [store.keys[source], model, features, replace(task, metrics=task.metrics[:1]), space]
     named = code.named([model, vars(features), task.metrics])
     modules = code.reachable(["training", *named, *layout.machinery("jobs.tune.job")])
-    key = hashed([*decisive, seed, count, tune.pruning, {module: code.digest(module) for module in modules}])
+    key = hashed(
+        [*decisive, seed, count, tune.pruning, tune.sampler, {module: code.digest(module) for module in modules}]
+    )
     tracking.set_tags({"key.tune": key})  # by which prune keeps it
     with store.workspace("tune", key) as folder:
         study = optuna_study.open_study(folder / "journal.jsonl", pruning=tune.pruning)
@@ -159,7 +164,12 @@ class _Search:
     def _begin(self, number: int) -> _Trial:
         """A new trial, in the study and as an MLflow run."""
         in_study = optuna_study.new_trial(
-            self.study, self.distributions, current=self.current, number=number, seed=self.seed
+            self.study,
+            self.distributions,
+            current=self.current,
+            number=number,
+            seed=self.seed,
+            sampler=self.tune.sampler,
         )
         values = optuna_study.from_params(self.space, in_study.params) if number else self.current
         tags = {"stage": "trial", "trial": str(number), "process": processes.this()}
@@ -225,6 +235,8 @@ def _refuse(
         raise ConfigError("columns.target=null: there is nothing to score the settings by")
     if "task.transform" in optuna_study.flatten(tune.space) and task.kind != "regression":
         raise ConfigError(f"tune.space.task.transform is for regression, not for {task.kind}")
+    if tune.sampler not in (samplers := [*optuna_study.SAMPLERS, GRID]):
+        raise ConfigError(f"tune.sampler={tune.sampler}: it is {', '.join(samplers)}")
     for name, least in {"trials": 1, "folds": 2, "jobs": 1, "timeout": 1}.items():
         if (count := getattr(tune, name)) is not None and count < least:
             raise ConfigError(f"tune.{name}={count:g}: it is {least} or more")
@@ -307,7 +319,7 @@ def _result(
         figures=drawn,
         tables={"trials": optuna_study.trials_table(trials, search.space, current=search.current, metric=metric)},
         texts={f"{file.name}.txt": text},
-        notes=_notes(trials, tune, search.sections[2].threshold),
+        notes=_notes(trials, tune, search.sections[2].threshold) + _left(search),
     )
 
 
@@ -321,3 +333,12 @@ def _notes(trials: list[Any], tune: Tuning, threshold: str | None) -> list[str]:
         made = f"{len(trials)} of {tune.trials} trials were made"
         notes.append(f"tune.timeout={tune.timeout:g}: {made}; once more goes on")
     return notes
+
+
+def _left(search: _Search) -> list[str]:
+    """A sentence on how much of a grid was not tried."""
+    count = optuna_study.combinations(search.distributions)
+    if search.tune.sampler != GRID or count < search.tune.trials:
+        return []
+    tried = f"{search.tune.trials - 1:,} of {count:,} combinations"
+    return [f"tune.sampler=grid: {tried} were tried, from everywhere; tune.trials={count + 1} tries all"]

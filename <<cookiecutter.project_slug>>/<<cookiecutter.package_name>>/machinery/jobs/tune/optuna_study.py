@@ -6,11 +6,13 @@ import json
 import os
 import warnings
 from hashlib import blake2b
+from math import gcd, prod
 from operator import sub
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import optuna
 import polars as pl
 import yaml
@@ -28,6 +30,8 @@ STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed"
 STATES["interrupted"] = TrialState.FAIL
 RANGE: Any = ("low", "high", "log", "step")
 KEPT = 75.0  # percent of trials that are not pruned: on few folds a good trial is easily among the worse half
+POINTS = 5  # that a grid takes of a range without steps
+SAMPLERS: dict[str, Any] = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 STARTUP, WARMUP = 5, 2  # no trial is pruned before so many trials and so many of its folds: too little is known
 
 
@@ -106,20 +110,54 @@ def new_trial(
     current: dict[str, Any],
     number: int,
     seed: int,
+    sampler: str = "tpe",
 ) -> optuna.Trial:
     """Trial `number` of the study, with parameters for the keys of `candidates`.
 
-    They depend only on the seed, the number and the finished trials. Trial 0 has the `current` values, as far as their
-    distributions have them.
+    They depend only on the seed, the number and, by tpe, the finished trials. Trial 0 has the `current` values, as far
+    as their distributions have them.
     """
     drawn = int.from_bytes(blake2b(f"{seed} {number}".encode(), digest_size=4).digest(), "little")
-    if number:
-        study.sampler = optuna.samplers.TPESampler(seed=drawn)
+    if number and sampler in SAMPLERS:
+        study.sampler = SAMPLERS[sampler](seed=drawn)
         return study.ask(candidates)
     fixed = {key: _choice(current[key]) for key, each in candidates.items() if _within(each, current[key])}
+    fixed = combination(candidates, number - 1, seed=seed) if number else fixed
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study.sampler = optuna.samplers.PartialFixedSampler(fixed, optuna.samplers.RandomSampler(drawn))
     return study.ask({key: candidates[key] for key in fixed})
+
+
+def combinations(candidates: dict[str, BaseDistribution]) -> int:
+    """How many settings a grid over `candidates` has."""
+    return prod(len(_points(each)) for each in candidates.values())
+
+
+def combination(candidates: dict[str, BaseDistribution], number: int, *, seed: int) -> dict[str, Any]:
+    """The settings at place `number` of a grid over `candidates`, in an order by the `seed` that leaves out none.
+
+    Neighbours in it are far apart, so that those that come first are from everywhere.
+    """
+    count = combinations(candidates)
+    stride = next(each for each in range(int(0.618 * count) or 1, 2 * count + 1) if gcd(each, count) == 1)
+    at, settings = (seed + stride * number) % count, {}
+    for key, each in candidates.items():
+        points = _points(each)
+        at, digit = divmod(at, len(points))
+        settings[key] = points[digit]
+    return settings
+
+
+def _points(distribution: Any) -> list[Any]:
+    """The values that a grid takes of `distribution`: all that are listed or steps apart, else POINTS of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    low, high, whole = distribution.low, distribution.high, isinstance(distribution, IntDistribution)
+    step = distribution.step if not distribution.log else None
+    if step and (step != 1 or not whole or high - low < 2 * POINTS):
+        return [min(high, low + step * number) for number in range(int((high - low) / step + 1e-9) + 1)]
+    spaced = (np.geomspace if distribution.log else np.linspace)(low, high, POINTS).tolist()
+    return sorted({round(each) for each in spaced}) if whole else [low, *spaced[1:-1], high]
 
 
 def best(trials: list[FrozenTrial]) -> FrozenTrial | None:
