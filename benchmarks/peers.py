@@ -256,8 +256,12 @@ def turn(bench: Bench, table: Path, project: Path, tools: dict[str, Path], numbe
         (folders["dvc"] / "params.yaml").write_text("metrics: roc_auc\n")
         bench.measure("DVC, other metrics", folders["dvc"], dvc, "repro")
     if "kedro" in tools:
-        version = subprocess.run([tools["kedro"] / "python", "-c", "import kedro; print(kedro.__version__)"],
-            capture_output=True, text=True, check=True).stdout.strip()
+        version = subprocess.run(
+            [tools["kedro"] / "python", "-c", "import kedro; print(kedro.__version__)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
         for name, text in {**KEDRO, "src/peer/work.py": WORK}.items():
             file = folders["kedro"] / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -273,8 +277,17 @@ def turn(bench: Bench, table: Path, project: Path, tools: dict[str, Path], numbe
         bench.measure(f"{name}, other metrics", folders[name], *line, "task.metrics=[roc_auc]")
         if name == "ours":
             scores = f"output={bench.scratch}/scores-{number}.parquet"
-            bench.measure("ours, predict", folders[name], python, "-m", "penguin_classifier", "predict",
-                "data=large", f"input={table}", scores)
+            bench.measure(
+                "ours, predict",
+                folders[name],
+                python,
+                "-m",
+                "penguin_classifier",
+                "predict",
+                "data=large",
+                f"input={table}",
+                scores,
+            )
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 
 TRUSTED = ("polars", "sklearn", "lightgbm", "xgboost")
 _NUMERIC = ("numpy", "scipy", "pandas")
-_HELD = ("operator.methodcaller", "collections", "datetime")  # that models hold
+_HELD = ("operator.methodcaller", "functools.partial", "collections", "datetime")  # that models hold
 _SINGLE = ("sqlalchemy.create_engine",)  # for databases of polars.read_database
 _BARRED = ("deserialize",)  # what polars writes so may hold pickled functions
 _KEYS = ("_target_", "metrics", "threshold")  # whose texts name callables by their places, package.module.function
