@@ -1,10 +1,10 @@
-"""A table on its way to a registered model: this template's project beside a bare script, DVC, and Kedro with kedro-mlflow.
+"""A table on its way to a registered model: a project of this template, a bare script, DVC, and Kedro with kedro-mlflow.
 
 All do the same work: a Parquet file of 24 columns is read and checked, split by a hash, 100 iterations of histogram
 gradient boosting are fitted, scored on the test rows, and logged to MLflow as a model that is registered. Each starts
 in a new folder with no store, one after the other in every turn; ratios are to the bare script of the same turns.
 
-make .venv/ready && .venv/bin/python benchmarks/peers.py [--turns 3] [--ours] [rows ...]   needs uv; 100000 takes minutes
+make .venv/ready && .venv/bin/python benchmarks/peers.py [--turns 3] [--ours] [rows ...]      needs uv and some minutes
 """
 
 import argparse
@@ -75,13 +75,10 @@ def fit(table):
 
 
 def scores(model, table, metrics=METRICS):
-    from sklearn.metrics import check_scoring
+    from sklearn.metrics import average_precision_score, balanced_accuracy_score, log_loss, roc_auc_score
 
     test = table[table["test"]]
     right = (test["y"] == "yes").astype(int)
-    model.classes_  # of texts: scorers want to be told which one is looked for
-    from sklearn.metrics import average_precision_score, balanced_accuracy_score, log_loss, roc_auc_score
-
     sure = model.predict_proba(features(test))[:, 1]
     how = {
         "roc_auc": lambda: roc_auc_score(right, sure),
@@ -172,7 +169,10 @@ model: {type: pickle.PickleDataset, filepath: data/model.pickle}
 values: {type: json.JSONDataset, filepath: data/values.json}
 """,
     "conf/base/parameters.yml": "{}\n",
-    "conf/base/mlflow.yml": "server: {mlflow_tracking_uri: 'sqlite:///mlflow.db'}\ntracking: {experiment: {name: peer}}\n",
+    "conf/base/mlflow.yml": """
+server: {mlflow_tracking_uri: 'sqlite:///mlflow.db'}
+tracking: {experiment: {name: peer}}
+""",
     "conf/local/credentials.yml": "{}\n",
 }
 OURS = """\
