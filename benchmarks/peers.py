@@ -1,4 +1,4 @@
-"""A table on its way to a registered model: a project of this template, a bare script, DVC, and Kedro with kedro-mlflow.
+"""A table on its way to a registered model: by this template, by a bare script, by DVC, and by Kedro with kedro-mlflow.
 
 All do the same work: a Parquet file of 24 columns is read and checked, split by a hash, 100 iterations of histogram
 gradient boosting are fitted, scored on the test rows, and logged to MLflow as a model that is registered. Each starts
