@@ -36,7 +36,7 @@ URL = "${oc.env:DATABASE_URL}"
 
 def take(project: Project, path: object, *words: str, to: str = "split", **more: str) -> dict:
     """What `ingest` says of the table at `path`: described by `profile`, then brought up to the stage `to`."""
-    told = project.python("profile", f"path={path}", "target=churned", "name=trial", *words, **more)
+    told = project.python("profile", f"path={path}", "target=churned", "name=trial", "trial_seconds=0", *words, **more)
     assert told.code == 0 and "wrote conf/data/trial.yaml" in told.printed, told.printed
     done = project.python(to, "data=trial", "evaluation.importance_repeats=0", **more)
     assert done.code == 0 and re.search(r"^split +\d+ train, \d+ test rows", done.printed, re.M), done.printed
@@ -140,7 +140,7 @@ def test_a_query_that_fails(fresh, wider, request, base, words):
 
 def test_a_database_that_does_not_let_in(fresh, wider, postgres):
     project = Project(fresh.path, wider)
-    words = ["profile", f"path={URL}", "target=churned", QUERY]
+    words = ["profile", f"path={URL}", "target=churned", QUERY, "trial_seconds=0"]
     said = refuse(project, *words, DATABASE_URL=postgres.replace("reader", "stranger"))
     assert 'password authentication failed for user "stranger"' in said
     bare = f"{postgres.partition('@')[0]}@127.0.0.1:1/postgres"
@@ -170,7 +170,7 @@ def test_a_password_among_an_address_s_arguments(fresh, wider, postgres):
     address = f"{postgres.replace(f':{SECRET}', '')}?password={SECRET}"
     query = "query=SELECT i % 13 AS amount, i % 2 AS churned FROM generate_series(1, 100) AS i"
     project = Project(fresh.path, wider)
-    done = project.python("profile", f"path={URL}", "target=churned", query, DATABASE_URL=address)
+    done = project.python("profile", f"path={URL}", "target=churned", query, "trial_seconds=0", DATABASE_URL=address)
     assert done.code == 0 and SECRET not in done.printed and not holding(project, SECRET), done.printed
 
 
@@ -260,7 +260,7 @@ def test_revisions_of_a_file_that_dvc_tracks(fresh, wider, tmp_path):
     (repo / "data.csv").write_text("something else\n1\n")
 
     TABLE.write_csv(fresh.path / "trial.csv")
-    told = project.python("profile", "path=trial.csv", "target=churned")
+    told = project.python("profile", "path=trial.csv", "target=churned", "trial_seconds=0")
     assert told.code == 0, told.printed
     file = fresh.path / "conf/data/trial.yaml"
     source = (

@@ -57,7 +57,7 @@ TABLES = [
 def test_a_real_table_becomes_a_model_as_good_as_plain_boosting(package, file, target, driver, tmp_path):
     path = Path(str(importlib.resources.files(package))) / file
     name = "real_" + re.sub(r"\W", "_", path.name.partition(".")[0])
-    code, printed = driver.do("profile", f"path={path}", f"target={target}", f"name={name}")
+    code, printed = driver.do("profile", f"path={path}", f"target={target}", f"name={name}", "trial_seconds=5")
     assert code == 0, printed
     code, printed = driver.do(f"data={name}", "evaluation.importance_repeats=0")
     assert code == 0, printed
@@ -122,7 +122,7 @@ def test_any_table_works_or_is_refused_in_a_sentence(text, driver):
     path = driver.project.path / "data/any.csv"
     path.write_text(text, encoding="utf-8")
     commands = [
-        ["profile", f"path={path}", "target=y", "force=true"],
+        ["profile", f"path={path}", "target=y", "force=true", "trial_seconds=1"],
         ["data=any", "evaluation.importance_repeats=0", "tracking.sample_rows=0"],
     ]
     for words in commands:

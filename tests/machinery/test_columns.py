@@ -9,7 +9,14 @@ import yaml
 from penguin_classifier.machinery.config.schema import Leakage, Type
 from penguin_classifier.machinery.data import parsing
 from penguin_classifier.machinery.errors import ProjectError
-from penguin_classifier.machinery.jobs.profile import column_names, column_types, dataset_file, job, profiles
+from penguin_classifier.machinery.jobs.profile import (
+    column_names,
+    column_types,
+    dataset_file,
+    job,
+    model_choice,
+    profiles,
+)
 
 ROWS = 160
 DRAW = random.Random(1)
@@ -218,3 +225,19 @@ def test_a_path_is_written_so_that_it_serves_others(path, written, tmp_path):
 def test_a_name_with_line_ends_is_one_line_of_yaml(name):
     written = dataset_file._with_comment(dataset_file._flow({name: [name]}), name)
     assert len(written.splitlines()) == 1 and yaml.safe_load(written) == {name: [name]}
+
+
+@pytest.mark.parametrize(
+    ("scores", "model"),
+    [
+        ({"logistic": [0.7, 0.8, 0.75, 0.72], "boosting": [0.71, 0.79, 0.77, 0.71]}, "logistic"),
+        (
+            {"logistic": [0.7, 0.8, 0.75, 0.72], "boosting": [0.8, 0.9, 0.84, 0.83], "blend": [0.8, 0.9, 0.85, 0.83]},
+            "boosting",
+        ),
+        ({"logistic": [0.7, 0.8, 0.75], "boosting": [0.6, 0.7, 0.6], "blend": [0.8, 0.9, 0.85]}, "blend"),
+        ({"ridge": [-5.0, 0.1, 0.2], "boosting": [0.1, 0.3, 0.25]}, "ridge"),
+    ],
+)
+def test_a_model_is_better_if_more_than_chance_says_so(scores, model):
+    assert model_choice.chosen(scores) == model

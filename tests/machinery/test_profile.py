@@ -1,5 +1,7 @@
 import json
 import random
+import re
+import shlex
 import shutil
 import zipfile
 from datetime import date, timedelta
@@ -36,6 +38,8 @@ WORDS = [
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ to write to."""
     shutil.copytree(LAYOUT.conf, tmp_path / "conf")
+    job = tmp_path / "conf/job/profile.yaml"
+    job.write_text(job.read_text().replace("trial_seconds: 20", "trial_seconds: 0"))  # a test tries that
     monkeypatch.setattr(Layout, "conf", tmp_path / "conf")
     return tmp_path / "conf/data"
 
@@ -323,3 +327,37 @@ def test_a_file_that_the_line_cannot_load_is_not_kept(do, conf, outputs, monkeyp
     code, printed = do("profile", f"path={outputs / 'odd.csv'}", "target=y", "force=true")
     assert code == 1 and "conf/data/odd.yaml cannot be written: " in printed and "Traceback" not in printed, printed
     assert (conf / "odd.yaml").read_text() == "# mine\n"
+
+
+def test_the_simplest_model_that_is_as_good_as_any_is_taken_and_suggestions_work_as_typed(do, conf, outputs):
+    draw = random.Random(4)
+    since = [date(2015, 1, 1) + timedelta(days=draw.randint(0, 2500)) for _ in range(200)]
+    until = [day + timedelta(days=draw.randint(5, 900)) for day in since]
+    size = [draw.gauss(0, 1) for _ in since]
+    columns = {
+        "my plan": [draw.choice(["Pro", "PRO", "basic"]) for _ in since],
+        "zahlt": [draw.choice(["ja", "Nein", "nein"]) for _ in since],
+        "since": [f"{day:%d.%m.%Y}" for day in since],
+        "until": [f"{day:%d.%m.%Y}" for day in until],
+        "size": size,
+        "y": [3 * each + draw.gauss(0, 1) for each in size],
+    }
+    pl.DataFrame(columns).write_csv(outputs / "terms.csv")
+    code, printed = do("profile", f"path={outputs / 'terms.csv'}", "target=y", "trial_seconds=60")
+    score = r"0\.\d{4}"
+    told = rf"model: ridge \(r2 in 5 folds of 200 rows: ridge {score}, boosting {score}, blend {score}\)"
+    assert code == 0 and re.search(told, printed), printed
+    assert "- override /model: ridge # r2 in 5 folds" in (conf / "terms.yaml").read_text()
+    told = [line.removeprefix("worth a try: ").partition(": -P ") for line in printed.splitlines()]
+    lines = [line for line in told if line[1]]
+    assert [line[0] for line in lines] == [
+        "my plan: 3 levels are 2 but for case and blanks",
+        "zahlt: yes and no in words",
+        "weekday of since",
+        "weekday of until",
+        "days from since to until",
+    ]
+    assert lines[2][2] == '"features.derive.since_weekday=EXTRACT(ISODOW FROM since)"'
+    options = [shlex.split(line[2])[0] for line in lines]
+    code, printed = do("train", "data=terms", *options)
+    assert code == 0 and "expectations met" in printed and "rows x 9 columns" in printed, printed

@@ -216,7 +216,7 @@ def _missed(column: Column, reads: list[str], resolve: Resolve) -> list[str]:
     return []
 
 
-def _as_sql(name: str) -> str:
+def as_sql(name: str) -> str:
     """`name` as an SQL expression takes it: of other signs than letters, digits and _ in double quotes."""
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f'"{name}"'
 
@@ -227,7 +227,7 @@ def _absent(name: str, there: Collection[str], later: Collection[str]) -> str:
     if name in later:
         return f"it reads {name}, which is derived after it; {name} has to stand above it"
     close = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    return f"it reads {name}, which the table does not have{f'; did you mean {_as_sql(close[0])}?' if close else ''}"
+    return f"it reads {name}, which the table does not have{f'; did you mean {as_sql(close[0])}?' if close else ''}"
 
 
 def _learner(column: Column, resolve: Resolve) -> Callable[..., Any] | None:

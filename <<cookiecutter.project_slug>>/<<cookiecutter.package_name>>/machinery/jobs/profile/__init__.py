@@ -13,3 +13,4 @@ class Arguments:
     query: str | None
     force: bool
     odd: str | None
+    trial_seconds: float

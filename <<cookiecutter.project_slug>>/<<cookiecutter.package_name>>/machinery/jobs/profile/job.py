@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from ...errors import ConfigError, ProjectError, close, one_line
 from ...mlflow import tracking
 from ...report import pages
 from ...result import StageResult
-from . import column_roles, column_types, dataset_file, profiles
+from . import column_roles, column_types, dataset_file, model_choice, profiles, suggestions
 
 if TYPE_CHECKING:
     from ...config.schema import Leakage
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 SAMPLE = 50_000  # rows, evenly spread; only counts and types are of all rows
 SHOWN = 50  # columns in the terminal; the page has all
+TIPS = 8  # suggestions there
+TRIED = 4_000  # rows at most on which models are compared
+CELLS = 150_000  # of them, times the trees that a round of boosting takes: more cells take too long
 _ODD = "odd=missing force=true takes what is none as missing"  # the word that profile is given once more
 
 
@@ -41,6 +45,7 @@ def profile(
     query: str | None,
     force: bool,
     odd: str | None,
+    trial_seconds: float,
     leakage: Leakage,
     raw_config: dict[str, Any],
     overrides: list[str],
@@ -49,9 +54,9 @@ def profile(
     """Reads the table at `path` and writes conf/data/`name`.yaml: columns' roles and types, task, split, expectations.
 
     `target`: the column to predict; without one the task is anomaly. `query`: of a database. `odd`: what becomes of the
-    few values that are not of the type of their column, "missing" or, with None, that the column stays text. Raises
-    ProjectError for what is not a table, a target that cannot be predicted, and a file that exists already without
-    `force`.
+    few values that are not of the type of their column, "missing" or, with None, that the column stays text. Models are
+    compared for `trial_seconds` at most. Raises ProjectError for what is not a table, a target that cannot be
+    predicted, and a file that exists already without `force`.
     """
     if odd not in (None, "missing"):
         raise ConfigError(f"odd={odd}: it is missing, or null: a column with odd values stays text")
@@ -69,18 +74,22 @@ def profile(
     expected = expectations.met(expected, sample.lazy())
 
     title = f"{name}: {rows:,} rows x {len(columns)} columns of {_written(path, path, raw_config['path'], layout.root)}"
-    written = dataset_file.text(
+    write = partial(
+        dataset_file.text,
         columns,
         title=title,
         source={key: _written(value, path, raw_config["path"], layout.root) for key, value in source.items()},
         missing=table.reading.missing,
         types=table.reading.types,
         task=task,
-        defaults=defaults,
         split=split,
         expectations=expected,
     )
-    _keep(store, file, written, names=sample.columns, layout=layout)
+    _keep(store, file, write(defaults=defaults), names=sample.columns, layout=layout)
+    trial = _tried(table, defaults, columns, classes, name=name, seconds=trial_seconds, layout=layout) if kind else {}
+    written = write(defaults=defaults)
+    store.replace(file, written)
+    tips = suggestions.worth_a_try(columns, sample)
     notes = [*seen, *_notes(columns, table, odd)]
     page = pages.render(
         str(__package__),
@@ -90,13 +99,15 @@ def profile(
         target=target or "nothing",
         sampled=len(sample) if len(sample) < rows else 0,
         rows=[_shown(column, sample) for column in columns],
-        notes=notes,
+        notes=[*_chosen(defaults, task, split), *(f"worth a try: {each}" for each in tips), *notes],
     )
+    lines = [*_chosen(defaults, task, split), *(f"worth a try: {each}" for each in tips[:TIPS])]
+    lines += [f"  and {len(tips) - TIPS} more: profile.html of the run has all"] if len(tips) > TIPS else []
     return StageResult(
-        f"{_terminal(columns)}\n\n{_chosen(defaults, task, split)}\n"
+        "\n".join([_terminal(columns), "", *lines]) + "\n"
         f"wrote conf/data/{file.name}: read it, change what you know better, then\n"
         f"  uv run mlflow run . --env-manager local -P data={name}",
-        scores={"rows": rows, "columns": len(columns), "features": sum(c.role in ("feature", "time") for c in columns)},
+        scores={"rows": rows, "columns": len(columns), "features": _features(columns), **trial},
         texts={"profile.html": page, f"{name}.yaml.txt": written},
         tags={"data": name},
         notes=notes,
@@ -266,6 +277,49 @@ def _task(answers: pl.Series | None, doubt: str) -> str | None:
         raise ProjectError(f"target={name}: {doubt}: mend it in the source, or {_ODD}") from None
 
 
+def _features(columns: list[profiles.Column]) -> int:
+    return sum(each.role in ("feature", "time") for each in columns)
+
+
+def _tried(
+    table: _Table,
+    defaults: dict[str, tuple[str, str]],
+    columns: list[profiles.Column],
+    classes: dict[Any, int],
+    *,
+    name: str,
+    seconds: float,
+    layout: Layout,
+) -> dict[str, float]:
+    """The mean scores of a few models on a sample of `table`; the one that suits it becomes the model in `defaults`.
+
+    Empty, and `defaults` as they are, for no `seconds` and where the models cannot be fitted or scored.
+    """
+    if seconds <= 0 or table.answers is None:
+        return {}
+    target, kind = table.answers.name, defaults["/task"][0]
+    models = ["ridge" if kind == "regression" else "logistic", "boosting" if len(classes) <= 10 else "forest"]
+    if not defaults.get("override /model", ("", ""))[1].startswith(("large", "many")):
+        models.append("blend")
+    most = min(TRIED, max(500, CELLS // (_features(columns) * max(1, len(classes) - 1))))
+    rows = table.typed.filter(pl.col(target).is_not_null())
+    rows = rows.gather_every(-(-table.rows // most)).collect(engine="streaming")
+    try:
+        metric, scores = model_choice.cross_validated(layout, rows, data=name, models=models, seconds=seconds)
+    except Exception as error:
+        why = tracking.sentence_of(error, any(each.sensitive for each in columns))
+        defaults.setdefault("override /model", ("blend", f"models could not be compared: {why}"))
+        return {}
+    means = {model: sum(values) / len(values) for model, values in scores.items()}
+    listed = ", ".join(f"{model} {mean:.4f}" for model, mean in means.items())
+    slow = "".join(f"; {model} takes long" for model in models if model not in scores)
+    defaults["override /model"] = (
+        model_choice.chosen(scores),
+        f"{metric} in {model_choice.FOLDS} folds of {len(rows):,} rows: {listed}{slow}",
+    )
+    return {f"cv_{metric}_{model}": mean for model, mean in means.items()}
+
+
 def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> list[str]:
     """Sentences on what the table holds that it should perhaps not: odd values, repeated rows."""
     notes = []
@@ -297,10 +351,10 @@ def _no_target(target: str, names: list[str], source: dict[str, Any]) -> str:
     return f"target={target}: the table has no such column; it has {shown}{close(target, names, otherwise='')}"
 
 
-def _chosen(*sections: dict[str, tuple[Any, str]]) -> str:
+def _chosen(*sections: dict[str, tuple[Any, str]]) -> list[str]:
     """A line for each choice in `sections`, with its reason: "split: time (trained on the past, ...)"."""
     named = {key.rpartition("/")[2]: value for section in sections for key, value in section.items()}
-    return "\n".join(f"{key}: {value}" + (f" ({why})" if why else "") for key, (value, why) in named.items())
+    return [f"{key}: {value}" + (f" ({why})" if why else "") for key, (value, why) in named.items()]
 
 
 def _reasons(columns: list[profiles.Column]) -> str:

@@ -144,6 +144,12 @@ def facts(columns: list[Column], table: pl.LazyFrame) -> dict[str, dict[str, Any
     return ranges | {name: {"set": row[f"{at} set"]} for at, name in enumerate(sets)}
 
 
+def is_truth(levels: pl.Series) -> bool:
+    """Whether the different texts `levels` are words for yes and no, of one language or another."""
+    means = {parsing.TRUTH.get(each) for each in levels.str.to_lowercase()}
+    return means == {True, False}
+
+
 def task(values: pl.Series) -> str:
     """The task for a target with these `values`: binary, multiclass or regression.
 
@@ -299,7 +305,10 @@ def expectations(
             expected.append(
                 _expect("column_values_to_be_between", column=column.name, min_value=low, max_value=high, **mostly)
             )
-        if fact.get("set") and not column.number:
+        if fact.get("set") and is_truth(pl.Series(map(str, fact["set"]))) and column.text and column.role == "feature":
+            most = {"min_value": 1, "max_value": len(fact["set"])}  # also where they are read as truth values
+            expected.append(_expect("column_unique_value_count_to_be_between", column=column.name, **most))
+        elif fact.get("set") and not column.number:
             mostly = {} if column.role == "target" else {"mostly": 0.95}
             expected.append(_expect("column_values_to_be_in_set", column=column.name, value_set=fact["set"], **mostly))
     return expected

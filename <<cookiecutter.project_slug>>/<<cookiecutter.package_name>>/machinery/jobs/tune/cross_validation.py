@@ -3,61 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...config.binding import bound
-from ...data import frames, splits
-from ...evaluation import estimators, scoring
-from ...pipeline import seeds
+from ...evaluation.folds import Folds
 
 if TYPE_CHECKING:
-    from ...config.schema import Columns, Split, Task
+    from ...config.schema import Task
 
-NUMBER = r"(\d+\.?\d*|\.\d+)(e-?\d+)?"
 Sections = tuple[dict[str, Any], Any, "Task"]  # model, features and task: what differs between candidates
 
 
-class Folds:
-    """The training rows of a table with the column `split`, divided into `count` folds by the rule of that split."""
-
-    def __init__(
-        self, table: Path, *, fit: Callable[..., Any], split: Split, columns: Columns, count: int, seed: int
-    ) -> None:
-        self.rows = pl.scan_parquet(table).filter(split="train").drop("split").collect()
-        self.fit, self.columns, self.seed = fit, columns, seed
-        self.sides = splits.folds(self.rows, by=split.by, count=count, columns=columns, seed=seed, gap=split.gap)
-
-    def score(self, fold: int, model: dict[str, Any], features: Any, task: Task) -> float:
-        """The first of task.metrics on the rows of a `fold`, counted from 0, of a candidate fitted to the others."""
-        columns, (train, test) = self.columns, (self.rows[side] for side in self.sides[fold])
-        target = str(columns.target)
-        test = test.filter(pl.col(target).is_not_null())  # for anomalies only some rows may have a label
-        if task.threshold is not None and not re.fullmatch(NUMBER, task.threshold):
-            task = replace(task, threshold=None)  # choosing it takes validation rows
-        seeds.plant(self.seed)
-        candidate = self.fit(
-            {"train": train},
-            model=bound(model, name="model"),
-            columns=columns,
-            features=features,
-            task=task,
-            seed=self.seed,
-        )
-        frame, truth = candidate.frame(test), frames.target(test, target, kind=task.kind)
-        scored, truth = estimators.as_scorer_input(candidate.pipeline, truth, positive=task.positive)
-        [score] = scoring.score(scored, frame, truth, names=task.metrics[:1]).values()
-        return score
+def training_folds(table: Path, **how: Any) -> Folds:
+    """The Folds of the training rows of a table with the column `split`."""
+    return Folds(pl.scan_parquet(table).filter(split="train").drop("split").collect(), **how)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ...config.compose import composed, groups
 from ...errors import ConfigError, ProjectError
 from ...evaluation import scoring
+from ...evaluation.folds import NUMBER
 from ...mlflow import tracking
 from ...pipeline import processes
 from ...pipeline.plan import hashed
@@ -73,7 +74,9 @@ def tune(
     bring_up_to_date(source)
     cores, count, table = processes.cores(), tune.folds, store.path(source) / "table.parquet"
     fit = layout.load("training", "fit")
-    make = partial(cross_validation.Folds, table, fit=fit, split=split, columns=columns, count=count, seed=seed)
+    make = partial(
+        cross_validation.training_folds, table, fit=fit, split=split, columns=columns, count=count, seed=seed
+    )
     rows = len(make().rows)  # refuses folds that cannot be made
     model, features, _ = sections
     decisive = [store.keys[source], model, features, replace(task, metrics=task.metrics[:1]), space]
@@ -327,7 +330,7 @@ def _notes(trials: list[Any], tune: Tuning, threshold: str | None) -> list[str]:
     """Sentences on failed trials, a threshold that trials do not choose, and time that ran out."""
     causes = [each.user_attrs[optuna_study.CAUSE] for each in trials if optuna_study.CAUSE in each.user_attrs]
     notes = [f"{len(causes)} trials failed, the last: {causes[-1]}"] if causes else []
-    if threshold and not re.fullmatch(cross_validation.NUMBER, threshold):
+    if threshold and not re.fullmatch(NUMBER, threshold):
         notes.append(f"task.threshold={threshold} is chosen on validation rows: trials answer from 0.5 on")
     if len(trials) < tune.trials:
         made = f"{len(trials)} of {tune.trials} trials were made"
