@@ -13,7 +13,7 @@ from ...data.derivation import as_sql
 from .profiles import Column, is_truth
 
 LEVELS = 200  # of more, a column is no set of levels
-DATES = 3  # columns of dates of which all pairs are looked at
+PAIRED = 3  # columns of dates of which all pairs are looked at
 
 
 def worth_a_try(columns: list[Column], sample: pl.DataFrame) -> list[str]:
@@ -25,7 +25,7 @@ def worth_a_try(columns: list[Column], sample: pl.DataFrame) -> list[str]:
         if sample[name].dt.weekday().n_unique() > 1 and sample[name].n_unique() > 7:
             sql = f"EXTRACT(ISODOW FROM {as_sql(name)})"
             lines.append(_derived(f"weekday of {name}", f"{name}_weekday", sql, sample))
-    for one, other in combinations(dates[:DATES], 2):
+    for one, other in combinations(dates[:PAIRED], 2):
         days = sample.select((pl.col(other).cast(pl.Datetime) - pl.col(one).cast(pl.Datetime)).dt.total_seconds())
         first, last = (one, other) if (days.to_series().median() or 0) >= 0 else (other, one)  # type: ignore[operator]
         sql = f"{as_sql(last)} - {as_sql(first)}"
