@@ -9,7 +9,8 @@ from html import escape
 
 import polars as pl
 import pytest
-from penguin_classifier.machinery.data import formats, headers, readers
+from penguin_classifier.machinery.config.binding import bound
+from penguin_classifier.machinery.data import formats, headers, readers, sources
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.jobs.profile.job import open_table
 
@@ -273,6 +274,28 @@ WRITERS = {
 def test_a_name_is_no_pattern(name, tmp_path):
     WRITERS[name](tmp_path / name)
     assert len(read(tmp_path / name)[2]) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    "reader, way", [("scan_csv", "source.glob=false takes it as it is"), ("scan_ndjson", "rename it")]
+)
+def test_a_pattern_that_is_a_name_is_said(reader, way, tmp_path):
+    (tmp_path / "a[1].csv").write_text(text())
+    source = {"_target_": f"polars.{reader}", "source": str(tmp_path / "a[1].csv")}
+    with (
+        pytest.raises(ProjectError, match=rf"the source: a\[1\].csv is a pattern to polars: {way}"),
+        sources.reading(source),
+    ):
+        bound(source, name="source")().collect()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_library_s_words_hold_no_value(late, tmp_path):
+    (tmp_path / "a.csv").write_text("a\n1\nsecret\n")
+    with pytest.raises(ProjectError, match=r"the source cannot be read: .*'a'") as raised, sources.reading():
+        table = pl.read_csv(tmp_path / "a.csv", schema_overrides={"a": pl.String if late else pl.Int64})
+        table.cast(pl.Int64)
+    assert "secret" not in str(raised.value)
 
 
 def test_parts_of_other_types_and_widths(tmp_path):

@@ -17,6 +17,7 @@ import polars as pl
 from ..errors import ProjectError, one_line
 from . import headers
 
+PATTERN = set("*?[")  # polars reads a path with one as a pattern
 READER = f"{__package__}.readers.delimited"  # of what polars does not read
 # gzip, zstd and zlib, which polars reads
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
@@ -67,7 +68,7 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
         notes.append("lines that begin with # are skipped as comments (source.comment_prefix)")
     if local and ends == "\r" and encoding == "utf-8":
         made["eol_char"] = ends
-    if "://" not in path and set(path) & set("*?["):
+    if "://" not in path and set(path) & PATTERN:
         made["glob"] = False  # the file is called so
     if encoding != "utf-8":
         made["_target_"] = "polars.read_csv"

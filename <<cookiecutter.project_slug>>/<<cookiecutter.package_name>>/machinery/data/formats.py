@@ -65,7 +65,7 @@ def guess(
             )
         connection = {"_target_": "sqlalchemy.create_engine", "url": database}
         return {"_target_": "polars.read_database", "query": query, "connection": connection}, []
-    exact = {"glob": False} if local and set(path) & set("*?[") else {}  # the file is called so
+    exact = {"glob": False} if local and set(path) & delimited.PATTERN else {}  # the file is called so
     if local and local.is_dir():
         return _folder(local) | given, []
     if head.startswith(b"PAR1") or (not local and kind in ("parquet", "pq")):
@@ -105,16 +105,19 @@ def lenient(source: dict[str, Any]) -> dict[str, Any] | None:
 
 def damage(source: dict[str, Any]) -> str:
     """A sentence on the first line that keeps the file of `source` from being read, without values; "" if none."""
-    file = Path(str(source.get("source", "")))
-    if not file.is_file():
+    file, reader = Path(str(source.get("source", ""))), str(source.get("_target_", ""))
+    if not file.exists() or (file.is_dir() and not delimited.PATTERN & set(str(file))):
         return ""
+    if reader.startswith("polars.scan_") and delimited.PATTERN & set(str(file)) and source.get("glob", True):
+        way_out = "rename it" if reader.endswith("ndjson") else "source.glob=false takes it as it is"
+        return f"{file.name} is a pattern to polars: {way_out}"
     try:
         if _format(source) == "csv":
             return delimited.damaged_line(source)
         if _format(source) == "json":
             raw = file.read_bytes()
             text, decode = raw.decode(json.detect_encoding(raw)), json.JSONDecoder(parse_constant=_no_constant).decode
-            lines = text.split("\n") if source.get("lines") or "ndjson" in source["_target_"] else [text]
+            lines = text.split("\n") if source.get("lines") or reader.endswith("ndjson") else [text]
             for at, line in enumerate(lines, 1):
                 _decoded(decode, line, at)
     except ProjectError as error:
@@ -229,7 +232,9 @@ def _json(path: str, local: Path | None, head: bytes, *, lines: bool) -> tuple[d
         return ours, []
     if constants := CONSTANTS.search(raw):
         return ours, [f"{constants[1].decode()} is no JSON: it is read as missing"]
-    if json.detect_encoding(raw) != "utf-8" or (set(path) & set("*?[") and lines):  # which is a pattern to polars
+    if json.detect_encoding(raw) != "utf-8" or (
+        set(path) & delimited.PATTERN and lines
+    ):  # which is a pattern to polars
         return ours, []
     reader = "polars.scan_ndjson" if lines else "polars.read_json"
     return {"_target_": reader, "source": path, "infer_schema_length": None}, []
