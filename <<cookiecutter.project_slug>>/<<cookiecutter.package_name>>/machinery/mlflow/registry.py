@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
+import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from ..result import APPROVED, PAGES
 from . import version_tags
 from .version_tags import VersionTags
 
@@ -109,11 +113,21 @@ def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:
 
 
 def approve(version: ModelVersion, *, who: str, why: str) -> str:
-    """Writes on `version` who made it champion and why; gives when. That it was once taken back counts no more."""
+    """Writes on `version`, and into its model card, who made it champion, when and why; gives the card's text, "" where
+    it is gone. That the version was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in version.tags else {}  # to delete it takes a permission more
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     note(version, version_tags.to_tags(approver=who, approved=now, reason=why, **again))
-    return now
+    client, card, says = MlflowClient(), PAGES[1], " ".join(f"{who}, {now}: {why}".replace("<", "\\<").split())
+    run_id = client.get_model_version(version.name, version.version).run_id
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = Path(client.download_artifacts(run_id, card, folder)).read_text(encoding="utf-8")
+        text = re.sub(rf"(?<=\*\*{APPROVED}\*\*: ).*", lambda _: says, text)
+        client.log_text(run_id, text, card)
+        return text
+    except (MlflowException, OSError):
+        return ""
 
 
 def registered(entity: Any) -> ModelVersion:

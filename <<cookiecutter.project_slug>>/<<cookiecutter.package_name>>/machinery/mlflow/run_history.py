@@ -34,6 +34,9 @@ class Run:
     nested: list[str]  # the runs of its stages, and those within them
     reused: list[str]  # runs that made what it used again
     keys: set[str]  # of the outputs that it made or used
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
 
 
 def history() -> list[Run]:
@@ -63,6 +66,9 @@ def history() -> list[Run]:
                 *(value for name, value in each.data.tags.items() if name.startswith("key.")),
                 *(child.data.tags.get("stage.key", "") for child in nested.get(each.info.run_id, [])),
             },
+            params=each.data.params,
+            metrics=each.data.metrics,
+            tags=each.data.tags,
         )
         for each in nested.get("", [])
     ]
@@ -97,20 +103,6 @@ def recorded(run_id: str) -> tuple[dict[str, str], dict[str, str]]:
             return tags, {name: path.read_bytes().decode() for name, path in paths.items()}
     except MlflowException as error:
         raise ProjectError(f"run {run_id} cannot be had: {one_line(error)}") from error
-
-
-def edit_text(address: str, name: str, pattern: str, instead: str) -> str:
-    """The text `name` of the run that made the model at a `models:/` address, once `instead` stands there for what
-    `pattern` matches; "" where there is no such text."""
-    run_id, client = run_of(address), MlflowClient()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            text = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
-        text = re.sub(pattern, lambda _: " ".join(instead.split()), text)
-        client.log_text(run_id, text, name)
-    except (MlflowException, OSError):  # it was deleted; the version says the same
-        return ""
-    return text
 
 
 def run_of(address: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, ProjectError
-from ...mlflow import aliases, registry, run_history
-from ...result import APPROVED, StageResult
+from ...mlflow import aliases, registry
+from ...result import PAGES, StageResult
 
 if TYPE_CHECKING:
     from ...pipeline.store import Store
@@ -34,13 +34,10 @@ def promote(
         raise ProjectError(f"{candidate.foreign}; where it is to be champion all the same, say why as reason=...")
     why = reason or "approved"
     aliases.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
-    approved = registry.approve(candidate, who=approver, why=why)
-    card = run_history.edit_text(
-        candidate.uri, "model_card.md", rf"(?<=\*\*{APPROVED}\*\*: ).*", f"{approver}, {approved}: {why}"
-    )
+    card = registry.approve(candidate, who=approver, why=why)
     return StageResult(
         f"{registered_model} version {version} is champion, approved by {approver}"
         + (f"; version {over} is previous" if over else ""),
         tags={"registered": f"{registered_model}/{version}", "approver": approver, "reason": why},
-        texts={"model_card.md": card} if card else {},
+        texts={PAGES[1]: card} if card else {},
     )
