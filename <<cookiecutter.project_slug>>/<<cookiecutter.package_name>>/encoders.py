@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from operator import methodcaller
 from typing import Any
 
 import numpy as np
 from sklearn import preprocessing
-from sklearn.base import clone, is_classifier, is_outlier_detector
+from sklearn.base import clone, is_outlier_detector
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import get_tags
 
 from .machinery.errors import ProjectError
+from .machinery.evaluation import estimators
 from .machinery.evaluation.ensembles import ENSEMBLES
 
 NOT_A_TIME = float(np.iinfo(np.int64).min)  # what NumPy makes of a missing date
@@ -34,6 +35,7 @@ def pipeline(
     text_components: int,
     seed: int,
     transform: str | None = None,
+    sensitive: Collection[str] = (),
 ) -> Pipeline:
     """An unfitted Pipeline: every column encoded by its kind, see features.kinds, as `estimator` takes it; then that.
 
@@ -41,13 +43,14 @@ def pipeline(
     "quantile". The casts make a served row of nothing but nulls look like the training rows. Raises ProjectError for an
     unknown `transform`.
     """
+    kinds = {name: "number" if kind == "boolean" else kind for name, kind in kinds.items()}
+    kinds |= {name: f"sensitive {kinds[name]}" for name in sensitive if kinds.get(name) in ("number", "date")}
     columns = {kind: [name for name, each in kinds.items() if each == kind] for kind in set(kinds.values())}
-    columns["number"] = [name for name, kind in kinds.items() if kind in ("number", "boolean")]
     rare: dict[str, Any] = {"max_categories": max_categories, "min_frequency": min_frequency}
     encode = partial(_encoded, columns=columns, rare=rare, text_components=text_components, seed=seed)
     if not isinstance(estimator, ENSEMBLES) or getattr(estimator, "passthrough", False):  # of columns to its last model
         prepare, inner = encode(estimator).steps
-        return Pipeline([prepare, ("estimator", _transformed(_labelled(inner[1]), transform))])
+        return Pipeline([prepare, ("estimator", _transformed(estimators.labelled(inner[1]), transform))])
     members = [(name, each if each == "drop" else encode(each)) for name, each in estimator.estimators]
     whole = clone(estimator).set_params(estimators=members)
     return Pipeline([("prepare", "passthrough"), ("estimator", _transformed(whole, transform))])
@@ -61,10 +64,11 @@ def _encoded(
     What takes missing values (trees) gets numbers as they are, and for each category a code, where it can be told which
     columns are codes, or else the target's mean. All else gets scaled numbers, the median and a column that says so for
     a missing one, and a column for each category. A missing category or level has a value of its own, a missing date is
-    the median, a missing text empty.
+    the median, a missing text empty. Of sensitive numbers and dates, what is learned rests on rounded values and means.
     """
     supervised = not is_outlier_detector(estimator)
     trees = supervised and get_tags(estimator).input_tags.allow_nan
+    rounded = [preprocessing.StandardScaler(), _call("round", 2)]  # no limit or median is a value of a person
     number = [] if trees else [_filled(), preprocessing.StandardScaler()]
     onehot = preprocessing.OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False, **rare)
     # Each level is the target's mean over its rows, out of the other rows' folds while fitting.
@@ -79,21 +83,19 @@ def _encoded(
         estimator = clone(estimator).set_params(categorical_features=first)
     steps = [
         ("categories", categories, columns.get("category", [])),
-        ("numbers", make_pipeline(_call("astype", "float64"), *number), columns["number"]),
+        ("numbers", make_pipeline(_call("astype", "float64"), *number), columns.get("number", [])),
+        ("rounded", make_pipeline(_call("astype", "float64"), *rounded, *number), columns.get("sensitive number", [])),
         ("levels", levels, columns.get("level", [])),
-        *((f"dates_{unit}", _dates(unit, PARTS[unit]), columns.get("date", [])) for unit in PARTS),
+        *(
+            (f"{kind}_{unit}", _dates(unit, period, kind), columns.get(kind, []))
+            for kind in ("date", "sensitive date")
+            for unit, period in PARTS.items()
+        ),
         *((f"text_{name}", _words(text_components, seed), name) for name in columns.get("text", [])),
     ]
     prepare = ColumnTransformer([step for step in steps if step[2]], verbose_feature_names_out=False)
     by_columns = [] if trees else [_call("copy", "F")]  # the order in memory decides the last bits of linear algebra
     return Pipeline([("prepare", make_pipeline(prepare, *by_columns)), ("estimator", estimator)])
-
-
-def _labelled(estimator: Any) -> Any:
-    """`estimator` for labels of any type: XGBoost takes 0, 1, ... alone; a vote of one knows what each stands for."""
-    if is_classifier(estimator) and type(estimator).__module__.startswith("xgboost."):
-        return VotingClassifier([("xgboost", estimator)], voting="soft")
-    return estimator
 
 
 def _transformed(estimator: Any, transform: str | None) -> Any:
@@ -113,20 +115,21 @@ def _call(method: str, *arguments: Any) -> preprocessing.FunctionTransformer:
     return preprocessing.FunctionTransformer(methodcaller(method, *arguments), feature_names_out="one-to-one")
 
 
-def _filled(missing: float = np.nan) -> SimpleImputer:
+def _filled(missing: float = np.nan, strategy: str = "median") -> SimpleImputer:
     indicator = bool(np.isnan(missing))
-    return SimpleImputer(missing_values=missing, strategy="median", keep_empty_features=True, add_indicator=indicator)
+    return SimpleImputer(missing_values=missing, strategy=strategy, keep_empty_features=True, add_indicator=indicator)
 
 
 def _of_text(*steps: Any) -> Pipeline:
     return make_pipeline(_call("astype", "str"), *steps)
 
 
-def _dates(unit: str, period: int | None) -> Pipeline:
+def _dates(unit: str, period: int | None, kind: str) -> Pipeline:
     """Dates as numbers: how many of the `unit` since 1970, or since `period` of them began anew."""
     counted = [_call("astype", "datetime64[us]"), _call("to_numpy"), _call("astype", f"datetime64[{unit}]")]
-    counted += [_call("astype", "float64"), _filled(NOT_A_TIME)]
-    return make_pipeline(*counted, *([_call("__mod__", period)] if period else []), preprocessing.StandardScaler())
+    counted += [_call("astype", "float64"), _filled(NOT_A_TIME, "median" if kind == "date" else "mean")]
+    scaled = [preprocessing.StandardScaler(), *([] if kind == "date" else [_call("round", 2)])]
+    return make_pipeline(*counted, *([_call("__mod__", period)] if period else []), *scaled)
 
 
 def _words(components: int, seed: int) -> Pipeline:

@@ -63,15 +63,9 @@ def fit(
 
     # Encoders by the kind of each column, then the estimator.
     kinds = frames.kinds(table, sensitive=sensitive, max_categories=features.max_categories, stated=features.kinds)
-    pipeline = encoders.pipeline(
-        model(),
-        kinds=kinds,
-        max_categories=features.max_categories,
-        min_frequency=features.min_frequency,
-        text_components=features.text_components,
-        transform=task.transform,
-        seed=seed,
-    )
+    how = {name: getattr(features, name) for name in ("max_categories", "min_frequency", "text_components")}
+    how |= {"transform": task.transform, "seed": seed, "sensitive": sensitive}
+    pipeline = encoders.pipeline(model(), kinds=kinds, **how)
     code, libraries = derivation.code(derived, Path(__file__).parents[1], PACKAGE)
     made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve, code, libraries)
     frame, truth = typed(table, kinds).to_pandas(), None  # as made.frame(rows) has it

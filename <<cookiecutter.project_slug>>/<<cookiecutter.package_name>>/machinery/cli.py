@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config import privacy
 from .errors import INTERRUPTED, ConfigError, ProjectError, close
 from .layout import MACHINERY, Layout
 from .pipeline.command_result import CommandResult
@@ -106,7 +107,8 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
             tracking.fail(run_id, str(error), code)
         return _fail(layout.package, result, str(error), code)
     plans.append(plan)
-    plan.result, result.overrides = result, plan.overrides
+    plan.result = result
+    result.overrides = privacy.words_withheld(plan.overrides, plan.config.columns.sensitive)
     if word == EXPLAIN:
         result.summary = plan.explained()
         print(*result.summary, sep="\n")

@@ -27,6 +27,7 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
         f"{met} of {len(expectations)} expectations met" if expectations else "no expectations to hold the table to",
         scores={"expectations": len(expectations), "expectations_failed": len(failed)}
         | ({"data_quality_score": met / len(expectations)} if expectations else {}),
+        notes=expected.left_out(result),
         texts={"expectations.html": expected.page(result), "expectations.json": expected.as_json(result)},
     )
     if failed:

@@ -95,6 +95,13 @@ def _refuse_idle(config: Settings) -> None:
         raise ConfigError(
             f"evaluation.slices names {private[0]}, whose values are sensitive: they would stand in the report"
         )
+    if config.split.by == "time" and config.columns.time in config.columns.sensitive:
+        raise ConfigError(
+            f"columns.time={config.columns.time} is sensitive, and split=time keeps the times at which its sides meet: "
+            "take split=hash, or a coarser column"
+        )
+    if config.task.transform == "quantile" and config.columns.target in config.columns.sensitive:
+        raise ConfigError(f"task.transform=quantile keeps values of {config.columns.target}, which is sensitive: log")
     suits = {"positive": ("classification", "anomaly"), "threshold": ("classification",), "transform": ("regression",)}
     for name, kinds in suits.items():
         if (value := getattr(config.task, name)) is not None and kind not in kinds:

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Collection
+from html import escape
 from typing import Any
 
 import great_expectations as gx
@@ -21,9 +22,10 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
+from ..config import privacy
+from ..config.privacy import named
 from ..errors import ProjectError
 
-WITHHELD = "withheld: columns.sensitive"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 1rem auto; padding: 0 1rem; color: #222 }
 nav.sticky-top, footer, .collapse:not(:target), .card:has(.btn-group) { display: none }
@@ -100,21 +102,20 @@ def masked(result: ExpectationSuiteValidationResult, sensitive: Collection[str])
     result = copy.deepcopy(result)
     for each in result.results:
         config: Any = each.expectation_config
-        kwargs = config.kwargs
-        if named(kwargs, type_=config.type) & set(sensitive):
+        stated = privacy.stated_values(config.kwargs, type_=config.type, sensitive=sensitive)
+        if stated or named(config.kwargs, type_=config.type) & set(sensitive):
             each.result = {name: value for name, value in each.result.items() if name.endswith(("count", "percent"))}
-            each.exception_info = {"exception_message": WITHHELD} if _raised(each) else each.exception_info
-            for name in kwargs.keys() - {"batch_id", "mostly"} - {name for name in kwargs if name.startswith("column")}:
-                kwargs[name] = WITHHELD
+            each.exception_info = {"exception_message": privacy.WITHHELD} if _raised(each) else each.exception_info
+            config.kwargs.update(dict.fromkeys(stated, privacy.WITHHELD))
     return result
 
 
-def named(kwargs: dict[str, Any], *, type_: str) -> set[str]:
-    """The columns whose values an expectation with these `kwargs` reads: {"island"}; none of one about the table."""
-    if type_.startswith("expect_table_"):
-        return set()
-    given = [value for name, value in kwargs.items() if name.startswith("column")]
-    return {name for value in given for name in (value if isinstance(value, list | set | tuple) else [value])}
+def left_out(result: ExpectationSuiteValidationResult) -> list[str]:
+    """A sentence about what is not shown of a `masked` result; none where all is."""
+    hidden = [each.expectation_config for each in result.results if _is_withheld(each)]
+    columns = sorted({str(name) for each in hidden if each for name in named(each.kwargs, type_=each.type)})
+    what = f"what {len(hidden)} of the expectations say of values of {', '.join(columns)} is left out"
+    return [f"{what} (columns.sensitive)"] if hidden else []
 
 
 def as_json(result: ExpectationSuiteValidationResult) -> str:
@@ -130,9 +131,20 @@ def as_json(result: ExpectationSuiteValidationResult) -> str:
 
 def page(result: ExpectationSuiteValidationResult) -> str:
     """Great Expectations' HTML page of `result`, without what it loads from the network."""
-    html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
+    hidden = [each for each in result.results if _is_withheld(each)]  # it would make these again, of no values
+    shown = copy.copy(result)
+    shown.results = [each for each in result.results if not _is_withheld(each)]
+    html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(shown))
+    lines = "".join(f"<li>{escape(_failure(each))}: {'met' if each.success else 'failed'}</li>" for each in hidden)
+    html = html.replace("</body>", f"<h4>Values left out</h4><ul>{lines}</ul></body>", 1) if hidden else html
     html = re.sub(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<!--.*?-->", "", html, flags=re.DOTALL)
     return html.replace("</head>", f"<style>{STYLE}</style></head>", 1)
+
+
+def _is_withheld(each: Any) -> bool:
+    return any(
+        isinstance(value, str) and value == privacy.WITHHELD for value in each.expectation_config.kwargs.values()
+    )
 
 
 def _failure(each: Any) -> str:

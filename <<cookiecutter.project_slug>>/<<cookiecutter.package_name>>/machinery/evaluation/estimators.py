@@ -34,6 +34,13 @@ def inner(estimator: Any) -> Any:
             return estimator
 
 
+def labelled(estimator: Any) -> Any:
+    """`estimator` for labels of any type: XGBoost takes 0, 1, ... alone; a vote of one knows what each stands for."""
+    if is_classifier(estimator) and type(estimator).__module__.startswith("xgboost."):
+        return VotingClassifier([("xgboost", estimator)], voting="soft")
+    return estimator
+
+
 def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind: str, **seams: Any) -> Pipeline:
     """`model` fitted to `frame` (n, d) and `target` (n,), and set to predict on one thread.
 

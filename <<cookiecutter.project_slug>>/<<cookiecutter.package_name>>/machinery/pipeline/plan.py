@@ -142,8 +142,12 @@ class Plan:
         self.store.remember()
 
     def written(self, fingerprint_parts: dict[str, str]) -> dict[str, str]:
-        """`fingerprint_parts` as they are written down: a value of the environment as the variable's name."""
-        return {name: credentials.hide(value, self.hidden) for name, value in fingerprint_parts.items()}
+        """`fingerprint_parts` as they are written down: a value of the environment as the variable's name, and
+        expectations as a hash where they may name values of sensitive columns."""
+        parts = {name: credentials.hide(value, self.hidden) for name, value in fingerprint_parts.items()}
+        if self.config.columns.sensitive and "expectations" in parts:
+            parts["expectations"] = hashed([parts["expectations"]])
+        return parts
 
     def _has_run(self, stage: str) -> bool:
         """Whether MLflow has the run that made `stage`'s output; where aliases are as it left them, it has."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..config import credentials, targets
+from ..config import credentials, privacy, targets
 from ..config.binding import bound
 from ..config.schema import Settings
 from ..errors import ConfigError, ProjectError, close, cut
@@ -131,16 +131,19 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
             plan.result.look = tracking.ui_hint()
             tracking.end_orphaned_runs(processes.is_dead)
             tracking.describe_experiment(config.experiment_name, config.description, {"project": config.project})
-            texts = {"config.json": raw_config, "dependencies.json": provenance.dependencies()}
+            shown = privacy.withheld(raw_config, config.columns.sensitive)
+            texts = {"config.json": shown, "dependencies.json": provenance.dependencies()}
             tracking.log_texts({name: _json(value) for name, value in texts.items()})
-            tracking.log_texts(provenance.changes(root, secret=functools.partial(_secret, hide=hide)))
+            tracking.log_texts(provenance.changes(root, secret=functools.partial(_secret, hide=hide, config=config)))
             yield notes
     except Exception as error:
         raise tracking.as_project_error(error, private) from error
 
 
-def _secret(text: str, code: bool, *, hide: Callable[[str], str]) -> str | None:
-    """What kind of credential stands in a file's `text`, `code` or not; None where it may be written down."""
+def _secret(text: str, code: bool, *, hide: Callable[[str], str], config: Settings) -> str | None:
+    """What must not be written down of a file's `text`, `code` or not: a credential, a value of a sensitive column."""
+    if not code and privacy.stands_in(text, config.expectations, config.columns.sensitive):
+        return "a value of columns.sensitive"
     named = "a credential by its name" if credentials.line_in(text, code=code) else None
     return credentials.kind_in(text) or named or ("a value of the environment" if hide(text) != text else None)
 
@@ -194,7 +197,7 @@ class PipelineRun:
         contents = parts[0][CONTENTS] if parts else None
         digest = next((outcome.dataset for outcome in self.outcomes.values() if outcome.dataset), None)
         return {
-            "command": {"overrides": self.plan.overrides},
+            "command": {"overrides": privacy.words_withheld(self.plan.overrides, self.config.columns.sensitive)},
             "input": {"source": self.raw_config["source"], "contents": contents, "digest": digest},
             "transformations": self.steps,
             "model_id": self.model_id,

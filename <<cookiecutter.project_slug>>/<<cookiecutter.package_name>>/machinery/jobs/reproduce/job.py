@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config import privacy
 from ...errors import DataError, ProjectError
 from ...evaluation import estimators
 from ...layout import Layout
@@ -143,6 +144,8 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
     gone = []
     if not worktrees.has(root, tags["git.commit"]):
         gone.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
+    if any(privacy.WITHHELD in word for word in json.loads(files["lineage.json"])["command"]["overrides"]):
+        gone.append("expectations that were typed are withheld (columns.sensitive)")
     if lost := [line for line in files.get("uncommitted.txt", "").splitlines() if line.startswith(provenance.LOST)]:
         gone.append(f"its uncommitted changes are gone ({'; '.join(lost)})")
     return gone
