@@ -5,11 +5,13 @@ import shutil
 import sys
 
 import pytest
-from penguin_classifier.machinery.config import binding, targets
+from penguin_classifier import encoders
+from penguin_classifier.machinery.config import binding, compose, targets
 from penguin_classifier.machinery.errors import ConfigError
+from penguin_classifier.machinery.evaluation import estimators
 from penguin_classifier.machinery.layout import Layout
 from penguin_classifier.machinery.mlflow import model_format
-from test_config import LAYOUT, resolve
+from test_config import EXTRAS, LAYOUT, ONLY, resolve
 
 PACKAGE = "penguin_classifier"
 BAD = [
@@ -118,3 +120,29 @@ def test_a_model_may_not_name_its_own_trusted_types(tmp_path, monkeypatch):
     )
     with pytest.raises(ConfigError, match=r"holds objects of os.system, .* trusted: \[os\] in conf/config.yaml"):
         model_format.load(tmp_path)
+
+
+@pytest.mark.parametrize("model", [each for each in compose.groups(LAYOUT)["model"] if each not in ("blend", "stack")])
+def test_the_models_of_conf_hold_nothing_that_is_not_trusted(model):
+    import numpy as np
+    import pandas as pd
+    from skops.io import dumps, get_untrusted_types
+
+    if model in EXTRAS:
+        pytest.importorskip(model)
+    draw, n = np.random.default_rng(0), 120
+    texts = draw.choice(["a fine red house", "one more green boat to sail", "blue is it", "go on with it now"], n)
+    frame = pd.DataFrame({"number": draw.normal(size=n), "category": draw.choice(["a", "b"], n), "text": texts})
+    frame = frame.assign(level=draw.choice(list("pqrstu"), n), date=pd.Timestamp("2026-11-30"), secret=frame["number"])
+    kinds = {name: "number" if name == "secret" else name for name in frame}
+    tasks = [ONLY[model]] if model in ONLY else ["binary", "regression"]
+    for task in tasks:
+        words = [f"task={task}", "gate.min_scores={}", f"model={model}", "evaluation.slices=[]"]
+        estimator = binding.bound(resolve("data=penguins", *words).model, name="model")()
+        how = {"max_categories": 3, "min_frequency": 0.1, "text_components": 2, "seed": 0, "sensitive": ["secret"]}
+        made = encoders.pipeline(estimator, kinds=kinds, transform="log" if task == "regression" else None, **how)
+        target = frame["number"] ** 2 if task == "regression" else frame["category"]
+        kind = {"binary": "classification"}.get(task, task)
+        fitted = estimators.fit(made, frame, None if task == "anomaly" else target.to_numpy(), kind=kind)
+        for name in get_untrusted_types(data=dumps(fitted)):
+            assert targets.is_trusted_type(name, package=PACKAGE, conf=LAYOUT.conf / "nowhere", trusted=[]), name
