@@ -150,6 +150,8 @@ def test_hygiene(workflows: list[Path]) -> None:
         assert content["concurrency"]["cancel-in-progress"] == str(path.name != "retrain.yml").lower()
         for name, job in content["jobs"].items():
             assert int(job["timeout-minutes"]) <= 60, f"{path}: {name}"
+            everywhere = {**content.get("env", {}), **job.get("env", {})}
+            assert "secrets." not in str(everywhere), f"{path}: {name}: a secret at steps that need none"
             checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
             assert all(step["with"]["persist-credentials"] == "false" for step in checkouts), f"{path}: {name}"
 
