@@ -33,9 +33,6 @@ def _files(folder: Path) -> list[Path]:
 def composed(layout: Layout, overrides: list[str], job: str | None = None) -> DictConfig:
     """conf/ with Hydra's `overrides`, checked against the user's `Config` and the `job`'s arguments, interpolations
     kept as written."""
-    if marked := next((file for file in layout.conf.rglob("*.yaml") if _byte_order_mark(file)), None):
-        name = marked.relative_to(layout.conf.parent)
-        raise ConfigError(f"{name} begins with a byte order mark, as Notepad writes it: save it as UTF-8 without one")
     own = [f"+job={job}"] if job else []
     if job in groups(layout):  # a file for each model, in a folder that is called after the job
         own.append(f"+{job}=${{model}}")
@@ -80,12 +77,6 @@ def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tup
         named = [call["_target_"] for _, call in calls(config.model, "model")]
         validation.refuse_absent(named, config, root=layout.root)
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
-
-
-def _byte_order_mark(file: Path) -> bool:
-    """Of UTF-8 and UTF-16: Hydra would not see the first line, which says where the file belongs."""
-    with file.open("rb") as stream:
-        return stream.read(3).startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
 def _schema(layout: Layout, job: str | None) -> type:
