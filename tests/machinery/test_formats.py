@@ -45,6 +45,7 @@ def read(path, *, target="churned", **given):
     return source, notes, sample
 
 
+MIXED_ENDS = text(ROWS[:9], end="\r") + text(ROWS[9:], names=None)
 TEXTS = {  # what is in the file, what the section has
     "carriage returns": (text(end="\r"), {"eol_char": "\r"}),
     "carriage returns, cp1252": (text(end="\r").encode("cp1252"), {"encoding": "cp1252"}),
@@ -75,6 +76,14 @@ TEXTS = {  # what is in the file, what the section has
     "columns aligned by blanks": (text(written=lambda value: f"{value!s:>9}", sign=" "), {"separator": r"\s+"}),
     "a comment": (text().replace("\n", "\n# units: years, euro\n", 1), {"comment_prefix": "#"}),
     "units": (text([["years", "euro", "", ""], *ROWS]), {"skip_rows_after_header": 1}),
+    "carriage returns here and there": (MIXED_ENDS, {"_target_": OURS + "delimited"}),
+    "blanks above": ("   \n" + text(), {"skip_lines": 1}),
+    "a long preamble": ("a note\n" * 40 + text(), {"skip_lines": 40}),
+    "Excel's own separator": ("sep=;\n" + text(sign=";"), {"skip_lines": 1, "separator": ";"}),
+    "JSON": (
+        json.dumps([dict(zip(NAMES, map(str, row), strict=True)) for row in ROWS]),
+        {"_target_": "polars.read_json"},
+    ),
     "two headers": ("customer,,place,label\n" + text(), {"skip_lines": 1}),
 }
 
@@ -161,7 +170,7 @@ def test_json_is_read_however_it_was_written(name, tmp_path):
     "content, sentence",
     [
         (json.dumps({"name": "secret"}), "holds one object of JSON: write a list"),
-        (json.dumps(ROWS), "holds lists, which do not name their columns"),
+        (json.dumps(ROWS), "holds no objects, which name their columns"),
         (json.dumps(RECORDS, indent=1)[:-30], r"line \d+ is no JSON"),
         ('{"a": 1}\n{"a": "secret}\n', "line 2 is no JSON: Unterminated string"),
     ],

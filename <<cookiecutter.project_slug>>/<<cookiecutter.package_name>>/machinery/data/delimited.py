@@ -24,6 +24,7 @@ COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78
 SAMPLE_LINES, SAMPLE_BYTES = 200, 2**23
 RUNS = r"\s+"  # the separator of columns that are aligned by blanks
 _SIGNS = {",": 1.0, ";": 1.0, "\t": 1.0, "|": 1.0, "^": 0.9, "~": 0.9, "\x01": 0.9, "\x1f": 0.9, ":": 0.5, " ": 0.5}
+LONE_RETURN = re.compile(r"\r(?!\n|$)")
 ESCAPED = re.compile(rb'(?<!\\)\\"(?=[\w(])')  # a quote within a field, as MySQL and Spark write it
 
 
@@ -35,6 +36,8 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
     local = Path(path) if "://" not in path and not head(Path(path)).startswith(COMPRESSED) else None
     encoding, ends, escapes = _whole(local, given.get("encoding")) if local else ("utf-8", "\n", False)
     lines = _lines(path, local, encoding, ends)
+    if mixed := any(LONE_RETURN.search(line) for line in lines):
+        lines = [f"{part}\n" for line in lines for part in LONE_RETURN.split(line.removesuffix("\n"))]
     if any("\0" in line for line in lines):
         raise ProjectError(f"{path} is no text: export it to CSV, Parquet or Excel first")
     quote = "'" if re.match(r"'[^']*'\W'", next(filter(str.strip, lines), "")) else '"'
@@ -47,7 +50,7 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
     made |= {"separator": separator} if separator != "," else {}
     made |= {"quote_char": quote} if quote != '"' else {}
     before = starts[header.at] if starts else 0
-    if any(line.strip() for line in lines[:before]):
+    if before:
         made["skip_lines"] = before  # a title above the header
     if header.shifted:
         made |= {"skip_lines": starts[header.at + 1], "has_header": False}
@@ -72,9 +75,10 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
         made["glob"] = False  # the file is called so
     if encoding != "utf-8":
         made["_target_"] = "polars.read_csv"
-    blank = len(header.names) > 1 and not all(map(any, below))
+        notes.append(f"it is read as {encoding}: where letters are wrong, source.encoding=... names another")
+    blank = len(header.names) > 1 and [] in below
     spaced = separator != " " and any(f"{separator} {quote}" in line for line in lines)
-    if local and (escapes or blank or spaced or len(separator.encode()) > 1):
+    if local and (escapes or mixed or blank or spaced or len(separator.encode()) > 1):
         made |= {"_target_": READER} | ({"escape_char": escape} if escapes else {})
     return made | {"infer_schema": False} | given, notes
 
@@ -120,11 +124,10 @@ def damaged_line(source: dict[str, Any]) -> str:
             if not lone and begun == before + 1 and quote and last[0].count(quote) % 2:
                 lone = begun + skipped
     except UnicodeDecodeError:
-        return (
-            f"line {rows.line_num + skipped + 1:,} is not {source.get('encoding', 'utf-8')}, as those above it are: "
-            "save all as UTF-8 (source.encoding=utf8-lossy reads what is no letter as \N{REPLACEMENT CHARACTER})"
-        )
+        return _mixed_encodings(rows.line_num + skipped + 1, source.get("encoding", "utf-8"))
     except csv.Error as error:
+        if "new-line" in str(error):
+            return f"line {rows.line_num + skipped:,} has a carriage return that ends no line: end all lines alike"
         if "unexpected end" in str(error):
             return f"line {begun + skipped + 1:,} opens a quote that is never closed: double it, or take it out"
         return (
@@ -140,7 +143,8 @@ def _decoded(source: dict[str, Any], last: list[str]) -> Iterator[str]:
     """The lines of the text of `source`; `last` holds the one that was read last."""
     encoding, ends = source.get("encoding", "utf-8"), source.get("eol_char", "\n")
     bare, lossy = encoding.replace("-", "").replace("_", "").lower(), "lossy" in encoding
-    whole = lossy or ends == "\r" or bare.startswith(("utf16", "utf32"))  # such lines cannot be told before
+    ours = source["_target_"] == READER  # takes lines of any kind
+    whole = lossy or ours or ends == "\r" or bare.startswith(("utf16", "utf32"))
     codec = "utf-8" if lossy else encoding
     with Path(source["source"]).open("rb") as stream:
         errors = "replace" if lossy else "strict"
@@ -176,21 +180,27 @@ def _whole(file: Path, encoding: str | None) -> tuple[str, str, bool]:
     return encoding or "utf-8", "\r" if not newlines and b"\r" in first else "\n", escapes
 
 
+def _mixed_encodings(line: int, encoding: str) -> str:
+    return (
+        f"line {line:,} is not {encoding}, which the file is elsewhere: save all as UTF-8 "
+        "(source.encoding=utf8-lossy reads what is no letter as \N{REPLACEMENT CHARACTER})"
+    )
+
+
 def _legacy(file: Path, block: bytes, before: Any) -> str:
     """The most probable encoding of a `block` that is no UTF-8. Raises ProjectError for UTF-8 with a few odd bytes."""
     text = block.decode(errors="surrogateescape")
     odd = sum("\udc80" <= letter <= "\udcff" for letter in text if letter > "\x7f")
     if before or sum(letter > "\x7f" for letter in text) > 2 * odd:
-        sentence = damaged_line({"_target_": READER, "source": str(file), "quote_char": None})
-        raise ProjectError(
-            f"{file.name}: {sentence or 'it mixes UTF-8 with another encoding: save the whole file as UTF-8'}"
-        )
+        with file.open("rb") as stream:
+            valid = (each.decode(errors="ignore").encode() == each for each in stream)
+            raise ProjectError(f"{file.name}: {_mixed_encodings(1 + list(valid).index(False), 'utf-8')}")
     matches = charset_normalizer.from_bytes(block)
     best = matches.best()
     if best is None:
         raise ProjectError(f"{file} is no text that can be read: export it as UTF-8")
     alike = {name for match in matches if match.chaos <= best.chaos for name in match.could_be_from_charset}
-    return "cp1252" if "cp1252" in alike else best.encoding  # Western Windows, where it is as probable
+    return next((name for name in ("cp1252", "cp1251") if name in alike), best.encoding)  # Windows', where as probable
 
 
 def _lines(path: str, local: Path | None, encoding: str, ends: str) -> list[str]:

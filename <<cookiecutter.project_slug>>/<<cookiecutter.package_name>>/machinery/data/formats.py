@@ -33,6 +33,7 @@ FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html":
 FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive", b"{\\rtf": "a document"}
 FOREIGN |= {b"\xd0\xcf\x11\xe0": "a document", b"fea1": "Feather of the first version"}
 BOOKS = ("xlsx", "xls", "xlsm", "xlsb", "ods")
+OBJECTS = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*\{|\{)\s*\"")
 CONSTANTS = re.compile(rb"[:,\[]\s*-?(NaN|Infinity)\b")  # Python writes them into JSON, which has none
 
 
@@ -77,8 +78,8 @@ def guess(
     for start, name in FOREIGN.items():
         if head.lstrip()[:20].lower().startswith(start):
             raise ProjectError(f"{path} is {name}, not a table: unpack or export it to CSV, Parquet or Excel first")
-    if kind in ("json", "jsonl", "ndjson"):
-        return _json(path, local, head, lines=kind != "json")
+    if kind in ("json", "jsonl", "ndjson") or OBJECTS.match(head):
+        return _json(path, local, head, lines=kind in ("jsonl", "ndjson"))
     return delimited.section(path, names, given)
 
 
@@ -182,6 +183,8 @@ def _book(file: Path, names: Collection[str], given: dict[str, Any]) -> tuple[di
 
     book = fastexcel.read_excel(file)
     wanted = [given["sheet_name"]] if given.get("sheet_name") in book.sheet_names else book.sheet_names
+    if given.get("sheet_name", wanted[0]) not in wanted:
+        raise ProjectError(f"source.sheet_name={given['sheet_name']}: {file.name} has {', '.join(wanted)}")
     found = {}
     for sheet in wanted:
         first = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=delimited.SAMPLE_LINES, dtypes="string")
@@ -217,8 +220,8 @@ def _json(path: str, local: Path | None, head: bytes, *, lines: bool) -> tuple[d
     lines = lines or bool(re.match(r"\{.*\}\s*\n\s*\{", text))  # whatever it is called
     ours: dict[str, Any] = {"_target_": f"{__package__}.readers.json_rows", "source": path}
     ours |= {"lines": True} if lines else {}
-    if re.match(r"\[\s*\[", text):
-        raise ProjectError(f"{path} holds lists, which do not name their columns: write an object for each row")
+    if not re.match(r"\[\s*[{\]]|\{", text):
+        raise ProjectError(f"{path} holds no objects, which name their columns: write one for each row")
     if text.startswith("{") and not lines:
         try:
             table = json.loads(raw)

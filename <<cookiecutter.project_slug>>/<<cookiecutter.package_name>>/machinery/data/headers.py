@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-MOST_ROWS = 20  # a header stands among the first so many that hold something
+MOST_ROWS = 60  # a header stands among the first so many that hold something
 WORD = re.compile(r"[^\W\d_]")  # a letter: names have one, numbers and dates of a table have none
 
 
