@@ -125,6 +125,15 @@ def test_what_is_damaged_is_a_line_and_never_a_value(name, tmp_path):
     assert "secret" not in str(raised.value) and "north" not in str(raised.value)
 
 
+def test_an_encoding_that_changes_far_below_is_seen(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes(text().encode() + "33,1.5,Malmö,no\n".encode() * 100_000 + LATIN)
+    with pytest.raises(ProjectError, match="line 100,042 is not utf-8"):
+        read(path)
+    path.write_bytes(text().replace("süd", "south").encode() + b"33,1.5,north,no\n" * 100_000 + LATIN)
+    assert read(path)[0]["encoding"] == "cp1252"
+
+
 def test_an_encoding_that_changes_can_be_passed_over(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(odd("Malmö").encode() + LATIN)
@@ -169,8 +178,8 @@ def test_json_is_read_however_it_was_written(name, tmp_path):
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        (json.dumps({"name": "secret"}), "holds one object of JSON: write a list"),
-        (json.dumps(ROWS), "holds no objects, which name their columns"),
+        (json.dumps({"name": "secret"}), "holds no list with an object for each row: write one"),
+        (json.dumps(ROWS), "holds no list with an object for each row: write one"),
         (json.dumps(RECORDS, indent=1)[:-30], r"line \d+ is no JSON"),
         ('{"a": 1}\n{"a": "secret}\n', "line 2 is no JSON: Unterminated string"),
     ],

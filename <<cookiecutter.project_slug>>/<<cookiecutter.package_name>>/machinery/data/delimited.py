@@ -45,34 +45,27 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
     escape = "\\" if escapes else None
     separator, rows, starts = _separated(lines, quote, escape, given.get("separator"))
     header = headers.find(rows, names)
+    shown = {"encoding": (encoding, "utf-8"), "separator": (separator, ","), "quote_char": (quote, '"')}
     made: dict[str, Any] = {"_target_": "polars.scan_csv", "source": path}
-    made |= {"encoding": encoding} if encoding != "utf-8" else {}
-    made |= {"separator": separator} if separator != "," else {}
-    made |= {"quote_char": quote} if quote != '"' else {}
+    made |= {name: value for name, (value, default) in shown.items() if value != default}
     before = starts[header.at] if starts else 0
-    if before:
-        made["skip_lines"] = before  # a title above the header
+    made |= {"skip_lines": before} if before else {}  # a title above the header
+    notes = header.notes(f"line {before + 1}")
     if header.shifted:
         made |= {"skip_lines": starts[header.at + 1], "has_header": False}
     elif any(re.fullmatch(r"column_\d+", name) and name not in header.names for name in names):
-        made["has_header"] = False
-    if made.get("has_header", True) or header.shifted:
-        notes = header.notes(f"line {before + 1}")
-        regular = all(name and name == name.strip() and '"' not in name for name in header.names)
-        made |= {} if regular and not header.shifted else {"new_columns": header.columns}
-    else:
-        notes = []
-    if header.second:
-        made["skip_rows_after_header"] = 1
+        made["has_header"], notes = False, []
+    regular = all(name and name == name.strip() and '"' not in name for name in header.names)
+    if header.shifted or (made.get("has_header", True) and not regular):
+        made["new_columns"] = header.columns
+    made |= {"skip_rows_after_header": 1} if header.second else {}
     last = max((at for at, row in enumerate(rows) if any(row)), default=0)
     below = rows[header.at + 1 : last]
     if any(row and row[0].startswith("#") and len(row) != len(header.names) for row in below):
         made["comment_prefix"] = "#"
         notes.append("lines that begin with # are skipped as comments (source.comment_prefix)")
-    if local and ends == "\r" and encoding == "utf-8":
-        made["eol_char"] = ends
-    if "://" not in path and set(path) & PATTERN:
-        made["glob"] = False  # the file is called so
+    made |= {"eol_char": ends} if ends == "\r" and encoding == "utf-8" else {}
+    made |= {"glob": False} if "://" not in path and set(path) & PATTERN else {}  # the file is called so
     if encoding != "utf-8":
         made["_target_"] = "polars.read_csv"
         notes.append(f"it is read as {encoding}: where letters are wrong, source.encoding=... names another")
@@ -141,14 +134,12 @@ def damaged_line(source: dict[str, Any]) -> str:
 
 def _decoded(source: dict[str, Any], last: list[str]) -> Iterator[str]:
     """The lines of the text of `source`; `last` holds the one that was read last."""
-    encoding, ends = source.get("encoding", "utf-8"), source.get("eol_char", "\n")
-    bare, lossy = encoding.replace("-", "").replace("_", "").lower(), "lossy" in encoding
+    encoding, ends = source.get("encoding", "utf-8").replace("-", "_").lower(), source.get("eol_char", "\n")
+    errors, codec = ("replace", "utf-8") if "lossy" in encoding else ("strict", encoding)
     ours = source["_target_"] == READER  # takes lines of any kind
-    whole = lossy or ours or ends == "\r" or bare.startswith(("utf16", "utf32"))
-    codec = "utf-8" if lossy else encoding
+    whole = errors == "replace" or ours or ends == "\r" or encoding.startswith(("utf_16", "utf_32"))
     with Path(source["source"]).open("rb") as stream:
-        errors = "replace" if lossy else "strict"
-        for line in io.TextIOWrapper(stream, encoding=codec, errors=errors, newline=None) if whole else stream:
+        for line in io.TextIOWrapper(stream, encoding=codec, errors=errors) if whole else stream:
             last[0] = (line if isinstance(line, str) else line.decode(codec)).removeprefix("\ufeff")
             yield last[0]
 
@@ -161,22 +152,15 @@ def _whole(file: Path, encoding: str | None) -> tuple[str, str, bool]:
         encoding = encoding or "utf_16"
     elif max(zeros) > len(first) / 8 and min(zeros) < max(zeros) / 10:  # Windows tools leave out the mark, too
         encoding = encoding or ("utf_16_be" if zeros[0] > zeros[1] else "utf_16_le")
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    valid, escapes, newlines, place, before = True, False, False, 0, 0
+    decoder, escapes, newlines, other = codecs.getincrementaldecoder("utf-8")(), False, False, False
     with file.open("rb") as stream:
         while block := stream.read(2**20):
             escapes = escapes or (b'\\"' in block and bool(ESCAPED.search(block)))
             newlines = newlines or b"\n" in block
-            if valid and not encoding:
-                try:
-                    text = decoder.decode(block)
-                    before = before or not text.isascii()
-                    place += len(block)
-                except UnicodeDecodeError:
-                    valid = False
-        if not valid:
-            stream.seek(max(0, place - 2**10))
-            encoding = _legacy(file, stream.read(2**20 + 2**10), before)
+            try:
+                other = (not encoding and not decoder.decode(block).isascii()) or other
+            except UnicodeDecodeError:
+                encoding = _legacy(file, block, other)
     return encoding or "utf-8", "\r" if not newlines and b"\r" in first else "\n", escapes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,8 @@ from ..errors import ProjectError, one_line
 from . import delimited, headers
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
-FROM_FILE = {  # arguments that a file shows
-    *(
-        "separator",
-        "quote_char",
-        "encoding",
-        "skip_lines",
-        "new_columns",
-        "has_header",
-        "escape_char",
-        "eol_char",
-        "glob",
-    ),
-    *("skip_rows_after_header", "comment_prefix", "sheet_name", "read_options", "key", "lines"),
-}
+FROM_FILE = "separator quote_char escape_char encoding eol_char comment_prefix glob skip_lines skip_rows_after_header"
+FROM_FILE += " has_header new_columns sheet_name read_options lines"  # arguments that a file shows
 FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
 FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive", b"{\\rtf": "a document"}
 FOREIGN |= {b"\xd0\xcf\x11\xe0": "a document", b"fea1": "Feather of the first version"}
@@ -94,7 +82,7 @@ def like(guessed: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     if "skip_rows_after_header" not in source:  # a row that is skipped would have no answer
         guessed = {name: value for name, value in guessed.items() if name != "skip_rows_after_header"}
     ours = {"_target_": delimited.READER} if delimited.READER in readers else {}
-    return {name: value for name, value in source.items() if name not in FROM_FILE} | guessed | ours
+    return {name: value for name, value in source.items() if name not in FROM_FILE.split()} | guessed | ours
 
 
 def lenient(source: dict[str, Any]) -> dict[str, Any] | None:
@@ -112,19 +100,20 @@ def damage(source: dict[str, Any]) -> str:
     if reader.startswith("polars.scan_") and delimited.PATTERN & set(str(file)) and source.get("glob", True):
         way_out = "rename it" if reader.endswith("ndjson") else "source.glob=false takes it as it is"
         return f"{file.name} is a pattern to polars: {way_out}"
-    try:
-        if _format(source) == "csv":
-            return delimited.damaged_line(source)
-        if _format(source) == "json":
-            raw = file.read_bytes()
-            text, decode = raw.decode(json.detect_encoding(raw)), json.JSONDecoder(parse_constant=_no_constant).decode
-            lines = text.split("\n") if source.get("lines") or reader.endswith("ndjson") else [text]
-            for at, line in enumerate(lines, 1):
-                _decoded(decode, line, at)
-    except ProjectError as error:
-        return str(error)
-    except (OSError, UnicodeError):
+    if not file.is_file() or _format(source) not in ("csv", "json"):
         return ""
+    if _format(source) == "csv":
+        return delimited.damaged_line(source)
+    raw, lines = file.read_bytes(), source.get("lines") or reader.endswith("ndjson")
+    if reader.startswith("polars") and (found := CONSTANTS.search(raw)):
+        line = raw.count(b"\n", 0, found.start()) + 1
+        return f"line {line:,} holds {found[1].decode()}, which is no JSON: null is a missing value"
+    text = raw.decode(json.detect_encoding(raw), errors="replace")
+    for at, each in enumerate(text.split("\n") if lines else [text]):
+        try:
+            json.loads(each if each.strip() else "null")
+        except json.JSONDecodeError as error:
+            return f"line {at + error.lineno:,} is no JSON: {one_line(error.msg)}"
     return ""
 
 
@@ -133,23 +122,6 @@ def _format(source: dict[str, Any]) -> str:
     return {"delimited": "csv", "json_rows": "json", "scan_ndjson": "json", "parts": "parquet"}.get(
         name, name.rpartition("_")[2]
     )
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _decoded(decode: Callable[[str], Any], text: str, at: int) -> None:
-    """Raises ProjectError for what is no JSON, which begins in line `at`."""
-    if not text.strip():
-        return
-    try:
-        decode(text)
-    except json.JSONDecodeError as error:
-        raise ProjectError(f"line {at + error.lineno - 1:,} is no JSON: {one_line(error.msg)}") from None
-    except ValueError as error:
-        where = text[: text.find(str(error))].count("\n") + at
-        raise ProjectError(f"line {where:,} holds {error}, which is no JSON: null is a missing value") from None
 
 
 def _folder(folder: Path) -> dict[str, Any]:
@@ -185,22 +157,18 @@ def _book(file: Path, names: Collection[str], given: dict[str, Any]) -> tuple[di
     wanted = [given["sheet_name"]] if given.get("sheet_name") in book.sheet_names else book.sheet_names
     if given.get("sheet_name", wanted[0]) not in wanted:
         raise ProjectError(f"source.sheet_name={given['sheet_name']}: {file.name} has {', '.join(wanted)}")
-    found = {}
+    headed = {}
     for sheet in wanted:
         first = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=delimited.SAMPLE_LINES, dtypes="string")
         rows = [[field or "" for field in row] for row in first.to_polars().rows()]
-        found[sheet] = (headers.find(rows, names), len(rows), len(rows[0]) if rows else 0)
-    if not any(rows for _, rows, _ in found.values()):
+        header = headers.find(rows, names)
+        headed[sheet] = len(set(names) & set(header.names)), len(rows) > 3 and len(header.names) > 1, len(rows), header
+    sheet = max(headed, key=lambda each: headed[each][:2])
+    if not headed[sheet][2]:
         raise ProjectError(f"{file.name} is empty")
-    sheet = max(
-        found,
-        key=lambda each: (len(set(names) & set(found[each][0].names)), found[each][1] > 3 and found[each][2] > 1),
-    )
-    header = found[sheet][0]
-    notes = [
-        re.sub(r"_duplicated_(\d+)$", lambda number: f"_{int(number[1]) + 1}", note)  # as the reader calls them
-        for note in header.notes(f"row {header.at + 1}")
-    ]
+    header = headed[sheet][3]
+    notes = header.notes(f"row {header.at + 1}")  # whose names are those that the reader gives, too
+    notes = [re.sub(r"_duplicated_(\d+)$", lambda number: f"_{int(number[1]) + 1}", note) for note in notes]
     section: dict[str, Any] = {"_target_": "polars.read_excel", "source": str(file), "infer_schema_length": None}
     if len(book.sheet_names) > 1:
         section["sheet_name"] = sheet
@@ -218,26 +186,12 @@ def _json(path: str, local: Path | None, head: bytes, *, lines: bool) -> tuple[d
     raw = local.read_bytes() if local else b""
     text = head.decode(json.detect_encoding(raw), errors="ignore").lstrip()
     lines = lines or bool(re.match(r"\{.*\}\s*\n\s*\{", text))  # whatever it is called
-    ours: dict[str, Any] = {"_target_": f"{__package__}.readers.json_rows", "source": path}
-    ours |= {"lines": True} if lines else {}
-    if not re.match(r"\[\s*[{\]]|\{", text):
-        raise ProjectError(f"{path} holds no objects, which name their columns: write one for each row")
-    if text.startswith("{") and not lines:
-        try:
-            table = json.loads(raw)
-        except ValueError as error:
-            raise ProjectError(f"{path}: {damage(ours)}") from error
-        keys = [key for key, value in table.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        if len(keys) == 1:
-            return ours | {"key": keys[0]}, [f"the rows are those of the file's key {keys[0]} (source.key)"]
-        if len({type(value) for value in table.values()} & {dict, list}) != 1 and not {"columns", "data"} <= set(table):
-            raise ProjectError(f"{path} holds one object of JSON: write a list with an object for each row")
-        return ours, []
-    if constants := CONSTANTS.search(raw):
-        return ours, [f"{constants[1].decode()} is no JSON: it is read as missing"]
-    if json.detect_encoding(raw) != "utf-8" or (
-        set(path) & delimited.PATTERN and lines
-    ):  # which is a pattern to polars
-        return ours, []
+    constants = [found.decode() for found in CONSTANTS.findall(raw)[:1]]
+    pattern = lines and set(path) & delimited.PATTERN  # to polars, which has no `glob` here
+    table = not lines and not re.match(r"\[\s*[{\]]", text)  # an object, for whose lists the reader looks
+    if local and (constants or pattern or table or json.detect_encoding(raw) != "utf-8"):
+        notes = [f"{constant} is no JSON: it is read as missing" for constant in constants]
+        section: dict[str, Any] = {"_target_": f"{__package__}.readers.json_rows", "source": path}
+        return section | ({"lines": True} if lines else {}), notes
     reader = "polars.scan_ndjson" if lines else "polars.read_json"
     return {"_target_": reader, "source": path, "infer_schema_length": None}, []

@@ -68,27 +68,30 @@ def delimited(
     return table.rename(dict(zip(table.columns, names, strict=True)))
 
 
-def json_rows(source: str, *, lines: bool = False, key: str | None = None) -> pl.DataFrame:
-    """The objects in a file of JSON, one in each of the `lines` or all in a list, under `key` if that is given.
+def json_rows(source: str, *, lines: bool = False) -> pl.DataFrame:
+    """The objects in a file of JSON, one in each of the `lines`, or all in a list, which may stand under one key.
 
-    Takes what is no JSON but written by Python: NaN and Infinity are missing; and pandas' `split`, `index` and
-    `columns`, and a list for each column.
+    Takes what is no JSON but written by Python, NaN and Infinity, as missing; and a list or an object for each column,
+    and `split`, as pandas writes them.
     """
     raw = Path(source).read_bytes()
     text = raw.decode(json.detect_encoding(raw))
     load = json.JSONDecoder(parse_constant=lambda _: None).decode
-    rows: Any = [load(line) for line in text.split("\n") if line.strip()] if lines else load(text)
-    rows = rows[key] if key else rows
-    if isinstance(rows, dict) and {"columns", "data"} <= set(rows):
-        rows = [dict(zip(rows["columns"], row, strict=True)) for row in rows["data"]]
-    elif isinstance(rows, dict) and all(isinstance(each, dict) for each in rows.values()):
-        by_row = all(name.isdigit() for name in rows)
-        rows = list(rows.values()) if by_row else _columns(rows)
-    elif isinstance(rows, dict) and all(isinstance(each, list) for each in rows.values()):
-        rows = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{Path(source).name} holds no list of objects, one for each row")
-    return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    table: Any = [load(line) for line in text.split("\n") if line.strip()] if lines else load(text)
+    if isinstance(table, dict):
+        lists = [each for each in table.values() if isinstance(each, list) and each and isinstance(each[0], dict)]
+        if {"columns", "data"} <= set(table):
+            table = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        elif len(lists) == 1:
+            table = lists[0]
+        elif all(isinstance(each, dict) for each in table.values()):
+            places = dict.fromkeys(place for column in table.values() for place in column)
+            table = [{name: column.get(place) for name, column in table.items()} for place in places]
+        elif all(isinstance(each, list) for each in table.values()):
+            table = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
+        raise DataError(f"{Path(source).name} holds no list with an object for each row: write one")
+    return pl.DataFrame(table, infer_schema_length=None, strict=False)
 
 
 def parts(source: str) -> pl.LazyFrame:
@@ -100,9 +103,3 @@ def parts(source: str) -> pl.LazyFrame:
     return pl.concat(
         [pl.scan_parquet(file, hive_partitioning=True, glob=False) for file in files], how="diagonal_relaxed"
     )
-
-
-def _columns(table: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of {"age": {"0": 21, "1": 34}}."""
-    places = dict.fromkeys(place for column in table.values() for place in column)
-    return [{name: column.get(place) for name, column in table.items()} for place in places]
