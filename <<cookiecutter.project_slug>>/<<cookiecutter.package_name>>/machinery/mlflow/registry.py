@@ -119,7 +119,7 @@ def approve(version: ModelVersion, *, who: str, why: str) -> str:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     note(version, version_tags.to_tags(approver=who, approved=now, reason=why, **again))
     client, card, says = MlflowClient(), PAGES[1], " ".join(f"{who}, {now}: {why}".replace("<", "\\<").split())
-    run_id = client.get_model_version(version.name, version.version).run_id
+    run_id = client.get_model_version(version.name, version.version).run_id or ""
     try:
         with tempfile.TemporaryDirectory() as folder:
             text = Path(client.download_artifacts(run_id, card, folder)).read_text(encoding="utf-8")

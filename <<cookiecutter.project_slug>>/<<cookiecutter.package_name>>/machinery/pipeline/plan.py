@@ -248,8 +248,8 @@ class Plan:
     def _changes(self, step: Step) -> str:
         """What has changed since the output of `step`'s stage that resembles it most."""
         data, records = self.config.choices["data"], self.store.records(step.stage)
-        its = [each.get("fingerprint_parts") for each in records if each.get("data") == data]
-        its = [parts for parts in its if isinstance(parts, dict)]
+        parts = [each.get("fingerprint_parts") for each in records if each.get("data") == data]
+        its = [each for each in parts if isinstance(each, dict)]
         if not its:  # the difference to another dataset says nothing
             return f"first run of {data}" if records else "first run"
         new = self.written(step.fingerprint_parts)
