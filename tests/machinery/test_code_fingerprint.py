@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -328,6 +329,19 @@ def test_a_new_or_renamed_template_changes_the_digest(write: Write) -> None:
     assert write({"report/more.html": ""}).digest("report.a") != digest
     (before.root / "eel/report/more.html").rename(before.root / "eel/report/less.html")
     assert CodeFingerprint(before.root, "eel").digest("report.a") != digest
+
+
+def test_links_to_nothing_are_passed_over(write: Write, tmp_path: Path) -> None:
+    files = {
+        "page.html": "a",
+        "opens.py": "from pathlib import Path\n\n\ndef f():\n    return Path('page.html').open()\n",
+    }
+    before = write(files).digest("opens")
+    for name in (".#opens.py", "gone.py", "gone.html"):
+        (tmp_path / "eel" / name).symlink_to("ana@laptop.4711:1700000000")
+    os.mkfifo(tmp_path / "eel/pipe.html")
+    code = write(files)
+    assert code.digest("opens") == before and "gone" not in str(code.files)
 
 
 def test_libraries_are_what_lies_outside_of_the_project(write: Write) -> None:

@@ -58,6 +58,21 @@ def test_what_is_gone_is_said_first(do):
     assert "outside of git" in reproduce._gone(ROOT, {}, whole)[0]
     found = reproduce._gone(ROOT, {"git.commit": "0" * 40}, whole | {"uncommitted.txt": "not recorded: too large\n"})
     assert "is not in this repository" in found[0] and found[1].endswith("are gone (not recorded: too large)")
+    typed = {"lineage.json": json.dumps({"command": {"overrides": ["expectations=withheld: columns.sensitive"]}})}
+    assert "are withheld" in reproduce._gone(ROOT, {"git.commit": "0" * 40}, typed)[1]
+    left = {"uncommitted.txt": "left out, no code: people.csv\n"}
+    assert len(reproduce._gone(ROOT, {"git.commit": "0" * 40}, whole | left)) == 1
+
+
+def test_a_table_that_was_changed_after_the_commit_is_taken_where_it_is(tmp_path):
+    root, tree = tmp_path / "root", tmp_path / "tree"
+    for folder, text in ((root, "a\n1\n"), (tree, "a\n2\n")):
+        folder.mkdir()
+        (folder / "table.csv").write_text(text)
+    store, source = Store(tmp_path / "store"), {"_target_": "polars.scan_csv", "source": "table.csv"}
+    for folder, words in ((tree, []), (root, [f"++source.source='{root}/table.csv'"])):
+        contents = reproduce.fingerprint({"source": str(folder / "table.csv")}, digest=store.digest)
+        assert reproduce._data(store, {"source": source, "contents": contents}, root, tree) == words
 
 
 def test_data_that_changed_is_said(tmp_path):

@@ -104,7 +104,7 @@ def _stated(conf: Path) -> set[str]:
     import yaml
 
     names: set[str] = set()
-    for file in conf.rglob("*.yaml"):
+    for file in (each for each in conf.rglob("*.yaml") if each.is_file()):
         try:
             stated = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, yaml.YAMLError):

@@ -286,7 +286,7 @@ def _scan(root: Path, top: str) -> tuple[dict[str, Path], dict[Path, list[Path]]
         has_code = folder.parent == root or any(name.endswith(".py") for name in names)
         homes[folder] = folder if has_code else homes[folder.parent]
         dotted = ".".join(folder.relative_to(root).parts)
-        for name in names:
+        for name in (each for each in names if (folder / each).is_file()):  # no link to nothing, as an editor's lock is
             if name.endswith(".py"):
                 modules[f"{dotted}.{name[:-3]}".removesuffix(".__init__")] = folder / name
             elif not name.startswith(".") and not name.endswith((".pyc", ".pyi", "~")):

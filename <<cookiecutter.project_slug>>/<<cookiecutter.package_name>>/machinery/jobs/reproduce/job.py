@@ -144,7 +144,7 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
     gone = []
     if not worktrees.has(root, tags["git.commit"]):
         gone.append(f"its commit {tags['git.commit']} is not in this repository: `git fetch` may bring it")
-    if any(privacy.WITHHELD in word for word in json.loads(files["lineage.json"])["command"]["overrides"]):
+    if privacy.WITHHELD in files["lineage.json"]:
         gone.append("expectations that were typed are withheld (columns.sensitive)")
     if lost := [line for line in files.get("uncommitted.txt", "").splitlines() if line.startswith(provenance.LOST)]:
         gone.append(f"its uncommitted changes are gone ({'; '.join(lost)})")
@@ -157,9 +157,9 @@ def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> lis
     Raises DataError where they are gone, or have changed.
     """
     texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
-    then, named, words = recorded["contents"], ", ".join(texts), []
+    then, named = recorded["contents"], ", ".join(texts)
     for folders in ((tree, root), (root, tree)):  # a table that was changed since the commit is not in what is recorded
-        source, words = dict(recorded["source"]), []
+        source, words = dict(recorded["source"]), list[str]()
         for name, value in source.items():
             where = next((each for each in folders if isinstance(value, str) and (each / value).exists()), None)
             source[name] = str(where / value) if where else value
