@@ -54,12 +54,15 @@ def test_what_is_gone_is_said_first(do):
     assert reproduce._gone(ROOT, {}, {}) == [
         "it has no lineage: it did not end, or it is no run of this project's line"
     ]
-    whole = {"lineage.json": json.dumps({"command": {}})}
+    about = {"input": {"source": {}}, "transformations": [{"stage": "split"}], "model_id": ""}
+    lineage = {"command": {"overrides": []}, **about}
+    whole = {"lineage.json": json.dumps(lineage), "config.json": json.dumps({"model": {}})}
     assert "outside of git" in reproduce._gone(ROOT, {}, whole)[0]
     found = reproduce._gone(ROOT, {"git.commit": "0" * 40}, whole | {"uncommitted.txt": "not recorded: too large\n"})
     assert "is not in this repository" in found[0] and found[1].endswith("are gone (not recorded: too large)")
-    typed = {"lineage.json": json.dumps({"command": {"overrides": ["expectations=withheld: columns.sensitive"]}})}
-    assert "are withheld" in reproduce._gone(ROOT, {"git.commit": "0" * 40}, typed)[1]
+    typed = {"command": {"overrides": ["expectations=withheld: columns.sensitive"]}, **about}
+    found = reproduce._gone(ROOT, {"git.commit": "0" * 40}, whole | {"lineage.json": json.dumps(typed)})
+    assert "are withheld" in found[1]
     left = {"uncommitted.txt": "left out, no code: people.csv\n"}
     assert len(reproduce._gone(ROOT, {"git.commit": "0" * 40}, whole | left)) == 1
 
