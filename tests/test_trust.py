@@ -66,7 +66,7 @@ SCORING = "machinery/evaluation/scoring.py"
 EDITS = [
     ("stages/evaluate.py", '"""Candidate, champion', '"""The candidate, champion', []),  # a docstring
     (SCORING, "import difflib\n", "import   difflib  # for close matches\n", []),  # style
-    ("stages/register.py", '"verdict":', '"Verdict":', ["register"]),
+    ("stages/register.py", '"gates": pl', '"verdicts": pl', ["register"]),
     (
         "machinery/report/sentences.py",
         'on {result.rows:,} test rows"',
