@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 SMALL = ["model=forest", "model.n_estimators=10", *QUICK]
 RAW = ["species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 PACKAGE = "penguin_classifier"
+METRICS = f"{PACKAGE}/metrics.py"
 README = (FOLDER / "README.md").read_text().replace("<< cookiecutter.package_name >>", PACKAGE)
 
 
@@ -206,11 +207,16 @@ def test_a_metric(project: Project) -> None:
 
 
 def test_the_metric_of_the_readme(project: Project) -> None:
-    """`profit`, its floor, and the threshold at which it is best."""
+    """`profit`, its floor, and the threshold at which it is best; and one of probabilities."""
+    replace(project, METRICS, "import numpy as np\n", "import numpy as np\nfrom sklearn.metrics import make_scorer\n")
+    append(project, METRICS, "\n\n" + example("def sharpness("))
+    assert_clean(project, METRICS)
     [metrics] = re.findall(r'`-P "(task\.metrics=\[\w+\.metrics\.profit,.*?\])"`', README)
     [threshold] = re.findall(r"`-P\s(task\.threshold=\w+\.metrics\.profit) -P split\.validation=0\.15`", README)
     [floor] = re.findall(r"`-P (gate\.min_scores\.profit=[\d.]+)`", README)
-    lines = champion(project, metrics, floor, threshold, "split.validation=0.15")
+    both = metrics.replace("]", f",{PACKAGE}.metrics.sharp]")
+    lines = champion(project, both, floor, threshold, "split.validation=0.15")
+    assert any(re.match(r"  sharp  +-0\.\d{4} ", line) for line in lines), lines
     assert any(re.match(r"evaluate  profit \d+\.\d{4} ", line) for line in lines), lines
     assert any(re.search(r"profit \d+\.\d{4} reaches ", line) for line in lines), lines
     [file] = project.path.glob("outputs/train/*/outcome.json")
