@@ -3,12 +3,15 @@
 import codecs
 import gzip
 import json
+import os
 import random
 import zipfile
+from contextlib import suppress
 from html import escape
 
 import polars as pl
 import pytest
+from penguin_classifier.machinery import cli
 from penguin_classifier.machinery.config.binding import bound
 from penguin_classifier.machinery.data import formats, headers, readers, sources
 from penguin_classifier.machinery.errors import ProjectError
@@ -358,3 +361,14 @@ def test_another_table_of_a_dataset_is_read_as_the_first_was(tmp_path):
     assert readers.delimited(**{key: value for key, value in found.items() if key != "_target_"}).columns == NAMES
     units = guessed | {"skip_rows_after_header": 1}
     assert "skip_rows_after_header" not in formats.like(units, guessed), "each row that is asked about has an answer"
+
+
+def test_an_env_with_a_mark_is_read_and_one_that_is_no_utf_8_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MARKED", raising=False)
+    for content in (codecs.BOM_UTF8 + b"MARKED=yes\n", "MARKED=no\n".encode("utf-16")):
+        (tmp_path / ".env").write_bytes(content)
+        with suppress(OSError):  # there is no project
+            cli.main(["nothing"], root=tmp_path, package="penguin_classifier")
+    assert os.environ.pop("MARKED") == "yes"
+    assert "penguin_classifier: .env is not UTF-8: save it as UTF-8" in capsys.readouterr().err

@@ -257,6 +257,7 @@ def test_what_holds_no_table_or_no_target_is_one_sentence(do, conf, outputs, nam
         ("sixteen.csv", {"encoding": "utf_16"}),
         ("title.csv", {"skip_lines": 2}),
         ("index.csv", {"new_columns": ["unnamed_0", "size", "town", "price"]}),  # as pandas writes its index
+        ("odd[1].csv", {"glob": False, "_target_": "penguin_classifier.machinery.data.readers.delimited"}),
     ],
 )
 def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
@@ -272,13 +273,25 @@ def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
         text = "\n".join(f"{at}, {line}" if at >= 0 else f", {line}" for at, line in enumerate(text.splitlines(), -1))
     if "skip_lines" in written:
         text = "Prices of the year\n\n" + text
+    if "glob" in written:
+        text = text.replace("Zürich b", 'Zürich 12" b', 1)
     (outputs / name).write_text(text, encoding=written.get("encoding", "utf-8"))
     code, printed = do("profile", f"path={outputs / name}", "target=price")
     assert code == 0, printed
-    source = yaml.safe_load((conf / f"{name.partition('.')[0]}.yaml").read_text())["source"]
+    data = name.partition(".")[0].replace("[1]", "_1")
+    source = yaml.safe_load((conf / f"{data}.yaml").read_text())["source"]
     assert written.items() <= source.items()
-    code, printed = do("split", f"data={name.partition('.')[0]}")
+    code, printed = do("split", f"data={data}")
     assert code == 0 and f"90 rows x {4 if 'new_columns' in written else 3} columns" in printed, printed
+
+
+def test_what_is_typed_of_the_source_is_kept(do, conf, outputs):
+    lines = ["size§price", *(f"{i % 9}§{i * 0.37:.2f}" for i in range(90))]
+    (outputs / "signs.csv").write_text("\n".join(lines))
+    code, printed = do("profile", f"path={outputs / 'signs.csv'}", "target=price")
+    assert code == 1 and "the text seems to have one column only: source.separator=... says what" in printed
+    assert do("profile", f"path={outputs / 'signs.csv'}", "target=price", "source.separator=§")[0] == 0
+    assert yaml.safe_load((conf / "signs.yaml").read_text())["source"]["separator"] == "§"
 
 
 def test_names_that_yaml_and_hydra_would_misread_are_kept(do, conf, outputs):

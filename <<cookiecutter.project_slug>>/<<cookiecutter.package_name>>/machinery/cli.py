@@ -66,7 +66,10 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
             os.environ["HOME"] = tempfile.gettempdir()
         caller = caller_folder()
         os.chdir(root)
-        load_dotenv(root / ".env", override=False, encoding="utf-8-sig")  # Notepad writes a byte order mark
+        try:
+            load_dotenv(root / ".env", override=False, encoding="utf-8-sig")  # Notepad writes a byte order mark
+        except UnicodeDecodeError as error:
+            raise ConfigError(".env is not UTF-8: save it as UTF-8") from error
         os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
         words, file = _without_result(argv, caller)
         result.exit_code = _run(words, Layout(root, package), caller, began, result, plans)
