@@ -109,6 +109,8 @@ def test_what_looks_like_a_credential_is_found_and_hidden(text):
         "4b825dc642cb6eb9a060e54bf8d69288fbee4904",  # a commit
         "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "d41d8cd98f00b204e9800998ecf8427e",
+        "fw_average_speed_of_the_wind glc_mean_of_the_last_three_measures lin_api_calls_in_the_last_thirty_days",
+        "ATATTGCCATTGACCATTAGACCATGGATTACAGGA",
         "m-" + NUMBERS[:32],
         UUID,
         "models:/penguin-classifier-penguins@champion",

@@ -45,20 +45,21 @@ TOKENS = {
     "an Alibaba, Tencent or Scaleway key": r"LTAI[A-Za-z0-9]{16,24}\b|AKID[A-Za-z0-9]{32}\b|SCW[A-Z0-9]{17}\b",
     "a Databricks token": r"dapi[0-9a-f]{32}",
     "a DigitalOcean token": r"do[opr]_v1_[0-9a-f]{64}",
-    "a token of Heroku, Fly, Netlify or Vercel": r"HRKU-[\w\-]{30,}|fm\d[a-z]?_[\w+/=\-]{30,}|nfp_\w{30,}|vcp_\w{24,}",
+    "a token of Heroku, Fly, Netlify or Vercel": r"HRKU-[\w\-]{30,}|fm\d[a-z]?_[\w+/=\-]{30,}|nfp_[^\W_]{30,}"
+    r"|vcp_[^\W_]{24,}",
     "a HashiCorp token": r"hv[sbr]\.[\w\-]{20,}|\w{14}\.atlasv1\.[\w\-=]{40,}",
     "a GitHub token": r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}",
     "a GitLab token": r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|imt|oas|agent|ffct)-[\w\-.]{16,}|GR1348941[\w\-]{20}",
-    "an Atlassian token": r"AT(?:ATT|CTT|BB)[\w\-=]{24,}",
+    "an Atlassian token": r"AT(?:ATT|CTT)3[\w\-=]{24,}|ATBB[A-Za-z0-9]{28,}",
     "a package registry's token": r"npm_[A-Za-z0-9]{30,}|pypi-[\w\-]{30,}|rubygems_[0-9a-f]{48}|dckr_[po]at_[\w\-]{20,}"
     r"|AKCp\w{60,}|cmVmdGtu\w{30,}|cio[A-Za-z0-9]{32}\b|oy2[a-z0-9]{43}\b|CLOJARS_[0-9a-z]{60}",
     "a token of CircleCI or Buildkite": r"CCI(?:PAT|PRJ)_\w{20,}|bk(?:ua|at|ct|aj|pt)_\w{20,}",
     "a token of Pulumi, Doppler, Prefect or dbt": r"pul-[0-9a-f]{40}|dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.\-]{30,}"
-    r"|pn[ub]_\w{30,}|dbt[cu]_[\w\-=]{30,}|ops_eyJ[\w\-]{40,}",
+    r"|pn[ub]_[A-Za-z0-9]{30,}|dbt[cu]_[\w\-=]{30,}|ops_eyJ[\w\-]{40,}",
     "a token of OpenAI or Anthropic": r"sk-(?:ant|proj|svcacct|admin|or|lf)-[\w\-]{20,}|sk-[A-Za-z0-9]{20,}",
     "a Hugging Face token": r"(?:hf|api_org)_[A-Za-z0-9]{20,}",
-    "a model provider's token": r"gsk_\w{20,}|xai-\w{20,}|pplx-\w{20,}|r8_\w{20,}|nvapi-[\w\-]{20,}|csk-\w{20,}"
-    r"|tgp_v1_[\w\-]{20,}|fw_\w{20,}|tvly-[\w\-]{20,}|sk_[0-9a-f]{48}\b",
+    "a model provider's token": r"gsk_[^\W_]{20,}|xai-[^\W_]{20,}|pplx-[^\W_]{20,}|r8_[^\W_]{20,}|nvapi-[\w\-]{20,}"
+    r"|csk-[^\W_]{20,}|tgp_v1_[\w\-]{20,}|fw_[A-Za-z0-9]{20,}|tvly-[\w\-]{20,}|sk_[0-9a-f]{48}\b",
     "a Pinecone, LangSmith or Weights & Biases key": r"pcsk_\w{20,}|lsv2_(?:pt|sk)_\w{20,}|wandb_v1_\w{20,}",
     "a Slack token": r"xox[abdeoprs](?:\.xox[bp])?-[\w\-]{10,}|xapp-[\w\-]{20,}",
     "a webhook's address": r"hooks\.slack\.com/(?:services|workflows|triggers)/\S+|[\w\-]+\.webhook\.office\.com/\S+"
@@ -70,14 +71,14 @@ TOKENS = {
     "a payment service's key": r"(?:sk|rk)_(?:live|test)_\w{10,}|whsec_[\w+/=]{16,}|sq0[a-z]{3}-[\w\-]{20,}"
     r"|EAAA[\w\-]{60}|access_token\$production\$\w+\$\w+",
     "a Shopify token": r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
-    "a monitoring service's key": r"glsa_\w{30,}|glc_[\w+/=]{30,}|NR(?:AK|JS|II|AA)-[\w\-]{19,}"
-    r"|sntry[su]_[\w+/=\-]{30,}|dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}|phx_\w{30,}",
+    "a monitoring service's key": r"glsa_[A-Za-z0-9]{30,}|glc_[A-Za-z0-9+/=]{30,}|NR(?:AK|JS|II|AA)-[\w\-]{19,}"
+    r"|sntry[su]_[\w+/=\-]{30,}|dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}|phx_[A-Za-z0-9]{30,}",
     "a database service's key": r"pscale_(?:tkn|pw|oauth)_[\w\-.=]{20,}|sbp_[0-9a-f]{40}|sb_secret_[\w\-]{20,}"
-    r"|napi_\w{30,}|mdb_sa_sk_[\w\-]{20,}",
+    r"|napi_[A-Za-z0-9]{30,}|mdb_sa_sk_[\w\-]{20,}",
     "a Tailscale key": r"tskey-[a-z]+-[\w\-]{16,}",
-    "a key of an office or design service": r"ntn_\w{40,}|secret_[A-Za-z0-9]{43}\b|lin_(?:api|oauth)_\w{30,}"
+    "a key of an office or design service": r"ntn_[^\W_]{40,}|secret_[^\W_]{43}\b|lin_(?:api|oauth)_[^\W_]{30,}"
     r"|figd_[\w\-]{30,}|PMAK-[0-9a-f]{24}-[0-9a-f]{34}|pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|pat-(?:na|eu)\d-[0-9a-f\-]{36}"
-    r"|CFPAT-[\w\-]{40,}|sgp_\w{40,}",
+    r"|CFPAT-[\w\-]{40,}|sgp_[A-Za-z0-9]{40,}",
     "a Mapbox key": r"sk\.eyJ[\w\-]{30,}\.[\w\-]{20,}",
     "a JSON Web Token": r"eyJ[\w\-]{8,}\.eyJ[\w\-]{8,}\.[\w\-]*",
     "an age key": r"AGE-SECRET-KEY-1[A-Z0-9]{50,}",
