@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SAMPLE = 50_000  # rows, evenly spread; only counts and types are of all rows
 SHOWN = 50  # columns in the terminal; the page has all
 TIPS = 8  # suggestions there
-TRIED = 4_000  # rows at most on which models are compared
-CELLS = 150_000  # of them, times the trees that a round of boosting takes: more cells take too long
+TRIED = 2_000  # rows at most on which models are compared
+CELLS = 100_000  # of them, times the trees that a round of boosting takes: more cells take too long
 _ODD = "odd=missing force=true takes what is none as missing"  # the word that profile is given once more
 
 
@@ -299,11 +299,11 @@ def _tried(
         return {}
     target, kind = table.answers.name, defaults["/task"][0]
     models = ["ridge" if kind == "regression" else "logistic", "boosting" if len(classes) <= 10 else "forest"]
-    if not defaults.get("override /model", ("", ""))[1].startswith(("large", "many")):
+    if defaults.get("override /model", ("", ""))[1] not in profiles.LARGE:
         models.append("blend")
     most = min(TRIED, max(500, CELLS // (_features(columns) * max(1, len(classes) - 1))))
-    rows = table.typed.filter(pl.col(target).is_not_null())
-    rows = rows.gather_every(-(-table.rows // most)).collect(engine="streaming")
+    labelled = table.typed.filter(pl.col(target).is_not_null())
+    rows = labelled.gather_every(-(-table.rows // most)).collect(engine="streaming")
     try:
         metric, scores = model_choice.cross_validated(layout, rows, data=name, models=models, seconds=seconds)
     except Exception as error:
@@ -313,10 +313,11 @@ def _tried(
     means = {model: sum(values) / len(values) for model, values in scores.items()}
     listed = ", ".join(f"{model} {mean:.4f}" for model, mean in means.items())
     slow = "".join(f"; {model} takes long" for model in models if model not in scores)
-    defaults["override /model"] = (
-        model_choice.chosen(scores),
-        f"{metric} in {model_choice.FOLDS} folds of {len(rows):,} rows: {listed}{slow}",
-    )
+    how = f"{metric} in {len(next(iter(scores.values())))} folds of {len(rows):,} rows: {listed}{slow}"
+    if len(scores) > 1:
+        defaults["override /model"] = (model_choice.chosen(scores), how)
+    else:  # nothing to compare it with
+        defaults["override /model"] = (defaults.get("override /model", ("blend", ""))[0], how)
     return {f"cv_{metric}_{model}": mean for model, mean in means.items()}
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ...layout import Layout
 
 FOLDS = 5
+TIE = 0.25  # of a standard error; docs/decisions.md has what others gave
+LEAST = 3  # of them, where time is short
 
 
 def cross_validated(
@@ -24,36 +26,39 @@ def cross_validated(
 ) -> tuple[str, dict[str, list[float]]]:
     """The metric that decides, and what each of `models`, options of conf/model/, scores on each fold of `rows`.
 
-    The folds follow the dataset's split. What would take more than so many `seconds`, by its first fold, is left out,
-    the slowest first.
+    The folds follow the dataset's split. Where so many `seconds` are too few, there are fewer of them; a model that
+    takes too long for that, by its first fold, is left out, the slowest first.
     """
-    end, took, scores = time.monotonic() + seconds, dict.fromkeys(models, 0.0), {name: [] for name in models}
-    configs = {name: compose.resolve(layout, [f"data={data}", f"model={name}"])[0] for name in models}
+    end, took = time.monotonic() + seconds, dict.fromkeys(models, 0.0)
+    scores: dict[str, list[float]] = {name: [] for name in models}
+    configs: dict[str, Any] = {name: compose.resolve(layout, [f"data={data}", f"model={name}"])[0] for name in models}
     first = configs[models[0]]
     how: dict[str, Any] = {"fit": layout.load("training", "fit"), "split": first.split, "columns": first.columns}
     folds = Folds(rows, count=FOLDS, seed=first.seed, **how)
     for fold in range(FOLDS):
         for name in models:
             took[name] = took[name] or max(took.values())  # until it is known
-            while len(scores) > 1 and time.monotonic() + (FOLDS - fold) * sum(took[each] for each in scores) > end:
+            while len(scores) > 1 and time.monotonic() + (LEAST - fold) * sum(took[each] for each in scores) > end:
                 del scores[max(reversed(scores), key=took.__getitem__)]
             if name in scores:
                 began, config = time.monotonic(), configs[name]
                 scores[name].append(folds.score(fold, config.model, config.features, config.task))
                 took[name] = max(took[name] * bool(fold), time.monotonic() - began)
+        if fold + 1 >= LEAST and time.monotonic() + sum(took[each] for each in scores) > end:
+            break
     return scoring.short(first.task.metrics[0]), scores
 
 
 def chosen(scores: dict[str, list[float]]) -> str:
-    """The first of the models, the simplest, that is not worse than the best beyond chance.
+    """The first of the models, the simplest, that is as good as the best: as good within a TIE.
 
-    By the differences over the folds, whose variance is corrected for rows that training sets share.
+    The standard error is that of the differences over the folds, corrected for rows that training sets share.
     Source: Nadeau and Bengio, Inference for the generalization error, 2003
     """
     best = max(scores, key=lambda name: float(np.mean(scores[name])))
     for name, values in scores.items():
         lost = np.array(scores[best]) - values
         error = np.std(lost, ddof=1) * np.sqrt(1 / len(lost) + 1 / (len(lost) - 1))
-        if np.mean(lost) <= error:
+        if np.mean(lost) <= TIE * error:
             return name
     return best

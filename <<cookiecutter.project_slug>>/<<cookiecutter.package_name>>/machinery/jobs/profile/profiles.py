@@ -13,6 +13,7 @@ from ...data import leakage, parsing
 from ...errors import ProjectError
 from .column_types import FEW, Reading
 
+LARGE = ("large for a blend", "many classes")
 POSITIVE = {word for word, means in parsing.TRUTH.items() if means} - {"o"} | {"positive"}
 
 
@@ -156,9 +157,9 @@ def task(values: pl.Series) -> str:
     Raises ProjectError for a target that cannot be predicted: all missing, constant, too many classes.
     """
     present = values.drop_nulls()
-    if values.dtype.is_float():
-        present = present.filter(present.is_finite())
     name, different, rows = values.name, present.n_unique(), len(present)
+    if values.dtype.is_float() and not present.is_finite().all():
+        raise ProjectError(f"target={name} holds infinite values: leave such rows out of the table")
     if not rows:
         raise ProjectError(f"target={name} is missing in every row: name another column")
     if different == 1:
@@ -204,7 +205,7 @@ def settings(
     split: dict[str, tuple[Any, str]] = {}
     work = rows * features * max(1, len(counts) - 1)
     if kind and work > 300_000:
-        fits = ("boosting", "large for a blend") if len(counts) <= 10 else ("forest", "many classes")
+        fits = ("boosting", LARGE[0]) if len(counts) <= 10 else ("forest", LARGE[1])
         defaults["override /model"] = fits
     if any(column.role == "time" for column in columns):
         defaults.setdefault(
