@@ -238,3 +238,20 @@ def test_a_name_with_line_ends_is_one_line_of_yaml(name):
 )
 def test_a_model_is_better_if_more_than_chance_says_so(scores, model):
     assert model_choice.chosen(scores) == model
+
+
+@pytest.mark.parametrize(
+    ("values", "remark"),
+    [
+        ([f"~{at}.5" for at in range(ROWS)], column_types.NOT_UNDERSTOOD),
+        ([f"{'<' * (at % 2)}{at}.5" for at in range(ROWS)], column_types.NOT_UNDERSTOOD),
+        ([f"{at}.5{'kM'[at % 2]}" for at in range(ROWS)], column_types.NOT_UNDERSTOOD),
+        ([f"{['USD', 'EUR'][at % 2]} {at}.5" for at in range(ROWS)], "its numbers have several currencies, which are"),
+        ([f"{'$€'[at % 2]}{at}.5" for at in range(ROWS)], "its numbers have several currencies, which are"),
+    ],
+)
+def test_signs_that_are_not_understood_are_said_and_nothing_is_dropped(values, remark):
+    for odd in (None, "missing"):  # which changes nothing here
+        table, _, columns = decided({"given": values}, odd=odd)
+        assert columns["given"].role == "feature" and table.reading.remarks["given"].startswith(remark)
+    assert job._notes([*columns.values()], table, None)[-1].startswith(f"given: {remark}")

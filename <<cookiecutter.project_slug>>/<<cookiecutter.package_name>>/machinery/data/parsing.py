@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -23,6 +24,7 @@ CURRENCIES = (  # words of them; signs are a class of Unicode's
     r"US|JPY|CNY|RMB|INR|RS|SEK|NOK|DKK|KR|PLN|ZŁ|CZK|KČ|HUF|RON|BRL|ZAR|AUD|CAD|NZD|SGD|HKD|KRW|MXN|TRY|RUB|РУБ|DM"
     r"|S?FR|EUROS?|DOLLARS?|POUNDS?"
 )
+CURRENCY = rf"(\p{{Sc}})|(?i:\b(EUR|USD|GBP|CHF|{CURRENCIES})\b)"
 SIGNS = (  # left out of a number; a word before it has a blank or a point behind it, or it is rather a code: DM12
     r"[\s\p{Sc}%'’]|(?i:^(EUR|USD|GBP|CHF|US\$|[RACN]\$)|(EUR|USD|GBP|CHF)$"
     rf"|^({CURRENCIES})[.\s]|({CURRENCIES})\.?$)"
@@ -77,10 +79,10 @@ def readable(values: pl.Series, type_: Type) -> pl.Series:
 
 def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> dict[str, tuple[int, int]]:
     """The columns with values that their type does not allow, {"age": (3, 17)}: 3 values, the first in row 17."""
-    flags = _odd(table, types, missing)
-    wrong = flags.collect_schema().names()
+    wrong = _odd(table.collect_schema(), types, missing)
     if not wrong:
         return {}
+    flags = table.select(wrong.values())
     counts = flags.select(
         *(pl.col(name).sum().alias(f"{at} sum") for at, name in enumerate(wrong)),
         *(pl.col(name).arg_true().first().alias(f"{at} row") for at, name in enumerate(wrong)),
@@ -91,9 +93,8 @@ def unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str
 
 
 def odd_rows(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> pl.LazyFrame:
-    """The rows of `table`, as they are, with a value that its type does not allow."""
-    flags = _odd(table, types, missing).select(odd=pl.any_horizontal(pl.all()))
-    return pl.concat([table, flags], how="horizontal").filter("odd").drop("odd")
+    """The rows of `table`, as they are, with a value that its type does not allow; there is a type at least."""
+    return table.filter(pl.any_horizontal(_odd(table.collect_schema(), types, missing).values()))
 
 
 def why_unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> str:
@@ -105,16 +106,14 @@ def why_unreadable(table: pl.LazyFrame, types: dict[str, Type], *, missing: list
     )
 
 
-def _odd(table: pl.LazyFrame, types: dict[str, Type], missing: list[str]) -> pl.LazyFrame:
-    """For each column of `types` whether a value of `table` is not of its type, unless it is missing then."""
-    schema = table.collect_schema()
-    plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
-    wrong = {
-        name: pl.col(name).is_not_null() & _read(pl.col(name), schema[name], type_, strict=False).is_null()
+def _odd(schema: Mapping[str, Any], types: dict[str, Type], missing: list[str]) -> dict[str, pl.Expr]:
+    """For each column of `types` whether a value is there and not of its type, unless it is missing then."""
+    texts = {name: _stripped(name, missing) if schema[name] == pl.String else pl.col(name) for name in types}
+    return {
+        name: (texts[name].is_not_null() & _read(texts[name], schema[name], type_, strict=False).is_null()).alias(name)
         for name, type_ in types.items()
         if type_.odd == "stop"
     }
-    return table.with_columns(plain).select(each.alias(name) for name, each in wrong.items())
 
 
 def _stripped(name: str, missing: list[str]) -> pl.Expr:

@@ -30,6 +30,11 @@ PERSONAL_VALUES = (  # a column is personal where most values match one, as the 
     r"^(\d{4}[ -]?){3}\d{1,7}$",  # payment card
 )
 UNIT = r"^[^A-Za-z]*\d[\d.,' ]*([^\d\s.,'+()-][^\d]{0,11})$"  # what follows a number: "kg" of "5 kg"
+# a number with signs around it, none of which an id has: "<0.5", "~12", "3.4k"
+DECORATED = r"^\W{0,3}\d+[.,]\d+\W{0,3}\w{0,3}$|^[<>~≈±≤≥]=?\s*\d+$"
+NOT_UNDERSTOOD = (
+    "numbers with signs that are not understood: mend the source, or name one that all have in types as unit"
+)
 NEARLY = 0.8  # from this share of values on, the type of a column is told though some are not of it
 FEW = 20  # up to so many different texts are a closed set, and half as many whole numbers classes
 
@@ -42,6 +47,7 @@ class Reading:
     types: dict[str, dict[str, str]] = field(default_factory=dict)  # {"born": {"kind": "date", "format": "%d.%m.%Y"}}
     nearly: dict[str, dict[str, str]] = field(default_factory=dict)  # what most values of a text column are
     personal: list[str] = field(default_factory=list)  # columns that seem so
+    remarks: dict[str, str] = field(default_factory=dict)  # on columns that people should look at
 
     @property
     def read_as(self) -> dict[str, Type]:
@@ -68,6 +74,12 @@ def read(raw: pl.DataFrame, *, target: str | None, comma: bool) -> Reading:
             type_ = type_ if type_["kind"] in ("date", "datetime") else {"kind": "text"}
         elif type_["kind"] == "text" and (nearly := _nearly(values.filter(values.is_in(sure.implode())), comma)):
             reading.nearly[name] = nearly
+        elif type_["kind"] == "text" and len(values) and values.str.contains(DECORATED).mean() >= NEARLY:
+            reading.remarks[name] = NOT_UNDERSTOOD
+        if "|" in type_.get("format", ""):
+            reading.remarks[name] = f"its dates have two formats, {type_['format'].replace('|', ' and ')}"
+        if type_["kind"] in ("integer", "number") and len(_currencies(sure)) > 1:
+            reading.remarks[name] = "its numbers have several currencies, which are read as if they were one"
         reading.types[name] = type_
     numbers = [name for name in raw.columns if raw[name].dtype.is_integer() and name != target]
     reading.personal += [
@@ -131,6 +143,14 @@ def _candidates(comma: bool) -> list[dict[str, str]]:
     times = [{"kind": "datetime", "format": each} for each in TIMES]
     whole = {"kind": "date", "format": "%Y%m%d"}
     return [whole, {"kind": "integer"}, *numbers, *dates, *times]
+
+
+def _currencies(texts: pl.Series) -> set[str]:
+    """The different signs and words of currencies in `texts`, in capitals."""
+    found = pl.DataFrame({"text": texts}).select(
+        pl.coalesce(pl.col("text").str.extract(parsing.CURRENCY, at) for at in (1, 2)).str.to_uppercase()
+    )
+    return set(found.to_series().drop_nulls())
 
 
 def _is_code(texts: pl.Series) -> bool:

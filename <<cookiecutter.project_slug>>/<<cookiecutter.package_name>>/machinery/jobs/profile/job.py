@@ -231,7 +231,7 @@ def _settle(
             reading.nearly[each], reading.types[each] = reading.types[each], {"kind": "text"}
     nearly = {name: Type(**type_) for name, type_ in reading.nearly.items()}
     strange = parsing.unreadable(table, nearly, missing=reading.missing) if nearly else {}
-    if odd != "missing":
+    if odd != "missing" or not strange:
         return strange
     for each in strange:
         reading.types[each] = {**reading.nearly[each], "odd": odd}
@@ -274,7 +274,8 @@ def _task(answers: pl.Series | None, doubt: str) -> str | None:
         if not doubt:
             raise
         name = answers.name if answers is not None else ""
-        raise ProjectError(f"target={name}: {doubt}: mend it in the source, or {_ODD}") from None
+        way_out = "" if doubt == column_types.NOT_UNDERSTOOD else f", or {_ODD}"
+        raise ProjectError(f"target={name}: {doubt}: mend it in the source{way_out}") from None
 
 
 def _features(columns: list[profiles.Column]) -> int:
@@ -324,12 +325,10 @@ def _tried(
 def _notes(columns: list[profiles.Column], table: _Table, odd: str | None) -> list[str]:
     """Sentences on what the table holds that it should perhaps not: odd values, repeated rows."""
     notes = []
-    doubts = "; ".join(f"{each.name}: {each.doubt}" for each in columns[:SHOWN] if each.doubt)
+    doubts = "; ".join(f"{each.name}: {each.doubt}" for each in columns[:SHOWN] if each.name in table.odd)
     if doubts:
         notes.append(f"{doubts}: " + ("taken as missing" if odd else f"mend the source, or {_ODD}"))
-    for name, type_ in table.reading.types.items():
-        if "|" in type_.get("format", ""):
-            notes.append(f"{name}: its dates have two formats, {type_['format'].replace('|', ' and ')}")
+    notes += [f"{name}: {remark}" for name, remark in table.reading.remarks.items()]
     if table.repeated:
         notes.append(
             f"{table.repeated:,} of {table.rows:,} rows repeat another one, and stay on one side of the split with it; "

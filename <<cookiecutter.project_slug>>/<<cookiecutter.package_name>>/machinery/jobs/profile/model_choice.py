@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 TIE = 0.25  # of a standard error; docs/decisions.md has what others gave
-LEAST = 3  # of them, where time is short
+FEWEST = 3  # of them, where time is short
 
 
 def cross_validated(
@@ -38,13 +38,13 @@ def cross_validated(
     for fold in range(FOLDS):
         for name in models:
             took[name] = took[name] or max(took.values())  # until it is known
-            while len(scores) > 1 and time.monotonic() + (LEAST - fold) * sum(took[each] for each in scores) > end:
+            while len(scores) > 1 and time.monotonic() + (FEWEST - fold) * sum(took[each] for each in scores) > end:
                 del scores[max(reversed(scores), key=took.__getitem__)]
             if name in scores:
                 began, config = time.monotonic(), configs[name]
                 scores[name].append(folds.score(fold, config.model, config.features, config.task))
                 took[name] = max(took[name] * bool(fold), time.monotonic() - began)
-        if fold + 1 >= LEAST and time.monotonic() + sum(took[each] for each in scores) > end:
+        if fold + 1 >= FEWEST and time.monotonic() + sum(took[each] for each in scores) > end:
             break
     return scoring.short(first.task.metrics[0]), scores
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from ...data import leakage, parsing
 from ...errors import ProjectError
-from .column_types import FEW, Reading
+from .column_types import FEW, NOT_UNDERSTOOD, Reading
 
 LARGE = ("large for a blend", "many classes")
 POSITIVE = {word for word, means in parsing.TRUTH.items() if means} - {"o"} | {"positive"}
@@ -92,7 +92,11 @@ def columns(
 
 def doubt(columns: list[Column], odd: dict[str, tuple[int, int]], reading: Reading) -> None:
     """Says of the columns that `odd` names how many of their values are not of the type of the others: (count, row)."""
-    for column in (each for each in columns if each.name in odd):
+    for column in columns:
+        if reading.remarks.get(column.name) == NOT_UNDERSTOOD:
+            column.reason = column.doubt = NOT_UNDERSTOOD
+        if column.name not in odd:
+            continue
         count, first = odd[column.name]
         present = column.present + (count if reading.types[column.name].get("odd") else 0)
         holds = "numbers" if reading.nearly[column.name]["kind"] in ("number", "integer") else "dates"
