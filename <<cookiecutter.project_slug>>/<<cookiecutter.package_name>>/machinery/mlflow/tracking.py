@@ -276,11 +276,14 @@ def describe_experiment(name: str, description: str, tags: dict[str, str]) -> No
 
 
 def runs_page() -> str:
-    """The address of the page that shows the active run's experiment, in a browser that never saw MLflow as well.
+    """The address of the page that shows the active run's experiment, in a browser that never saw MLflow as well; ""
+    where it is not known.
 
     Such a browser opens MLflow on its pages for language models, where no run of ours is.
     """
     address = mlflow.get_tracking_uri()
+    if address.startswith("databricks"):
+        return ""
     start = _hide(address) if address.startswith("http") else "http://localhost:5000"
     return f"{start}/#/experiments/{experiment_id()}/runs?workflowType=machine_learning"
 

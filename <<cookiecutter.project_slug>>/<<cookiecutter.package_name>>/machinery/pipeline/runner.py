@@ -303,7 +303,7 @@ def _close(notes: list[str], plan: Plan) -> None:
     plan.result.notes += notes
     for note in notes:
         print(f"note: {note}")
-    print(f"look: {plan.result.look}\n      {tracking.runs_page()}")
+    print("\n      ".join(filter(None, [f"look: {plan.result.look}", tracking.runs_page()])))
 
 
 def _labels(config: Settings) -> dict[str, str]:
