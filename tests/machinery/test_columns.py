@@ -254,4 +254,5 @@ def test_signs_that_are_not_understood_are_said_and_nothing_is_dropped(values, r
     for odd in (None, "missing"):  # which changes nothing here
         table, _, columns = decided({"given": values}, odd=odd)
         assert columns["given"].role == "feature" and table.reading.remarks["given"].startswith(remark)
-    assert job._notes([*columns.values()], table, None)[-1].startswith(f"given: {remark}")
+    [note] = job._notes([*columns.values()], table, None)
+    assert note.startswith(f"given: {remark}")

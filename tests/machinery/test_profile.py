@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from mlflow import MlflowClient
 from penguin_classifier.machinery.jobs.profile import job as profile
 from penguin_classifier.machinery.layout import Layout
 from penguin_classifier.machinery.mlflow import model_format
@@ -361,6 +362,9 @@ def test_the_simplest_model_that_is_as_good_as_any_is_taken_and_suggestions_work
     told = rf"model: ridge \(r2 in 5 folds of 200 rows: ridge {score}, boosting {score}, blend {score}\)"
     assert code == 0 and re.search(told, printed), printed
     assert "- override /model: ridge # r2 in 5 folds" in (conf / "terms.yaml").read_text()
+    [run] = MlflowClient().search_runs(["0"], "tags.stage = 'profile'")
+    lines = run.data.tags["mlflow.note.content"].splitlines()  # Markdown shows what is set in as it is
+    assert run.info.run_name == "profile-terms" and all(line.startswith("    ") for line in lines if line)
     told = [line.removeprefix("worth a try: ").partition(": -P ") for line in printed.splitlines()]
     lines = [line for line in told if line[1]]
     assert [line[0] for line in lines] == [

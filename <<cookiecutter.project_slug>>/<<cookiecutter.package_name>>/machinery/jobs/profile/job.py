@@ -274,8 +274,8 @@ def _task(answers: pl.Series | None, doubt: str) -> str | None:
         if not doubt:
             raise
         name = answers.name if answers is not None else ""
-        way_out = "" if doubt == column_types.NOT_UNDERSTOOD else f", or {_ODD}"
-        raise ProjectError(f"target={name}: {doubt}: mend it in the source{way_out}") from None
+        way_out = "" if doubt == column_types.NOT_UNDERSTOOD else f": mend it in the source, or {_ODD}"
+        raise ProjectError(f"target={name}: {doubt}{way_out}") from None
 
 
 def _features(columns: list[profiles.Column]) -> int:
