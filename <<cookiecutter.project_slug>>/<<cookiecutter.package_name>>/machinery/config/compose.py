@@ -122,6 +122,7 @@ def _missing(layout: Layout, error: MissingConfigException) -> str:
 
 def no_option(group: str, option: str, options: list[str]) -> str:
     """A sentence: conf/ has no file for `option`."""
+    option = one_line(option)[:80]
     return f"{group}={option}: conf/{group}/ has no {option}.yaml; it has {', '.join(options)}"
 
 
@@ -141,7 +142,7 @@ def _damaged(layout: Layout, group: str = "") -> str | None:
 
 def sentence(layout: Layout, error: OmegaConfBaseException) -> str:
     """One line out of OmegaConf's several, with the key's full name."""
-    key, reason = error.full_key or "", str(error.msg or error).splitlines()[0]
+    key, reason = error.full_key or "", one_line(str(error.msg or error).splitlines()[0])
     if isinstance(error, ConfigKeyError):
         if error.key in groups(layout):
             if damaged := _damaged(layout, str(error.key)):

@@ -28,7 +28,12 @@ def overrides(layout: Layout, words: list[str], caller: Path, job: str | None = 
     values = [(key, value, compose.wants(base, key)) for key, value in others if base is not None]
     clash = {"mapping": ("{", "["), "list": ("{",)}  # replaced, where Hydra would merge them or take neither
     replaced = [f"~{key}" for key, value, kind in values if value[:1] in clash.get(kind, ())]
-    return chosen + plain + replaced + [_override(key, value, kind, caller) for key, value, kind in values]
+    return (
+        chosen
+        + [_as_typed(word, groups) for word in plain]
+        + replaced
+        + [_override(key, value, kind, caller) for key, value, kind in values]
+    )
 
 
 def _option(group: str, value: str, options: list[str]) -> str:
@@ -73,14 +78,14 @@ def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     while rest:
         word = rest.pop(0)
         if word[:1] in ("+", "~"):
-            plain.append(_as_typed(word))
+            plain.append(word)
             continue
         key, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and not equals and rest:
             value = rest.pop(0)
         elif not equals:
             raise ConfigError(f"{word[:_LONG]!r} is neither key=value nor --key value")
-        if not re.fullmatch(rf"(?a:[\w\-]+\.){{0,{_DEEP}}}(?a:[\w\-]+)", key):
+        if not re.fullmatch(rf"(?a:[\w\-]+\.){{0,{_DEEP}}}(?a:[\w\-]+)", key) or len(key) > 4 * _LONG:
             raise ConfigError(f"{key[:_LONG]!r}{' ...' if len(key) > _LONG else ''} is no key that can be typed")
         pairs.append((_open(key), value))
     return pairs, plain
@@ -89,15 +94,16 @@ def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 def _open(key: str) -> str:
     """`key`, where a command line may set it: not what says which code and which files are trusted."""
     if re.match(r"(hydra|trusted)\b", key):
-        raise ConfigError(f"{key} decides what code may run: it is set in conf/, not on a command line")
+        raise ConfigError(f"{key[:_LONG]} decides what code may run: it is set in conf/, not on a command line")
     return key
 
 
-def _as_typed(word: str) -> str:
-    """A `word` for Hydra that begins with + or ~, where it names no file elsewhere."""
+def _as_typed(word: str, groups: dict[str, list[str]]) -> str:
+    """A `word` for Hydra that begins with + or ~, where it names no file elsewhere as an option."""
     key, _, value = word.lstrip("+~").partition("=")
     _open(key.lstrip("/"))
-    if len(key) > _LONG * 3 or ((re.search(r"[/@]", key) or "/" in value) and ".." in word):
+    option = key in groups or re.search(r"[/@]", key)
+    if len(key) > 4 * _LONG or (option and ".." in value):
         raise ConfigError(f"{word[:_LONG]!r} is no key=value that can be typed")
     return word
 
