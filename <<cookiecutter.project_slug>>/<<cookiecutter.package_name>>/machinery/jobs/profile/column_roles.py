@@ -154,7 +154,7 @@ def _numbers_rows(values: pl.Series, step: int) -> bool:
     if not values.dtype.is_integer():
         return False
     steps = values.diff().drop_nulls()
-    return len(steps) > 1 and bool((steps == step).mean() >= 0.99)
+    return len(steps) > 1 and bool((steps == step).to_numpy().mean() >= 0.99)
 
 
 def _is_whole(values: pl.Series) -> bool:

@@ -74,7 +74,7 @@ def read(raw: pl.DataFrame, *, target: str | None, comma: bool) -> Reading:
             type_ = type_ if type_["kind"] in ("date", "datetime") else {"kind": "text"}
         elif type_["kind"] == "text" and (nearly := _nearly(values.filter(values.is_in(sure.implode())), comma)):
             reading.nearly[name] = nearly
-        elif type_["kind"] == "text" and len(values) and values.str.contains(DECORATED).mean() >= NEARLY:
+        elif type_["kind"] == "text" and len(values) and values.str.contains(DECORATED).to_numpy().mean() >= NEARLY:
             reading.remarks[name] = NOT_UNDERSTOOD
         if "|" in type_.get("format", ""):
             reading.remarks[name] = f"its dates have two formats, {type_['format'].replace('|', ' and ')}"
@@ -110,9 +110,9 @@ def _nearly(values: pl.Series, comma: bool) -> dict[str, str] | None:
     some = different.sample(min(len(different), 200), seed=0)
     shares = {}
     for each in [*_candidates(comma), *_mixed_dates(some, least=NEARLY / 2)]:
-        if parsing.readable(some, Type(**each)).mean() >= NEARLY / 2:
+        if parsing.readable(some, Type(**each)).to_numpy().mean() >= NEARLY / 2:
             good = different.filter(parsing.readable(different, Type(**each)))
-            shares[tuple(each.items())] = values.is_in(good.implode()).mean()
+            shares[tuple(each.items())] = float(values.is_in(good.implode()).to_numpy().mean())
     best = max(shares, key=shares.__getitem__, default=())
     odd = (1 - shares.get(best, 0)) * len(values)
     few = 3 + (0.01 if len(different) <= FEW else 1 - NEARLY) * len(values)  # else rather levels: 1, 2, 3 and more
@@ -129,7 +129,7 @@ def _mixed_dates(texts: pl.Series, *, least: float) -> list[dict[str, str]]:
         if mask.any() and (mask := parsing.readable(texts, Type(kind, format_))).any():
             read[format_] = mask
     for one, other in sorted(combinations(read, 2), key=lambda pair: -(read[pair[0]] | read[pair[1]]).sum()):
-        if (read[one] | read[other]).mean() >= least and not (read[one] & read[other]).any():
+        if (read[one] | read[other]).to_numpy().mean() >= least and not (read[one] & read[other]).any():
             kind = "date" if {one, other} <= set(DATES) else "datetime"
             return [{"kind": kind, "format": f"{one}|{other}"}]
     return []

@@ -245,10 +245,14 @@ def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
         return []
     if present.dtype.is_numeric() or present.dtype.is_temporal():
         numbers = present.to_physical().cast(pl.Float64)
-        counted = numbers.filter(numbers.is_finite()).hist(bin_count=min(most, present.n_unique()))
+        numbers = numbers.filter(numbers.is_finite())
+        if not len(numbers):
+            return []
+        counted = numbers.hist(bin_count=min(most, present.n_unique()))
         heights = counted["count"].to_list()
-        ends = [numbers.min(), *counted["breakpoint"].to_list()[:-1]]
-        names = _labels([*ends, numbers.max()], present.dtype)
+        low, high = (float(each) for each in numbers.to_numpy()[[numbers.arg_min(), numbers.arg_max()]])
+        ends = [low, *counted["breakpoint"].to_list()[:-1]]
+        names = _labels([*ends, high], present.dtype)
         names[-2:] = names[-1:]  # of the last bar the right end
     elif present.n_unique() == len(present):
         return []
@@ -311,8 +315,8 @@ def expectations(
                 _expect("column_values_to_be_between", column=column.name, min_value=low, max_value=high, **mostly)
             )
         if fact.get("set") and is_truth(pl.Series(map(str, fact["set"]))) and column.text and column.role == "feature":
-            most = {"min_value": 1, "max_value": len(fact["set"])}  # also where they are read as truth values
-            expected.append(_expect("column_unique_value_count_to_be_between", column=column.name, **most))
+            counts = {"min_value": 1, "max_value": len(fact["set"])}  # also where they are read as truth values
+            expected.append(_expect("column_unique_value_count_to_be_between", column=column.name, **counts))
         elif fact.get("set") and not column.number:
             mostly = {} if column.role == "target" else {"mostly": 0.95}
             expected.append(_expect("column_values_to_be_in_set", column=column.name, value_set=fact["set"], **mostly))
