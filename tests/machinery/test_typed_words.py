@@ -51,7 +51,7 @@ def test_a_mapping_is_replaced_and_not_merged():
 
 def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
     (tmp_path / "mine.csv").touch()
-    assert resolve("+source.source=../mine.csv").source["source"] == "../mine.csv"
+    assert resolve("++source.source=../mine.csv").source["source"] == "../mine.csv"
     found = compose.resolve(LAYOUT, overrides(LAYOUT, ["source.source=mine.csv"], tmp_path))[0]
     assert found.source["source"] == str(tmp_path / "mine.csv")
 
