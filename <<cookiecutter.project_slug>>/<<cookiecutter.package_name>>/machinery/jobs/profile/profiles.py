@@ -250,7 +250,7 @@ def bars(values: pl.Series, *, most: int = 24) -> list[tuple[str, float]]:
             return []
         counted = numbers.hist(bin_count=min(most, present.n_unique()))
         heights = counted["count"].to_list()
-        low, high = (float(each) for each in numbers.to_numpy()[[numbers.arg_min(), numbers.arg_max()]])
+        low, high = float(numbers.to_numpy().min()), float(numbers.to_numpy().max())
         ends = [low, *counted["breakpoint"].to_list()[:-1]]
         names = _labels([*ends, high], present.dtype)
         names[-2:] = names[-1:]  # of the last bar the right end
