@@ -185,7 +185,7 @@ def test_a_server_with_postgresql_and_passwords(guarded, tmp_path):
     assert "version 1 is champion again" in done.printed, done.printed
     inside = address.replace("http://", f"http://maker:{SECRET}@")  # some write it so
     done = project.python("prune", MLFLOW_TRACKING_URI=inside)
-    assert done.code == 0 and done.lines[-2].startswith("look: http://maker:***@"), done.printed
+    assert done.code == 0 and done.lines[-1].startswith("look: http://maker:***@"), done.printed
     assert not [each for each in [*printed, done.printed] if SECRET in each] and not holding(project, SECRET)
     runs = "[run.to_dictionary() for run in client.search_runs(['1'])], client.search_model_versions()"
     code = f"import mlflow; client = mlflow.MlflowClient(); print({runs})"

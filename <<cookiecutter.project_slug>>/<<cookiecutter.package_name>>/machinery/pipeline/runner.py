@@ -303,7 +303,8 @@ def _close(notes: list[str], plan: Plan) -> None:
     plan.result.notes += notes
     for note in notes:
         print(f"note: {note}")
-    print("\n      ".join(filter(None, [f"look: {plan.result.look}", tracking.runs_page()])))
+    page = tracking.runs_page()
+    print(f"look: {plan.result.look}" + (f", and all runs at {page}" if page else ""))
 
 
 def _labels(config: Settings) -> dict[str, str]:
