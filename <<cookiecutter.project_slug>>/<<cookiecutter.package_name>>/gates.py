@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .machinery.errors import ProjectError
+from .machinery.errors import ProjectError, inert
 from .machinery.evaluation import gate_results
 from .machinery.evaluation.gate_results import Evidence, GateResult
 
@@ -79,7 +79,7 @@ def min_slice_scores(limit: dict[str, float], evidence: Evidence) -> list[GateRe
     for name, floor in limit.items():
         scored = [each for each in evidence.evaluation.slices if each.scores and each.rows >= evidence.min_rows]
         below = [each for each in scored if not each.scores[name] >= floor]
-        where = ", ".join(f"{each.column} {each.value} ({each.scores[name]:.4f})" for each in below)
+        where = ", ".join(f"{inert(each.column)} {inert(each.value)} ({each.scores[name]:.4f})" for each in below)
         sentence = f"no slice has the {evidence.min_rows} rows that evaluation.min_rows asks for"
         if scored:
             reached = f"{name} reaches {floor:g} in {len(scored)} slices"

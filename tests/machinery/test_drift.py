@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from penguin_classifier.machinery.errors import inert
 from penguin_classifier.machinery.jobs.monitor import column_counts, drift
 
 KINDS = {"n": "number", "c": "category", "l": "level", "b": "boolean", "d": "date", "t": "text"}
@@ -127,3 +128,16 @@ def test_p_values_are_corrected_for_their_number():
     assert not sure and adjusted[0] == pytest.approx(0.04)
     assert drift.alarms(tests[:2], rate=0.01, min_distance=0.05)[0] == tests[:1]
     assert drift.alarms(tests[:2], rate=0.01, min_distance=0.6)[0] == []
+
+
+def test_a_value_stays_a_value_in_what_is_said():
+    """In a log, in a block of code of a pull request, in a chat: no line of its own, no mark that they know."""
+    level = "```\n::add-mask::x\r\u2028@org/team ##[group] `rm`\x1b[2J"
+    was = pd.DataFrame({level: ["a", "b"] * 100})
+    now = pd.DataFrame({level: [level, "b"] * 100})
+    kept = column_counts.summary(was, {level: "category"})
+    results = drift.findings(kept, column_counts.count_like(kept, now), units=(200, 200))
+    [unseen] = [each for each in results if each.what == "unseen"]
+    for said in (unseen.label, unseen.sentence, inert(level)):
+        assert r"\x60\x60\x60\n:\x3aadd-mask:\x3ax\r\u2028@org/team #\x23[group] \x60rm\x60\x1b[2J" in said
+    assert inert("Straße 5 : a::b") == r"Straße 5 : a:\x3ab"

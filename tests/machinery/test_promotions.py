@@ -1,10 +1,15 @@
+import contextlib
+import itertools
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from penguin_classifier.__main__ import main
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.mlflow import aliases
@@ -152,3 +157,95 @@ def test_a_gate_that_fails_can_be_an_error(do):
     assert code == 4 and "version 1 is challenger, the gate failed: roc_auc 0.5000 does not beat" in printed
     assert held() == {"challenger": "1"}
     assert do(*QUICK, "model=dummy")[0] == 0
+
+
+class Killed(BaseException):
+    """What nothing catches that a process does not do when it is killed."""
+
+
+@pytest.fixture
+def kill(monkeypatch):
+    """Lets a process die before its write of a number to the registry: `kill(3)`; `kill(0)` lets it live."""
+    writes = {"set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"}
+    writes |= {"create_registered_model", "delete_registered_model", "set_model_version_tag"}
+    left = [0]
+
+    def patched(name):
+        real = getattr(SqlAlchemyStore, name)
+
+        def write(self, *words, **named):
+            left[0] -= 1
+            if left[0] == 0 or left[0] < -1000:  # and all that comes after: it is dead
+                left[0] = -2000
+                raise Killed
+            return real(self, *words, **named)
+
+        monkeypatch.setattr(SqlAlchemyStore, name, write)
+
+    for name in writes:
+        patched(name)
+    return lambda at: left.__setitem__(0, at)
+
+
+def story():
+    changes = [each[2:] for each in aliases.history(NAME)]
+    return held(), changes, [dict(version(number).tags) | {"approved": ""} for number in ("1", "2")]
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_a_process_killed_before_any_of_its_writes_leaves_no_half_of_them(two, outputs, kill, monkeypatch, command):
+    """The same command then does what it does undisturbed, also where all was done and the process could not say so."""
+    monkeypatch.setattr(aliases, "PATIENCE", 0.05)
+    monkeypatch.setattr(aliases.time, "sleep", lambda _: None)
+
+    def give():
+        over, how = held().get("champion"), {"who": "ana", "why": "wrong: prices"}
+        with mlflow.start_run():
+            if command == "promote":
+                return aliases.promote(NAME, "2", over=over, approver="ana", approved="now", **how)
+            return aliases.roll_back(NAME, over=over, **how)
+
+    if command == "rollback":
+        aliases.promote(NAME, "2", over="1", who="ana", why="approved")
+    results, lives = [], False
+    for at in itertools.count():
+        place = outputs / f"{at}.db"
+        shutil.copy(outputs / "mlflow.db", place)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}")
+        kill(at)
+        with contextlib.suppress(Killed):
+            answer, lives = give(), at > 0
+        kill(0)
+        if at:
+            mlflow.tracking.fluent._active_run_stack.get().clear()
+            [run] = MlflowClient().search_runs(["0"], max_results=1)
+            MlflowClient().set_terminated(run.info.run_id, "KILLED")
+            now = MlflowClient().get_registered_model(NAME).aliases
+            assert now["champion"] != now.get("previous"), at
+            answer = give()
+        results.append((answer, story()))
+        if lives:
+            break
+    assert at > 8 and all(each == results[0] for each in results), results
+
+
+def test_a_clock_that_was_set_back_does_no_harm(two, monkeypatch):
+    """What happened is told in its order, and nothing has happened meanwhile that lies ahead."""
+    aliases.promote(NAME, "2", over="1", who="ana", why="first", since=time.time())
+    now = time.time
+    monkeypatch.setattr(aliases.time, "time", lambda: now() - 86_400)
+    assert aliases.roll_back(NAME, over="2", who="bo", why="second", since=time.time()) == ("2", "1")
+    aliases.promote(NAME, "2", over="1", who="ana", why="third", since=time.time())
+    assert held() == {"champion": "2", "previous": "1"}
+    assert [each.why for each in aliases.history(NAME) if each.alias == "champion"][:3] == ["third", "second", "first"]
+
+
+def test_a_version_of_somebody_else_is_said_to_be_one(two):
+    MlflowClient().create_model_version(NAME, version(2).source)
+    sentence = f"{NAME} version 3 was not registered by this project"
+    assert sentence in two("promote", "data=penguins", "version=3", "approver=ana")[1]
+    MlflowClient().set_registered_model_alias(NAME, "champion", "3")
+    assert two("promote", "data=penguins", "version=2", "approver=ana")[0] == 0
+    assert held() == {"champion": "2", "previous": "3"}
+    code, printed = two("rollback", "data=penguins")
+    assert code == 1 and "version 3 was not registered by this project" in printed

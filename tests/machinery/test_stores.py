@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import os
+import shutil
 import ssl
 import threading
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from penguin_classifier.machinery import cli
 from penguin_classifier.machinery.mlflow import stores, tracking, version_tags
 from penguin_classifier.machinery.pipeline import provenance
 
@@ -71,9 +74,8 @@ def server(monkeypatch):
         ("MLFLOW_EXPERIMENT_ID", "seven", "is no experiment of sqlite:"),
         ("MLFLOW_EXPERIMENT_NAME", "gone", "is an experiment that was deleted"),
         ("MLFLOW_REGISTRY_URI", AWAY, f"the registry {AWAY} does not answer"),
-        ("MLFLOW_REGISTRY_URI", "nonsense://x", "nonsense://x cannot be used"),
+        ("MLFLOW_REGISTRY_URI", "nonsense://x", "MLFLOW_REGISTRY_URI=nonsense://x: "),
         ("MLFLOW_TRACKING_URI", AWAY, f"the tracking server {AWAY} does not answer"),
-        ("MLFLOW_TRACKING_URI", "postgresql://a:b@127.0.0.1:9/x", "server postgresql://127.0.0.1:9 does not answer"),
     ],
 )
 def test_what_the_environment_holds_is_said_by_its_name(do, monkeypatch, variable, value, sentence):
@@ -196,3 +198,34 @@ def test_a_user_without_a_name_has_a_number(monkeypatch):
 
         monkeypatch.setattr(provenance.getpass, "getuser", nobody)
         assert provenance.user().startswith("uid ")
+
+
+def test_outputs_may_serve_several_stores(do, outputs, store, monkeypatch):
+    """A run that is in another store is not linked to; the lineage says where each is."""
+    do("ingest", "data=penguins")
+    first = mlflow.get_tracking_uri()
+    shutil.copy(store, outputs / "other.db")
+    other = f"sqlite:///{outputs / 'other.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    _, printed = do("ingest", "data=penguins")
+    assert "reused" in printed
+    [run] = MlflowClient().search_runs(["0"])
+    assert "reused.ingest" not in run.data.tags and "/runs/" not in run.data.tags["mlflow.note.content"]
+    lineage = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/lineage.json")
+    assert lineage["store"] == other and lineage["transformations"][0]["store"] == first
+
+
+def test_autologging_sees_the_candidate_alone(do):
+    do("evaluate", "data=penguins", "model=logistic", "evaluation.importance_repeats=0", "tracking.autolog=true")
+    runs = MlflowClient().search_runs(["0"])
+    logged = {
+        run.data.tags["stage"]: run.data.tags["estimator_name"] for run in runs if "estimator_name" in run.data.tags
+    }
+    assert logged == {"train": "Pipeline"}
+
+
+def test_a_reader_that_stops_reading_ends_nothing():
+    there, here = os.pipe()
+    os.close(there)
+    with cli._Pipe(here, "w") as pipe:
+        assert pipe.write(b"a line\n") == 7

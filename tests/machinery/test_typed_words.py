@@ -74,6 +74,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
         ("tracking.sample_rows=-4", "tracking.sample_rows=-4: a count is 0 or more"),
         ("seed=-1", "seed=-1: random generators take 0 to 4294967295"),
         ("reuse", "'reuse' is neither key=value nor --key value"),
+        ("--multirun", "--multirun: one command is one run; "),
         ("gate.max_loss=nan", "gate.max_loss=nan: it is a finite number"),
         ("gate.min_baseline_gain=-inf", "gate.min_baseline_gain=-inf: it is a finite number"),
         ("gate.min_scores={roc_auc: 1e999}", "gate.min_scores.roc_auc=inf: it is a finite number"),

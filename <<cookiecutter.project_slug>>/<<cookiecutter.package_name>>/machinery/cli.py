@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import gc
+import io
 import json
 import os
 import re
@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
         argv = sys.argv[1:]
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, _interrupt)
+        if not sys.stdout.isatty():
+            sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Pipe(1, "w", closefd=False)), sys.stdout.encoding)
     gc.disable()  # while importing, see layout.py
     plans: list[Plan] = []
     under_mlflow = bool(os.environ.get("MLFLOW_RUN_ID"))  # MLflow takes it away; it makes a failure of each code but 0
@@ -83,9 +85,20 @@ def main(argv: list[str] | None = None, *, root: Path, package: str) -> int:
         _fail(package, result, str(interrupt) or "interrupted", INTERRUPTED)
     finally:
         gc.enable()
+        sys.stdout.flush()
     if result.command and (file or result.command != EXPLAIN):
         result.exit_code = _write(result, file, plans, argv, package)
     return 0 if under_mlflow and result.status == "finished" else result.exit_code
+
+
+class _Pipe(io.FileIO):
+    """A pipe of which the reader may stop reading, as `head` does: the command goes on, and says no more there."""
+
+    def write(self, data: Any) -> int:
+        """The number of bytes, written or not."""
+        with suppress(BrokenPipeError):
+            return super().write(data)
+        return memoryview(data).nbytes
 
 
 def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: CommandResult, plans: list[Plan]) -> int:
@@ -120,11 +133,9 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
         plan.store.remember()
         summary, made = plan.done(word)
         if run_id:
-            from .config import credentials
             from .mlflow import tracking
 
-            hide = functools.partial(credentials.hide, values=plan.hidden)
-            tracking.connect(experiment=plan.config.experiment_name, server=plan.config.platform.server, hide=hide)
+            tracking.connect(experiment=plan.config.experiment_name, server=plan.config.platform.server, hide=plan.hide)
             tracking.link(made, summary, run_id, stage=word, exit_code="0")
         print(summary)
         return 0

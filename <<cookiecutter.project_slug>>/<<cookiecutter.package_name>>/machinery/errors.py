@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from .result import StageResult
 
 INTERRUPTED = 130
-CANNOT_WRITE = {  # a place: no right to it, no room, or something else stands there
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
-}
+NO_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)  # something else stands there
+CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, *NO_PLACE}
 MOST_SAID = 1000  # characters of what a library says
 
 
@@ -77,6 +76,15 @@ def one_line(error: object) -> str:
     """What a library says in `error`, whose lines are many, for the end of a sentence."""
     line = " ".join(str(error).split())
     return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]} ..."
+
+
+def inert(value: object) -> str:
+    """`value`, text out of a table, in one line that a log, a page of Markdown or a chat takes for text: line ends and
+    backticks as \\n and \\x60, what GitHub's logs would take for a command likewise."""
+    text = re.sub(
+        r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069]", lambda each: repr(each[0])[1:-1], str(value)
+    )
+    return text.replace("`", r"\x60").replace("::", r":\x3a").replace("##[", r"#\x23[")
 
 
 def cut(texts: Collection[str], most: int = 500) -> str:

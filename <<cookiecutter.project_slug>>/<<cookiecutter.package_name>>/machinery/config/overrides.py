@@ -77,6 +77,8 @@ def _pairs(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     pairs, plain, rest = [], [], list(words)
     while rest:
         word = rest.pop(0)
+        if word in ("--multirun", "-m"):
+            raise ConfigError(f"{word}: one command is one run; `for n in 1 2 3; do ... seed=$n; done` makes several")
         if word[:1] in ("+", "~"):
             plain.append(word)
             continue

@@ -24,7 +24,7 @@ from great_expectations.render.view import DefaultJinjaPageView
 
 from ..config import privacy
 from ..config.privacy import named
-from ..errors import ProjectError
+from ..errors import ProjectError, inert
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 1rem auto; padding: 0 1rem; color: #222 }
@@ -85,7 +85,7 @@ def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteVa
 
 def failures(result: ExpectationSuiteValidationResult) -> list[str]:
     """A line for each failed expectation: its column, type and arguments, how many values failed, and examples."""
-    return [_failure(each) for each in result.results if not each.success]
+    return [inert(_failure(each)) for each in result.results if not each.success]
 
 
 def met(expectations: list[dict[str, Any]], table: pl.LazyFrame) -> list[dict[str, Any]]:

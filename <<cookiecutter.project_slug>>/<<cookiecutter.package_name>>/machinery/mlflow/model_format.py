@@ -115,19 +115,16 @@ def load(address: str | Path, *, files: str = "") -> Model:
     except Exception as error:
         raise ProjectError(f"{address} cannot be loaded, its files may be gone: {one_line(error)}") from error
     if damaged:
-        raise ProjectError(
-            f"{address} cannot be loaded, its files are damaged: they are not those that were registered"
-        )
+        raise ProjectError(f"{address} cannot be loaded, its files are damaged: `-e rollback` takes a champion back")
     try:
         return _loaded(address, folder, description)
-    except ImportError as error:
-        way_out = f"`uv add {error.name}` and `make lock` install it"
-        raise ProjectError(f"{address} cannot be loaded without {error.name}: {way_out}") from error
-    except ProjectError:
-        raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise ProjectError(f"{address} cannot be loaded, its files may be damaged: {reason}") from error
+        if isinstance(error, ProjectError):
+            raise
+        why = f", its files may be damaged: {type(error).__name__}: {one_line(error)}"
+        if isinstance(error, ImportError):
+            why = f" without {error.name}: `uv add {error.name}` and `make lock` install it"
+        raise ProjectError(f"{address} cannot be loaded{why}") from error
 
 
 def _loaded(address: str | Path, folder: Path, description: Description) -> Model:
@@ -148,9 +145,9 @@ def _loaded(address: str | Path, folder: Path, description: Description) -> Mode
 
 def fingerprint_of_files(folder: Path) -> str:
     """A hash of the names and bytes of a model's files, without those that MLflow adds where it downloads them."""
-    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
-    kept = {name: file for name, file in files.items() if name != ADDED and "__pycache__" not in name}
-    parts = [f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in kept.items()]
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.parent.name != "__pycache__"]
+    kept = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files if file.name != ADDED}
+    parts = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in kept.items()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

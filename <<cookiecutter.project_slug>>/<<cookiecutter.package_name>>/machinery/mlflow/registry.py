@@ -112,13 +112,15 @@ def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:
     return replace(version, tags={**version.tags, **tags})
 
 
-def approve(version: ModelVersion, *, who: str, why: str) -> str:
-    """Writes on `version`, and into its model card, who made it champion, when and why; gives the card's text, "" where
-    it is gone. That the version was once taken back counts no more."""
+def approval_tags(version: ModelVersion, *, who: str, why: str) -> dict[str, str]:
+    """Tags of `version`: who made it champion, when and why; that it was once taken back counts no more."""
     again = {"rolled_back": ""} if "rolled_back" in version.tags else {}  # to delete it takes a permission more
-    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    note(version, version_tags.to_tags(approver=who, approved=now, reason=why, **again))
-    client, card, says = MlflowClient(), PAGES[1], " ".join(f"{who}, {now}: {why}".replace("<", "\\<").split())
+    return version_tags.to_tags(approver=who, approved=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", reason=why, **again)
+
+
+def sign_card(version: ModelVersion, approved: str) -> str:
+    """Writes into the model card of `version` who `approved` it; gives the card's text, "" where it is gone."""
+    client, card, says = MlflowClient(), PAGES[1], " ".join(approved.replace("<", "\\<").split())
     run_id = client.get_model_version(version.name, version.version).run_id or ""
     try:
         with tempfile.TemporaryDirectory() as folder:

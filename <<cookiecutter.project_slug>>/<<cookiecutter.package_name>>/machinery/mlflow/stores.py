@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sqlite3
 import traceback
 from collections.abc import Iterator
@@ -22,10 +21,8 @@ from ..errors import CANNOT_WRITE, ConfigError, ProjectError, Unavailable, one_l
 from ..locks import locked
 
 TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
-CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+CERTIFICATE, CLIENT = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
 _SECONDS = (5, 30)  # in which a server has to take a call, and to answer; it may be busy
-DATABASES = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mssql": 1433}  # their ports
-GATEWAY = (502, 503, 504)  # of a proxy that does not reach what is behind it
 CLOSED = "readonly|unable to open"
 SQLITE = {  # what SQLite says: what that means, and the way out
     "malformed|not a database|disk I/O error|no such table": "is damaged: put back a copy of it, or move it away, and "
@@ -73,55 +70,27 @@ def silence() -> str | None:
 
 def _unreachable(what: str, address: str, variable: str) -> str | None:
     parts = urlsplit(address)
-    port = DATABASES.get(parts.scheme.partition("+")[0])
-    if parts.scheme in ("http", "https"):
-        reason = _refused(address)
-    elif port and parts.hostname:
-        reason = _closed(parts.hostname, parts.port or port)
-    else:
-        reason = None
-    if not reason:
-        return None
-    way_out = f"{CERTIFICATE} names the file of whom to trust" if "trusted" in reason else f"check {variable}"
-    return f"the {what} {parts.scheme}://{parts.netloc.rpartition('@')[2]} {reason}: {way_out}"
-
-
-def _closed(host: str, port: int) -> str | None:
-    try:
-        socket.create_connection((host, port), timeout=_SECONDS[0]).close()
-    except OSError as error:
-        return f"does not answer ({error})"
-    return None
+    reason = _refused(address) if parts.scheme in ("http", "https") else None
+    way_out = f"{CERTIFICATE} names the file of whom to trust" if "trusted" in (reason or "") else f"check {variable}"
+    return reason and f"the {what} {parts.scheme}://{parts.netloc.rpartition('@')[2]} {reason}: {way_out}"
 
 
 def _refused(address: str) -> str | None:
     """Why the server at `address` cannot be asked, such as "does not answer (...)"; None where it can."""
     insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
-    certificates = {
-        "verify": not insecure and (os.environ.get(CERTIFICATE) or True),
-        "cert": os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None,
-    }
+    verify, cert = not insecure and (os.environ.get(CERTIFICATE) or True), os.environ.get(CLIENT)
     try:
-        status = requests.get(f"{address.rstrip('/')}/health", timeout=_SECONDS, **certificates).status_code
-    except requests.exceptions.ProxyError as error:
-        return f"does not answer through the proxy that HTTP_PROXY or HTTPS_PROXY names ({_reason(error)})"
-    except requests.exceptions.SSLError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            why = re.search(r"certificate verify failed: (.+?)\.? \(_ssl", str(error))
-            return f"has a certificate that is not trusted here ({why[1] if why else 'not verified'})"
-        return f"does not answer ({_reason(error)})"
+        status = requests.get(f"{address.rstrip('/')}/health", timeout=_SECONDS, verify=verify, cert=cert).status_code
     except (OSError, ValueError) as error:  # requests' errors, and that of a certificate's file that is not there
-        if missing := [name for name in certificates.values() if isinstance(name, str) and name in str(error)]:
+        if missing := [name for name in (verify, cert) if isinstance(name, str) and name in str(error)]:
             return f"has a certificate that is not trusted without {missing[0]}, which cannot be read"
-        return f"does not answer ({_reason(error)})"
-    return f"does not answer (status {status})" if status in GATEWAY else None
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost reason of an error of requests: "[Errno 111] Connection refused"."""
-    text = one_line(error)
-    inner = re.search(r"(\[Errno -?\d+\] [^'\")]+|timed out|\[SSL[^'\")]*|Tunnel connection failed[^'\")]*)", text)
-    return inner[1].strip() if inner else text[:200]
+        if why := re.search(r"certificate verify failed: (.+?)\.? \(_ssl", str(error)):
+            return f"has a certificate that is not trusted here ({why[1]})"
+        through = isinstance(error, requests.exceptions.ProxyError)
+        proxy = " through the proxy that HTTP_PROXY or HTTPS_PROXY names" if through else ""
+        inner = re.search(r"(\[Errno|timed out|\[SSL|Tunnel connection)[^'\")]*", str(error))
+        return f"does not answer{proxy} ({inner[0].strip() if inner else one_line(error)[:200]})"
+    return f"does not answer (status {status})" if status in (502, 503, 504) else None
 
 
 @contextmanager
@@ -129,14 +98,11 @@ def sentences_of_stores() -> Iterator[None]:
     """What a store raises in the block as an error of the project."""
     try:
         yield
-    except ProjectError:
-        raise
     except Exception as error:
-        if refused := refusal(error):
-            raise refused from error
-        if isinstance(error, MlflowException):
-            raise ProjectError(f"{mlflow.get_tracking_uri()}: {one_line(error)}") from error
-        raise
+        if isinstance(error, ProjectError):
+            raise
+        registry = f", {REGISTRY}={mlflow.get_registry_uri()}" if os.environ.get(REGISTRY) else ""
+        raise refusal(error) or ProjectError(f"{mlflow.get_tracking_uri()}{registry}: {one_line(error)}") from error
 
 
 def refusal(error: BaseException) -> ProjectError | None:
@@ -149,17 +115,17 @@ def refusal(error: BaseException) -> ProjectError | None:
             f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
             f"`uv run mlflow db upgrade {address}` brings an older one up to date"
         )
-    if _is_of_mlflow(error):
+    # not where somebody reads or writes another database
+    if any(re.search(r"mlflow\Wstore", each.filename) for each in traceback.extract_tb(error.__traceback__)):
         if sentence := _said_by_sqlite(error, address):
             return ProjectError(sentence)
         if "database is locked" in text:
             return Unavailable(f"{address} is in use by another process: give the command again")
     if "mlflow-artifacts" in text:
-        kind = ProjectError if _status(text).startswith("4") else Unavailable
-        return kind(
-            f"the server does not take or give the files of runs ({_status(text)}): what is done is kept, and the same "
-            "command goes on once its artifact store answers"
-        )
+        said = re.search(r"\b[45]\d\d [\w ]+|$", text)[0] or "no answer"  # type: ignore[index]  # "413 Client Error"
+        way_out = "what is done is kept, and the same command goes on once its artifact store answers"
+        kind = ProjectError if said.startswith("4") else Unavailable
+        return kind(f"the server does not take or give the files of runs ({said}): {way_out}")
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE and error.filename:
         return ProjectError(f"{error.filename} cannot be used ({error.strerror}): free it, or move it away")
     return _denied(error)
@@ -167,20 +133,7 @@ def refusal(error: BaseException) -> ProjectError | None:
 
 def _said_by_sqlite(error: BaseException, address: str) -> str | None:
     """What SQLite's `error` means for the embedded store at `address`, and the way out."""
-    meanings = (meaning for said, meaning in SQLITE.items() if re.search(said, str(error)))
-    return next((f"{address} {meaning}" for meaning in meanings), None)
-
-
-def _is_of_mlflow(error: BaseException) -> bool:
-    """Whether MLflow raised it, and not whoever reads or writes another database."""
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_globals.get("__name__", "").startswith("mlflow.store") for frame in frames)
-
-
-def _status(text: str) -> str:
-    """What a failed request says: "500 error responses", "413 Client Error"."""
-    status = re.search(r"\b[45]\d\d\b[\w ]*", text)
-    return status[0].strip() if status else "no answer"
+    return next((f"{address} {meaning}" for said, meaning in SQLITE.items() if re.search(said, str(error))), None)
 
 
 def _denied(error: BaseException) -> ProjectError | None:
@@ -192,9 +145,8 @@ def _denied(error: BaseException) -> ProjectError | None:
         return None
     user, match = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user"), re.search(r"mlflow/([\w/\-]+)", str(error))
     what = f" ({match[1]})" if match else ""
-    return ProjectError(
-        f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
-    )
+    sentence = f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
+    return ProjectError(sentence)
 
 
 def make_embedded(address: str) -> None:

@@ -50,18 +50,13 @@ def connect(*, experiment: str, server: bool, hide: Callable[[str], str]) -> lis
     global _hide
     _hide = hide
     address, registry = stores.check_server(server=server), mlflow.get_registry_uri()
-    embedded = address.startswith("sqlite:")
     with stores.sentences_of_stores():
         for each in {address, registry}:
             if each.startswith("sqlite:"):
                 stores.make_embedded(each)
-        notes = _experiment(MlflowClient(), experiment, embedded=embedded)
-    if registry != address:
-        try:
+        if registry != address:
             MlflowClient().search_registered_models(max_results=1)
-        except Exception as error:
-            raise ProjectError(f"{stores.REGISTRY}={registry} cannot be used: {one_line(error)}") from error
-    return notes
+        return _experiment(MlflowClient(), experiment, embedded=address.startswith("sqlite:"))
 
 
 @contextmanager
@@ -223,7 +218,7 @@ def has(run_id: str) -> bool:
     try:
         return MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return False
         raise
 
@@ -300,9 +295,19 @@ def versions() -> dict[str, str]:
     return {f"version.{name}": version(name) for name in LIBRARIES}
 
 
-def autolog() -> None:
-    """Switches MLflow's autologging of scikit-learn on; the model itself is logged by this package."""
+@contextmanager
+def autologged() -> Iterator[None]:
+    """MLflow's autologging of scikit-learn for the block; the model itself is logged by this package."""
     mlflow.sklearn.autolog(log_models=False, silent=True)
+    try:
+        yield
+    finally:
+        mlflow.sklearn.autolog(disable=True, silent=True)
+
+
+def address() -> str:
+    """The address of the tracking store, as it may be written down."""
+    return _hide(mlflow.get_tracking_uri())
 
 
 def ui_hint() -> str:
@@ -334,31 +339,20 @@ def _experiment(client: MlflowClient, wanted: str, *, embedded: bool) -> list[st
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        raise ConfigError(f"MLFLOW_EXPERIMENT_ID={number} is no experiment of {_address()}: unset it") from error
-    variable = "MLFLOW_EXPERIMENT_ID" if number else "MLFLOW_EXPERIMENT_NAME"
+        raise ConfigError(f"MLFLOW_EXPERIMENT_ID={number} is no experiment of {address()}: unset it") from error
     if there and there.lifecycle_stage != "active":
-        raise ConfigError(f"{variable}={number or chosen} is an experiment that was deleted: unset it")
-    if there and number and chosen not in (number, there.name):
-        raise ConfigError(f"MLFLOW_EXPERIMENT_ID={number} is the experiment {there.name}, not {chosen}: unset it")
+        named = f"ID={number}" if number else f"NAME={chosen}"
+        raise ConfigError(f"MLFLOW_EXPERIMENT_{named} is an experiment that was deleted: unset it")
     return []
 
 
 def _open(client: MlflowClient, run_id: str) -> Run:
     """The run that MLFLOW_RUN_ID names, which is to become this command's."""
-    way_out = "`mlflow run` sets MLFLOW_RUN_ID for its own command; here it is left over: unset it"
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise ConfigError(f"MLFLOW_RUN_ID={run_id} is no run of {_address()}: {way_out}") from error
-    if run.info.lifecycle_stage != "active" or run.info.status == "FINISHED":
-        raise ConfigError(f"MLFLOW_RUN_ID={run_id} is a run that has ended: {way_out}")
+    run = client.get_run(run_id) if has(run_id) else None
+    if not run or run.info.status == "FINISHED":
+        what = "a run that has ended" if run else f"no run of {address()}"
+        raise ConfigError(f"MLFLOW_RUN_ID={run_id} is {what}: `mlflow run` sets it for its own command; unset it")
     return run
-
-
-def _address() -> str:
-    return _hide(mlflow.get_tracking_uri())
 
 
 def _active() -> str:

@@ -65,6 +65,10 @@ class Plan:
         self.steps: dict[str, Step] = {}
         self.hidden = credentials.hidden(raw_config)
 
+    def hide(self, text: str) -> str:
+        """`text` without the values of credentials."""
+        return credentials.hide(text, self.hidden)
+
     def up_to(self, stage: str) -> tuple[str, ...]:
         """The stages up to `stage`, and itself."""
         return self.stages[: self.stages.index(stage) + 1]
@@ -144,7 +148,7 @@ class Plan:
     def written(self, fingerprint_parts: dict[str, str]) -> dict[str, str]:
         """`fingerprint_parts` as they are written down: a value of the environment as the variable's name, and
         expectations as a hash where they may name values of sensitive columns."""
-        parts = {name: credentials.hide(value, self.hidden) for name, value in fingerprint_parts.items()}
+        parts = {name: self.hide(value) for name, value in fingerprint_parts.items()}
         if self.config.columns.sensitive and "expectations" in parts:
             parts["expectations"] = hashed([parts["expectations"]])
         return parts

@@ -109,13 +109,10 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
     gc.enable()
     config, raw_config, root = plan.config, plan.raw_config, plan.layout.root
     server, private = config.platform.server, bool(config.columns.sensitive)
-    hide = functools.partial(credentials.hide, values=credentials.hidden(raw_config))
     trusts = functools.partial(targets.is_trusted_type, package=plan.layout.package, conf=plan.layout.conf)
     model_format.trust(functools.partial(trusts, trusted=config.trusted))
-    notes = tracking.connect(experiment=config.experiment_name, server=server, hide=hide)
+    notes = tracking.connect(experiment=config.experiment_name, server=server, hide=plan.hide)
     try:
-        if config.tracking.autolog:
-            tracking.autolog()
         tags = {
             "stage": word,
             "seed": str(config.seed),
@@ -134,7 +131,9 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
             shown = privacy.withheld(raw_config, config.columns.sensitive)
             texts = {"config.json": shown, "dependencies.json": provenance.dependencies()}
             tracking.log_texts({name: _json(value) for name, value in texts.items()})
-            tracking.log_texts(provenance.changes(root, secret=functools.partial(_secret, hide=hide, config=config)))
+            tracking.log_texts(
+                provenance.changes(root, secret=functools.partial(_secret, hide=plan.hide, config=config))
+            )
             yield notes
     except Exception as error:
         raise tracking.as_project_error(error, private) from error
@@ -153,7 +152,7 @@ class PipelineRun:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.config, self.raw_config, self.store = plan, plan.config, plan.raw_config, plan.store
-        self.params = {name: credentials.hide(value, plan.hidden) for name, value in _params(plan.config).items()}
+        self.params = {name: plan.hide(value) for name, value in _params(plan.config).items()}
         self.outcomes: dict[str, StageResult] = {}
         self.steps: list[dict[str, Any]] = []  # the lineage, a stage each
         self.reused: dict[str, str] = {}  # the runs that made the outputs that are used again, by stage
@@ -172,10 +171,10 @@ class PipelineRun:
         step = self.plan.step(stage)
         reused = not step.reason or not self._run(step)
         record, outcome = self.store.record(stage), self.store.outcome(stage)
-        if reused:
+        if reused and tracking.has(record["run"]):  # else another store has it: outputs/ may serve several
             self.reused[stage] = record["run"]
         self.outcomes[stage] = outcome
-        recorded = {name: record[name] for name in ("stage", "key", "run", "files")}
+        recorded = {name: record[name] for name in ("stage", "key", "run", "files")} | {"store": record.get("store")}
         made = {name: getattr(outcome, name) for name in ("facts", "scores", "model", "aliases")}
         self.steps.append({**recorded, "reused": reused, **made})
         self._log(stage, step.key, outcome)
@@ -198,6 +197,7 @@ class PipelineRun:
         digest = next((outcome.dataset for outcome in self.outcomes.values() if outcome.dataset), None)
         return {
             "command": {"overrides": privacy.words_withheld(self.plan.overrides, self.config.columns.sensitive)},
+            "store": tracking.address(),
             "input": {"source": self.raw_config["source"], "contents": contents, "digest": digest},
             "transformations": self.steps,
             "model_id": self.model_id,
@@ -231,6 +231,8 @@ class PipelineRun:
             tags["process"] = processes.this()
             with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
                 inputs, function = self._inputs(step), plan.layout.function(stage)
+                if self.config.tracking.autolog and "model" in inputs:  # other stages fit baselines, and guards
+                    function = tracking.autologged()(function)
                 try:
                     outcome = execute(function, self.store, inputs=inputs, seed=self.config.seed, libraries=libraries)
                 except ProjectError as error:
@@ -239,7 +241,8 @@ class PipelineRun:
                 if not step.known_upfront:  # the table that was read tells such sources apart
                     step.key = self.store.keys[stage] = hashed([step.key, outcome.dataset])
                 parts = plan.written(step.fingerprint_parts)
-                self.store.commit(stage, outcome, run=run_id, fingerprint_parts=parts, data=self.config.choices["data"])
+                about = {"run": run_id, "store": tracking.address(), "data": self.config.choices["data"]}
+                self.store.commit(stage, outcome, fingerprint_parts=parts, **about)
                 tracking.log_outcome(outcome, None)
                 tracking.set_tags(provenance.threads())
                 _log_members(outcome, tags["process"])
@@ -254,7 +257,7 @@ class PipelineRun:
             labels = _labels(self.config)
             for each in self.outcomes.values():
                 labels |= {"algorithm": each.facts["estimator"]} if "estimator" in each.facts else {}
-            inputs["tags"] = {name: credentials.hide(value, self.plan.hidden) for name, value in labels.items()}
+            inputs["tags"] = {name: self.plan.hide(value) for name, value in labels.items()}
         if "workspace" in inputs:
             inputs["workspace"] = self.store.workspace_of(step.stage)
         seams = {"model_id": self.model_id, "progress": tracking.log_progress}

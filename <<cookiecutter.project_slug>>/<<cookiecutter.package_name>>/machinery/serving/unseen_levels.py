@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import one_line
+from ..errors import inert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +30,10 @@ def in_words(rows: Counter[tuple[str, str]], *, sensitive: Collection[str]) -> s
     phrases = []
     for name in dict.fromkeys(name for name, _ in rows):
         levels = {level: count for (column, level), count in rows.most_common() if column == name}
-        named = ", ".join(one_line(level)[:40] for level in list(levels)[:NAMED])
+        named = ", ".join(inert(level)[:40] for level in list(levels)[:NAMED])
         more = f" and {len(levels) - NAMED:,} more" if len(levels) > NAMED else ""
         words = f"{len(levels):,} level{'s' * (len(levels) > 1)}" if name in sensitive else named + more
-        phrases.append(f"{name}: {words} ({sum(levels.values()):,} rows)")
+        phrases.append(f"{inert(name)}: {words} ({sum(levels.values()):,} rows)")
     return f"never seen in training: {'; '.join(phrases)}" if phrases else ""
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from ...data import expectations as expected
 from ...data import frames
-from ...errors import ConfigError, ProjectError
+from ...errors import ConfigError, ProjectError, inert
 from ...evaluation import scoring
 from ...evaluation.scored_model import score_model
 from . import drift as drifts
@@ -54,7 +54,7 @@ class Assessment:
     @property
     def verdict(self) -> str:
         """All alarms in a sentence: "drift in bill_length_mm; roc_auc fell"."""
-        columns = ", ".join(dict.fromkeys(each.name for each in self.alarms if each.part == "features"))
+        columns = ", ".join(dict.fromkeys(each.label for each in self.alarms if each.part == "features"))
         parts = {each.part for each in self.alarms}
         phrases = [f"drift in {columns}"] if columns else []
         phrases += [words for part, words in CHANGED.items() if part in parts]
@@ -99,7 +99,7 @@ def assess(
 
 def lists_levels(failed: list[str], finding: drifts.Finding) -> bool:
     """Whether one of the `failed` expectations names the levels of the column of a finding already."""
-    return any(line.startswith(f"{finding.name}: expect_column_values_to_be_in_set") for line in failed)
+    return any(line.startswith(f"{inert(finding.name)}: expect_column_values_to_be_in_set") for line in failed)
 
 
 def _test_columns(monitored: MonitoredModel, observed: ObservedRows, ignore: list[str]) -> list[drifts.Finding]:
@@ -131,11 +131,10 @@ def _score_labelled(
     if task.kind == "classification":
         labels, classes = sorted(map(str, rows[monitored.target].unique())), [*map(str, model.pipeline.classes_)]
         if strange := [label for label in labels if label not in classes]:
-            title = monitored.version.title
-            reason = f"{', '.join(strange[:5])} is no class of {title}, which has {', '.join(classes)}"
-            return None, [f"{not_scored}: {reason}"]
+            reason = f"{', '.join(strange[:5])} is no class of {monitored.version.title}, with {', '.join(classes)}"
+            return None, [inert(f"{not_scored}: {reason}")]
         if len(labels) == 1:
-            return None, [f"all {len(rows):,} rows with a label are {labels[0]}: a score needs two classes"]
+            return None, [f"all {len(rows):,} rows with a label are {inert(labels[0])}: a score needs two classes"]
     try:
         truth = frames.target(rows, monitored.target, kind=task.kind)
         scored = score_model(model.pipeline, model.frame(rows), truth, task)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from ...errors import inert
+
 EXPECTED = 5  # rows that a level needs in both tables for the chi-squared test to count it on its own
 BARS = 12  # of a figure
 NAMED = 5  # new values that a sentence names
@@ -36,7 +38,7 @@ class Finding:
     @property
     def label(self) -> str:
         """Its name in a sentence: "island", "answers: probability"."""
-        return self.name if self.part in ("features", "score") else f"{self.part}: {self.name}"
+        return inert(self.name if self.part in ("features", "score") else f"{self.part}: {self.name}")
 
 
 def findings(
@@ -152,11 +154,11 @@ def _test_view(
     levels = [*was["at"], *new]
     old, recent = counts[0] * scale[0], counts[1] * scale[1]
     at = int(np.abs(shares[1] - shares[0]).argmax())
-    share = f"{levels[at]} {_percent(shares[0][at])} -> {_percent(shares[1][at])}"
+    share = f"{inert(levels[at])} {_percent(shares[0][at])} -> {_percent(shares[1][at])}"
     distance = float(np.abs(shares[1] - shares[0]).sum() / 2)
     tests = [_Test(what, distance, _chi2(old, recent), share if what == "values" else "other words")]
     if what == "values" and new:
-        named = ", ".join(sorted(new, key=lambda level: -new[level])[:NAMED])
+        named = ", ".join(map(inert, sorted(new, key=lambda level: -new[level])[:NAMED]))
         p = _unseen(old + recent, max(new.values()) * scale[1], sizes)
         sentence = f"{sum(new.values()):,} rows hold {named}, never seen in training"
         tests.append(_Test("unseen", sum(new.values()) / rows[1], p, sentence))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ...config.schema import Type
 from ...data import formats, parsing, sources
-from ...errors import ProjectError
+from ...errors import ProjectError, inert
 from ...mlflow import model_format, run_history
 from ...result import StageResult
 from ...serving import inputs, unseen_levels
@@ -158,4 +158,4 @@ def _summed(tally: Counter[Any], wanted: str | None) -> tuple[str, dict[str, flo
     counts = Counter({key[1]: count for key, count in tally.items() if key != "rows"})
     label = "True" if wanted == "anomalies" else wanted or counts.most_common(1)[0][0]
     share = counts[label] / tally["rows"]
-    return f"{100 * share:.1f} % {wanted or label}", {"share": share}
+    return f"{100 * share:.1f} % {inert(wanted or label)}", {"share": share}

@@ -33,8 +33,9 @@ def promote(
     if candidate.foreign and not reason:
         raise ProjectError(f"{candidate.foreign}; where it is to be champion all the same, say why as reason=...")
     why = reason or "approved"
-    aliases.promote(registered_model, candidate.version, over=over, who=approver, why=why, since=began)
-    card = registry.approve(candidate, who=approver, why=why)
+    version, tags = candidate.version, registry.approval_tags(candidate, who=approver, why=why)
+    over = aliases.promote(registered_model, version, over=over, who=approver, why=why, since=began, **tags)
+    card = registry.sign_card(candidate, f"{approver}, {tags['approved']}: {why}")
     return StageResult(
         f"{registered_model} version {version} is champion, approved by {approver}"
         + (f"; version {over} is previous" if over else ""),

@@ -135,8 +135,7 @@ def _gone(root: Path, tags: dict[str, str], files: dict[str, str]) -> list[str]:
     """What cannot be had any more, in words."""
     try:
         lineage, config = (json.loads(files.get(name, "{}")) for name in ("lineage.json", "config.json"))
-        lineage["command"]["overrides"], lineage["input"]["source"], lineage["transformations"][-1]["stage"]
-        config["model"].get("_tolerance_"), lineage["model_id"]
+        lineage["command"]["overrides"], lineage["input"]["source"], lineage["transformations"][-1], config["model"].get
     except (ValueError, LookupError, TypeError, AttributeError):
         return ["it has no lineage: it did not end, or it is no run of this project's line"]
     if "git.commit" not in tags:
