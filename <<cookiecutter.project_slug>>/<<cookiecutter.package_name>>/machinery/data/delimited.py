@@ -48,7 +48,7 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
     shown = {"encoding": (encoding, "utf-8"), "separator": (separator, ","), "quote_char": (quote, '"')}
     made: dict[str, Any] = {"_target_": "polars.scan_csv", "source": path}
     made |= {name: value for name, (value, default) in shown.items() if value != default}
-    before = starts[header.at] if starts else 0
+    before = starts[header.at]
     made |= {"skip_lines": before} if before else {}  # a title above the header
     notes = header.notes(f"line {before + 1}")
     if header.shifted:
@@ -208,17 +208,16 @@ def _separated(
 ) -> tuple[str, list[list[str]], list[int]]:
     """The separator that gives most `lines` the same number of fields, the rows, and the line that each begins in."""
     csv.field_size_limit(2**31 - 1)
-    signs = [given] if given else [sign for sign in _SIGNS if any(sign in line for line in lines)] or [","]
+    signs = [given] if given else [",", *(sign for sign in _SIGNS if any(sign in line for line in lines))]
     signs += [RUNS] if not given and any(re.search(r"\S {2,}\S", line) for line in lines) else []
-    read = {sign: _fields(lines, sign, quote, escape) for sign in signs}
-    counts = {sign: [len(row) for row in rows if row] for sign, (rows, _) in read.items()}
-    most = {sign: max(dict.fromkeys(each), key=each.count, default=0) for sign, each in counts.items()}
-    rated = {
-        sign: _SIGNS.get(sign, 0.6) * (most[sign] > 1) * each.count(most[sign]) / max(1, len(each))
-        for sign, each in counts.items()
-    }
-    best = max(rated, key=lambda sign: (rated[sign], most[sign])) if given or any(rated.values()) else ","
-    return best, *(read[best] if best in read else _fields(lines, best, quote, escape))
+    rated = []
+    for sign in signs:
+        rows, starts = _fields(lines, sign, quote, escape)
+        widths = [len(row) for row in rows if row]
+        width = max(dict.fromkeys(widths), key=widths.count, default=0)
+        share = widths.count(width) / max(1, len(widths))
+        rated.append(((_SIGNS.get(sign, 0.6) * share * (width > 1), width), sign, rows, starts))
+    return max(rated, key=lambda each: each[0])[1:]
 
 
 def _fields(lines: list[str], sign: str, quote: str | None, escape: str | None) -> tuple[list[list[str]], list[int]]:
@@ -230,9 +229,8 @@ def _fields(lines: list[str], sign: str, quote: str | None, escape: str | None) 
     spaces = sign != " " and any(f"{sign} {quote}" in line for line in lines)
     quoting: Any = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
     reader = csv.reader(lines, delimiter=sign, skipinitialspace=spaces, escapechar=escape, **quoting)
-    rows, starts, before = [], [], 0
+    rows, starts = [], [0]
     for row in reader:
         rows.append(row)
-        starts.append(before)
-        before = reader.line_num
+        starts.append(reader.line_num)
     return rows, starts

@@ -136,9 +136,8 @@ def _folder(folder: Path) -> dict[str, Any]:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ProjectError(f"{file} is no Parquet file: mend it, or take it out of the folder") from error
         schemas.add(frozenset((name, str(dtype)) for name, dtype in schema.items()))
-    if len(schemas) > 1:
-        return {"_target_": f"{__package__}.readers.parts", "source": str(folder)}
-    return {"_target_": "polars.scan_parquet", "source": str(folder)}
+    reader = f"{__package__}.readers.parts" if len(schemas) > 1 else "polars.scan_parquet"
+    return {"_target_": reader, "source": str(folder)}
 
 
 def _is_book(file: Path, head: bytes, kind: str) -> bool:

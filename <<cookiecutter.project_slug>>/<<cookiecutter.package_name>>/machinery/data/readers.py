@@ -39,12 +39,8 @@ def delimited(
     import pandas as pd
 
     regular = len(separator.encode()) == 1 or separator == r"\s+"
-    lossy = encoding == "utf8-lossy"
-    with Path(source).open(
-        encoding="utf-8-sig" if lossy or encoding == "utf-8" else encoding,
-        errors="replace" if lossy else "strict",
-        newline=None,
-    ) as stream:
+    codec = "utf-8-sig" if encoding in ("utf-8", "utf8-lossy") else encoding
+    with Path(source).open(encoding=codec, errors="replace" if encoding == "utf8-lossy" else "strict") as stream:
         for _ in range(skip_lines):
             stream.readline()
         frame = pd.read_csv(

@@ -15,6 +15,7 @@ from .column_types import FEW, NOT_UNDERSTOOD, Reading
 
 LARGE = ("large for a blend", "many classes")
 POSITIVE = {word for word, means in parsing.TRUTH.items() if means} - {"o"} | {"positive"}
+AT_ONCE = 500  # columns: polars holds over a megabyte for each whose values it counts
 
 
 @dataclass
@@ -59,8 +60,12 @@ def counts(table: pl.LazyFrame) -> dict[str, dict[str, int]]:
     schema = table.collect_schema()
     nested = {name for name, dtype in schema.items() if dtype.is_nested() or dtype == pl.Object}
     nulls = table.select(pl.all().null_count()).collect(engine="streaming").row(0)
-    different = table.select(pl.len().alias(name) if name in nested else pl.col(name).n_unique() for name in schema)
-    rows = zip(schema, nulls, different.collect(engine="streaming").row(0), strict=True)
+    names, different = list(schema), []
+    for first in range(0, len(names), AT_ONCE):
+        part = names[first : first + AT_ONCE]
+        unique = table.select(pl.len().alias(each) if each in nested else pl.col(each).n_unique() for each in part)
+        different += unique.collect(engine="streaming").row(0)
+    rows = zip(names, nulls, different, strict=True)
     return {name: {"nulls": absent, "distinct": each - (absent > 0)} for name, absent, each in rows}
 
 
