@@ -91,6 +91,10 @@ def test_what_conf_names_is_trusted_and_what_trusted_names(tmp_path, monkeypatch
         resolve("data=penguins", "source._target_=pandas.read_csvs")
 
 
+def test_the_readers_of_the_machinery_may_be_named():
+    resolve("data=penguins", f"source._target_={PACKAGE}.machinery.data.readers.parts")
+
+
 @pytest.mark.parametrize("word", ["trusted=[os]", "+trusted=[os]", "++trusted=[os]", "~trusted", "--trusted=[os]"])
 def test_a_command_line_does_not_say_what_is_trusted(word):
     with pytest.raises(ConfigError, match=r"^trusted decides what code may run: it is set in conf/"):

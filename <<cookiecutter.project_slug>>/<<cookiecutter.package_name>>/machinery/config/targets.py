@@ -90,7 +90,7 @@ def _named(value: Any, key: str = "", inside: bool = False) -> Iterator[tuple[st
 def _is_known(name: str, roots: tuple[str, ...], package: str) -> bool:
     """Whether `name` is of one of `roots` by its words: none private, none of the machinery."""
     root, *parts = name.split(".")
-    inner = root == package and parts[:1] == ["machinery"]
+    inner = root == package and parts[:1] == ["machinery"] and parts[1:3] != ["data", "readers"]
     return root in roots and not inner and all(part[:1].isalpha() and part not in _BARRED for part in parts)
 
 
