@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from penguin_classifier.__main__ import main
 from penguin_classifier.machinery.errors import ProjectError
-from penguin_classifier.machinery.mlflow import aliases
+from penguin_classifier.machinery.mlflow import aliases, registration, registry
 
 NAME = "penguin-classifier-penguins"
 QUICK = ("data=penguins", "evaluation.importance_repeats=0", "evaluation.resamples=50", "evaluation.slices=[]")
@@ -249,3 +249,14 @@ def test_a_version_of_somebody_else_is_said_to_be_one(two):
     assert held() == {"champion": "2", "previous": "3"}
     code, printed = two("rollback", "data=penguins")
     assert code == 1 and "version 3 was not registered by this project" in printed
+
+
+def test_a_version_whose_process_was_killed_is_still_described(two):
+    MlflowClient().delete_model_version_tag(NAME, "2", "gate")
+    MlflowClient().update_model_version(NAME, "2", description="")
+    how = {"digest": version(2).tags["digest"], "trained": None, "description": "what", "about": "", "tags": {}}
+    model_id = version(2).source.rpartition("/")[2]
+    made, is_new = registration.register_once(NAME, model_id, **how)
+    assert is_new and made.version == "2" and version(2).description.startswith("what\n- **registered**: ")
+    registry.note(made, {"gate": "passed"})
+    assert not registration.register_once(NAME, model_id, **how)[1]

@@ -28,12 +28,14 @@ def register_once(
     A new one gets the `description`, the `tags`, and the record of how its table was split; the model, with the first
     of its versions, what it is `about`.
     """
-    if twin := registry.twin(name, digest):
+    twin = registry.twin(name, digest)
+    if twin and twin.noted.gate:  # without it, a killed process has not come to the end
         return twin, False
     files = MlflowClient().get_logged_model(model_id).tags.get(model_format.FILES, "")
     noted = tags | version_tags.to_tags(digest=digest, files=files, trained=trained)
-    version = registry.register(name, model_id, description=description, tags=noted)
-    registry.describe(name, about, {key: value for key, value in tags.items() if key not in OF_A_VERSION})
+    version = twin or registry.register(name, model_id, tags=noted)
+    of_all = {key: value for key, value in tags.items() if key not in OF_A_VERSION}
+    registry.describe(version, description, about, of_all)
     return version, True
 
 

@@ -87,20 +87,18 @@ def twin(name: str, digest: str) -> ModelVersion | None:
     return registered(max(twins, key=lambda each: int(each.version))) if twins else None
 
 
-def register(name: str, model_id: str, *, description: str, tags: dict[str, str]) -> ModelVersion:
-    """A new version of `name` out of a logged model; the `description` gets its date."""
+def register(name: str, model_id: str, *, tags: dict[str, str]) -> ModelVersion:
+    """A new version of `name` out of a logged model."""
     with redirect_stderr(io.StringIO()):  # MLflow says there that it did what it did
-        made = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
-    dated = f"{description}\n- **registered**: {datetime.now(UTC):%Y-%m-%d}"
-    MlflowClient().update_model_version(name, made.version, description=dated)
-    return registered(made)
+        return registered(mlflow.register_model(f"models:/{model_id}", name, tags=tags))
 
 
-def describe(name: str, description: str, tags: dict[str, str]) -> None:
-    """Gives the registered model `name` a description and `tags`, if nobody has described it."""
-    client = MlflowClient()
+def describe(version: ModelVersion, description: str, about: str, tags: dict[str, str]) -> None:
+    """Gives `version` its `description`, with the date, and its model what it is `about` and `tags`, if it has none."""
+    client, name = MlflowClient(), version.name
+    client.update_model_version(name, version.version, f"{description}\n- **registered**: {datetime.now(UTC):%Y-%m-%d}")
     if not client.get_registered_model(name).description:
-        client.update_registered_model(name, description)
+        client.update_registered_model(name, about)
         for key, value in tags.items():
             client.set_registered_model_tag(name, key, value)
 

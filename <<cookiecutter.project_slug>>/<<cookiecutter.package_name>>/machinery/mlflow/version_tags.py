@@ -63,7 +63,8 @@ class VersionTags:
     reason: str = ""  # and why
 
 
-_KINDS = {"str": str, "int": int, "float": (int, float), "list": list, "dict": dict, "None": type(None)}  # of fields
+# of fields
+_KINDS: Any = {"str": str, "int": int, "float": (int, float), "list": list, "dict": dict, "None": type(None)}
 RECORDS = {"trained": SplitRecord, "scores": ScoresRecord}
 
 
