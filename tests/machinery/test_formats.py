@@ -352,6 +352,13 @@ def test_a_first_line_that_is_data_is_no_header():
     assert not headers.find([NAMES, ["unknown", "3", "north", "yes"], *[["1", "2", "north", "no"]] * 9], []).second
 
 
+def test_a_title_above_a_table_without_a_header_is_said(tmp_path):
+    (tmp_path / "table.csv").write_text("178,13,class_0\n" + text(names=None, sign=",1,"))
+    source, notes, _ = read(tmp_path / "table.csv", target="column_6")
+    assert source["has_header"] is False and source["skip_lines"] == 1
+    assert notes == ["the table begins in line 2: what stands above it is skipped"]
+
+
 def test_another_table_of_a_dataset_is_read_as_the_first_was(tmp_path):
     ours = {"_target_": OURS + "delimited", "source": "x", "escape_char": "\\", "infer_schema": False}
     (tmp_path / "new.csv").write_text(text(sign=";"))

@@ -54,7 +54,7 @@ def section(path: str, names: Collection[str], given: dict[str, Any]) -> tuple[d
     if header.shifted:
         made |= {"skip_lines": starts[header.at + 1], "has_header": False}
     elif any(re.fullmatch(r"column_\d+", name) and name not in header.names for name in names):
-        made["has_header"], notes = False, []
+        made["has_header"], notes = False, notes[: min(1, header.at)]  # that on a title
     regular = all(name and name == name.strip() and '"' not in name for name in header.names)
     if header.shifted or (made.get("has_header", True) and not regular):
         made["new_columns"] = header.columns
