@@ -60,7 +60,8 @@ def counts(table: pl.LazyFrame) -> dict[str, dict[str, int]]:
     schema = table.collect_schema()
     nested = {name for name, dtype in schema.items() if dtype.is_nested() or dtype == pl.Object}
     nulls = table.select(pl.all().null_count()).collect(engine="streaming").row(0)
-    names, different = list(schema), []
+    names: list[str] = list(schema)
+    different: list[int] = []
     for first in range(0, len(names), AT_ONCE):
         part = names[first : first + AT_ONCE]
         unique = table.select(pl.len().alias(each) if each in nested else pl.col(each).n_unique() for each in part)
