@@ -16,8 +16,8 @@ from ...data import formats, parsing, sources
 from ...errors import ProjectError, inert
 from ...mlflow import model_format, run_history
 from ...result import StageResult
-from ...serving import inputs, unseen_levels
-from . import databases
+from ...serving import inputs
+from . import databases, unseen_levels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import inert
+from ...errors import inert
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.loader import Model
+    from ...model.loader import Model
 
 NAMED = 3  # levels of a column in a sentence
 
@@ -38,8 +38,21 @@ def in_words(rows: Counter[tuple[str, str]], *, sensitive: Collection[str]) -> s
 
 
 def _fitted(pipeline: Any) -> Iterator[tuple[str, set[str]]]:
-    """The columns that the encoders of `pipeline` know by their levels, with these."""
-    for _, encoder, columns in getattr(pipeline[0], "transformers_", []):
+    """The columns that the encoders of `pipeline` know by their levels, with these; each member has the same."""
+    for _, encoder, columns in getattr(next(_prepared(pipeline), None), "transformers_", []):
         for _, step in getattr(encoder, "steps", [("", encoder)]):
             for name, levels in zip(columns, getattr(step, "categories_", []), strict=False):
                 yield name, set(map(str, levels))
+
+
+def _prepared(part: Any) -> Iterator[Any]:
+    """The fitted transformers of columns in `part`, a pipeline, an ensemble, or what is wrapped around one."""
+    if hasattr(part, "transformers_"):
+        yield part
+        return
+    inside = [step for _, step in getattr(part, "steps", [])]
+    for name in ("estimators_", "estimator_", "regressor_", "estimator"):
+        held = getattr(part, name, [])
+        inside += held if isinstance(held, list) else [held]
+    for each in inside:
+        yield from _prepared(each)
