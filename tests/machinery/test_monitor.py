@@ -3,11 +3,13 @@ import json
 import threading
 from pathlib import Path
 
+import mlflow
 import polars as pl
 import pytest
 from mlflow import MlflowClient
 from penguin_classifier.machinery.jobs.monitor import alerts, reference
 from penguin_classifier.machinery.mlflow import registry
+from sklearn.linear_model import LogisticRegression
 
 SMALL = ("data=penguins", "model=logistic", "evaluation.importance_repeats=0", "evaluation.resamples=50")
 NAME = "penguin-classifier-penguins"
@@ -107,6 +109,19 @@ def test_what_cannot_be_watched_is_a_sentence_and_an_alert(do, receiver):
     ROWS.head(3).write_csv("few.csv")
     code, printed = do("monitor", "data=penguins", "input=few.csv")
     assert code == 0 and "3 rows are few" in printed
+
+
+def test_a_champion_of_somebody_else_is_said_to_be_one(do, receiver):
+    rows = ROWS.select("bill_length_mm", "bill_depth_mm", "sex").drop_nulls().to_pandas()
+    theirs = LogisticRegression(max_iter=1000).fit(rows[["bill_length_mm", "bill_depth_mm"]], rows["sex"])
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(theirs, name="mine", registered_model_name="mine", serialization_format="skops")
+    MlflowClient().set_registered_model_alias("mine", "champion", "1")
+    ROWS.write_csv("new.csv")
+    for words in (["predict", "output=scores.csv"], ["monitor"]):
+        code, printed = do(*words, "data=penguins", "registered_model=mine", "input=new.csv")
+        assert code == 1 and "mine version 1 was not registered by this project" in printed, printed
+    assert "mine could not be watched: mine version 1 was not registered" in receiver[0][-1]["text"]
 
 
 def test_a_server_is_asked_for_what_the_model_answers(do, receiver):

@@ -251,6 +251,25 @@ def test_a_version_of_somebody_else_is_said_to_be_one(two):
     assert code == 1 and "version 3 was not registered by this project" in printed
 
 
+def test_a_damaged_champion_is_told_stays_and_can_be_rolled_back_from(two, outputs):
+    assert two("promote", "data=penguins", "version=2", "approver=ana")[0] == 0
+    [file] = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/2")).glob("*.skops")
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    try:
+        file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        table = str(Path(__file__).parents[1] / "data/raw/penguins.csv")
+        code, printed = two("predict", "data=penguins", f"input={table}", f"output={outputs}/scores.csv")
+        assert code == 1 and "its files are damaged" in printed and not (outputs / "scores.csv").exists(), printed
+        code, printed = two(*QUICK, *WEAK, "model.random_state=9")
+        assert code == 0 and "stays" in printed and "its files are damaged" in printed, printed
+        assert held()["champion"] == "2"
+        assert two("rollback", "data=penguins", "approver=ana", "reason=damaged")[0] == 0
+        assert held()["champion"] == "1"
+    finally:
+        file.write_bytes(whole)  # which other tests have too
+
+
 def test_a_version_whose_process_was_killed_is_still_described(two):
     MlflowClient().delete_model_version_tag(NAME, "2", "gate")
     MlflowClient().update_model_version(NAME, "2", description="")

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ..errors import ProjectError, Unavailable
-from . import registry, tracking, version_tags
+from . import registry, run_history, version_tags
 from .version_tags import LONGEST
 
 PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
@@ -169,7 +169,7 @@ def _keep(turn: _Turn, intent: _Intent) -> None:
 
 def _is_repeated(turn: _Turn, last: _Intent, command: str, champion: str) -> bool:
     """Whether `last` is what `command` wants, done by a process that was killed before it could say so."""
-    is_it = (last.command, last.new) == (command, champion) and last.run and tracking.has(last.run)
+    is_it = (last.command, last.new) == (command, champion) and last.run and run_history.has(last.run)
     if not is_it or turn.client.get_run(last.run).info.status not in ("KILLED", "FAILED"):
         return False
     _keep(turn, last._replace(run=""))  # once

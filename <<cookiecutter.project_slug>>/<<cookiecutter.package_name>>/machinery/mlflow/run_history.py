@@ -39,6 +39,16 @@ class Run:
     tags: dict[str, str]
 
 
+def has(run_id: str) -> bool:
+    """Whether the tracking store has the run `run_id`, and not in its bin."""
+    try:
+        return MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False
+        raise
+
+
 def history() -> list[Run]:
     """The runs of commands in the active run's experiment, the newest first."""
     client, token, runs = MlflowClient(), None, []  # type: ignore[var-annotated]

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from ..errors import INTERRUPTED, ConfigError, ProjectError, one_line
 from ..result import PAGES, RECORD, StageResult
-from . import stores
+from . import run_history, stores
 
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt", ".json")  # of an outcome's files, those that people look at
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
@@ -213,16 +213,6 @@ def link(made: dict[str, str], about: str, run_id: str | None = None, **tags: st
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def has(run_id: str) -> bool:
-    """Whether the tracking store has the run `run_id`, and not in its bin."""
-    try:
-        return MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return False
-        raise
-
-
 def chart(name: str, metrics: dict[str, float], *, experiment: str, tags: dict[str, str]) -> None:
     """Adds `metrics` as the next points to the run `name` of `experiment`, which MLflow's UI draws as lines."""
     client = MlflowClient()
@@ -348,7 +338,7 @@ def _experiment(client: MlflowClient, wanted: str, *, embedded: bool) -> list[st
 
 def _open(client: MlflowClient, run_id: str) -> Run:
     """The run that MLFLOW_RUN_ID names, which is to become this command's."""
-    run = client.get_run(run_id) if has(run_id) else None
+    run = client.get_run(run_id) if run_history.has(run_id) else None
     if not run or run.info.status == "FINISHED":
         what = "a run that has ended" if run else f"no run of {address()}"
         raise ConfigError(f"MLFLOW_RUN_ID={run_id} is {what}: `mlflow run` sets it for its own command; unset it")

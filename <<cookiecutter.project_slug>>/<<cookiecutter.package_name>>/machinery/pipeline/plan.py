@@ -171,11 +171,13 @@ class Plan:
             self.store.notes["mlflow"] = {"state": state}
         noted = self.store.notes["mlflow"]
         if not isinstance(noted.get(f"{question} {about}"), dict if question == "aliases" else bool):
-            from ..mlflow import registry, stores, tracking
+            from ..mlflow import registry, run_history, stores
 
             stores.check_server(server=self.config.platform.server)
             with stores.sentences_of_stores():
-                noted[f"{question} {about}"] = registry.aliases(about) if question == "aliases" else tracking.has(about)
+                noted[f"{question} {about}"] = (
+                    registry.aliases(about) if question == "aliases" else run_history.has(about)
+                )
         return noted[f"{question} {about}"]
 
     def _section(self, name: str, annotation: str) -> Any:

@@ -19,7 +19,7 @@ from ..config import credentials, privacy, targets
 from ..config.binding import bound
 from ..config.schema import Settings
 from ..errors import ConfigError, ProjectError, close, cut
-from ..mlflow import model_format, registry, tracking
+from ..mlflow import model_format, registry, run_history, tracking
 from ..result import StageResult
 from . import processes, provenance
 from .execution import execute
@@ -171,7 +171,7 @@ class PipelineRun:
         step = self.plan.step(stage)
         reused = not step.reason or not self._run(step)
         record, outcome = self.store.record(stage), self.store.outcome(stage)
-        if reused and tracking.has(record["run"]):  # else another store has it: outputs/ may serve several
+        if reused and run_history.has(record["run"]):  # else another store has it: outputs/ may serve several
             self.reused[stage] = record["run"]
         self.outcomes[stage] = outcome
         recorded = {name: record[name] for name in ("stage", "key", "run", "files")} | {"store": record.get("store")}
