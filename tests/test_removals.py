@@ -170,7 +170,13 @@ def test_nothing_dead_stays_of_a_job(generated: Path, tmp_path: Path, job: str) 
 
 LEFT = {  # functions that only one job calls and that do not lie with it: let it shrink
     *("replies", "chart", "fits", "approve", "delete_versions", "delete_runs", "roll_back"),
-    *("approval_tags", "sign_card", "typed_arguments", "odd_rows"),  # of MLflow, Hydra and how texts are read
+    *(
+        "approval_tags",
+        "sign_card",
+        "typed_arguments",
+        "odd_rows",
+        "lenient",
+    ),  # of MLflow, Hydra and how texts are read
 }
 
 
@@ -211,7 +217,7 @@ def test_all_other_parts_removed(checked: Project) -> None:
     for remove in PARTS.values():
         remove(checked.path)
     words_left = checked.run("git", "grep", "-lwE", "isolation_forest|local_outlier|nbclient|Dockerfile").lines
-    assert words_left in ([], ["README.md"]), words_left
+    assert {*words_left} <= {"README.md", f"{PACKAGE}/machinery/pipeline/provenance.py"}, words_left  # what is code
     for words in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["python", "-m", "pytest", "-q"]):
         done = checked.run(*words)
         assert done.code == 0, (words, done.printed)

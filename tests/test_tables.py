@@ -57,7 +57,7 @@ TABLES = [
 def test_a_real_table_becomes_a_model_as_good_as_plain_boosting(package, file, target, driver, tmp_path):
     path = Path(str(importlib.resources.files(package))) / file
     name = "real_" + re.sub(r"\W", "_", path.name.partition(".")[0])
-    code, printed = driver.do("profile", f"path={path}", f"target={target}", f"name={name}", "trial_seconds=5")
+    code, printed = driver.do("profile", f"path={path}", f"target={target}", f"name={name}", "trial_seconds=0")
     assert code == 0, printed
     code, printed = driver.do(f"data={name}", "evaluation.importance_repeats=0")
     assert code == 0, printed
