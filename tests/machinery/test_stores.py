@@ -5,36 +5,38 @@ import json
 import os
 import shutil
 import ssl
+import subprocess
+import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import mlflow
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from mlflow import MlflowClient
 from penguin_classifier.machinery import cli
 from penguin_classifier.machinery.mlflow import stores, tracking, version_tags
 from penguin_classifier.machinery.pipeline import provenance
 
 AWAY = "http://127.0.0.1:9"
-# of localhost, until 2126, signed by itself; of no use to anybody
-PEM = """\
------BEGIN CERTIFICATE-----
-MIIBlDCCATugAwIBAgIUBhODGG5xCDd9W+HaDsr5NbErOCUwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDA1NTU0NFoYDzIxMjYxMTA2
-MDU1NTQ0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAQ2oIMTE2VBcjxoqFwKhsdMLCU6IVqnfgKUelVLyPNE1/5UBhVnvKb4
-ibM0alGC6fxy97pFysrWWGk2vy6EU5HUo2kwZzAdBgNVHQ4EFgQU407iRLws2HaV
-pgdI2UT9/qSWVy4wHwYDVR0jBBgwFoAU407iRLws2HaVpgdI2UT9/qSWVy4wDwYD
-VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
-RwAwRAIgVL1zeYQoGy7qLTgC5SlOn3tPkPUwG0TSrs6rhEeOI0ACIEsp7Imx0hjb
-NJcSiNsm/0TgvGZtgHvK6URm4r774qoD
------END CERTIFICATE-----
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggBF3qS2Q9nvTZhYK
-2k9IFHrx7sHkHbgqeptgjKa7LRShRANCAAQ2oIMTE2VBcjxoqFwKhsdMLCU6IVqn
-fgKUelVLyPNE1/5UBhVnvKb4ibM0alGC6fxy97pFysrWWGk2vy6EU5HU
------END PRIVATE KEY-----
-"""
+
+
+def certificate():
+    """A certificate of localhost that is signed by itself, and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    until = now + timedelta(days=1)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, until)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.sign(key, hashes.SHA256()).public_bytes(pem) + private
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -113,7 +115,7 @@ def test_a_server_is_asked_through_the_proxy(server, monkeypatch):
 
 def test_a_certificate_that_is_not_trusted_is_said(server, monkeypatch, tmp_path):
     file = tmp_path / "certificate.pem"
-    file.write_text(PEM)
+    file.write_bytes(certificate())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -163,6 +165,27 @@ def test_a_store_that_is_damaged_is_a_sentence(do, outputs, how):
             word,
             printed,
         )
+
+
+WRITER = """
+import os, sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("CREATE TABLE notes (text)")
+store.execute("PRAGMA cache_size = 1")
+store.execute("BEGIN")
+for _ in range(50):
+    store.execute("INSERT INTO notes VALUES (?)", ("x" * 5000,))
+os._exit(9)
+"""
+
+
+def test_what_a_killed_process_was_writing_into_a_store_is_undone(tmp_path, monkeypatch):
+    file = tmp_path / "mlflow.db"
+    assert subprocess.run([sys.executable, "-c", WRITER, str(file)]).returncode == 9
+    assert (tmp_path / "mlflow.db-journal").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    assert stores.check_server(server=False) == f"sqlite:///{file}"
+    assert not (tmp_path / "mlflow.db-journal").exists()
 
 
 def test_a_note_of_another_shape_is_made_anew(do, outputs):

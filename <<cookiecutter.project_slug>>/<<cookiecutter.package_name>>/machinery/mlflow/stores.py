@@ -51,7 +51,9 @@ def check_server(*, server: bool) -> str:
 def _refuse_damaged(address: str) -> None:
     """Raises ProjectError where the embedded store at `address` cannot be opened: MLflow would try for minutes."""
     try:
-        with closing(sqlite3.connect(f"{_file(address).absolute().as_uri()}?mode=ro", uri=True)) as store:
+        with closing(
+            sqlite3.connect(f"{_file(address).absolute().as_uri()}?mode=rw", uri=True)
+        ) as store:  # a killed writer is undone
             store.execute("SELECT name FROM sqlite_master").fetchall()
     except sqlite3.DatabaseError as error:
         if sentence := _said_by_sqlite(error, address):
