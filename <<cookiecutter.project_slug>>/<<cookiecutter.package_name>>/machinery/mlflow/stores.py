@@ -50,10 +50,10 @@ def check_server(*, server: bool) -> str:
 
 def _refuse_damaged(address: str) -> None:
     """Raises ProjectError where the embedded store at `address` cannot be opened: MLflow would try for minutes."""
+    file = _file(address).absolute()
+    mode = "rw" if Path(f"{file}-journal").exists() else "ro"  # what a killed process was writing has to be undone
     try:
-        with closing(
-            sqlite3.connect(f"{_file(address).absolute().as_uri()}?mode=rw", uri=True)
-        ) as store:  # a killed writer is undone
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True)) as store:
             store.execute("SELECT name FROM sqlite_master").fetchall()
     except sqlite3.DatabaseError as error:
         if sentence := _said_by_sqlite(error, address):
