@@ -186,6 +186,11 @@ class served:
     def __exit__(self, *_) -> None:
         os.killpg(self.process.pid, 15)
         self.process.wait()
+        for _ in range(100):  # a worker that it started may answer for a moment longer
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))):
+                    return
+            time.sleep(0.1)
 
 
 def bake(output: Path, **answers: str) -> Path:
