@@ -54,7 +54,7 @@ def test_a_search_that_is_killed_goes_on_and_gives_the_same(fresh):
     runs = json.loads(fresh.ask(RUNS))
     params = next(params for _, stage, parent, params, _ in runs if stage == "train" and not parent)
     assert params["model"] == "forest" and params["model.n_estimators"] == str(best["model.n_estimators"])
-    assert params.get("model.max_features", "None") == str(best["model.max_features"])  # null is no parameter
+    assert params.get("model.max_features", "sqrt") == str(best["model.max_features"])  # "sqrt" is the class's own
 
 
 def test_trials_at_once(fresh):
