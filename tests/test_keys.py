@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import Project, bake
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("ingest", "validate", "split", "train", "evaluate", "register")
 QUICK = [
     "evaluation.importance_repeats=1",

@@ -5,7 +5,10 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from conftest import Project
+
+pytestmark = pytest.mark.slow
 
 WORDS = ("model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0", "evaluation.resamples=0")
 
