@@ -315,7 +315,7 @@ def _tried(
         return {}
     means = {model: sum(values) / len(values) for model, values in scores.items()}
     listed = ", ".join(f"{model} {mean:.4f}" for model, mean in means.items())
-    slow = "".join(f"; {model} takes long" for model in models if model not in scores)
+    slow = "".join(f"; {each} not compared in trial_seconds={seconds:g}" for each in models if each not in scores)
     how = f"{metric} in {len(next(iter(scores.values())))} folds of {len(rows):,} rows: {listed}{slow}"
     if len(scores) > 1:
         defaults["override /model"] = (model_choice.chosen(scores), how)
