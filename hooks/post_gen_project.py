@@ -16,8 +16,14 @@ ANSWERS = json.loads(r"""<< cookiecutter | tojson >>""")
 UNDER_CRUFT = "_output_dir" not in ANSWERS  # cookiecutter itself always says where
 BEGAN = ".cookiecutter.began"  # what the pre hook leaves where a project is generated over files that are there
 LOCK_SECONDS = 120
+JOBS = f"{ANSWERS['package_name']}/machinery/jobs"
 UNNECESSARY = {
     ".github": ANSWERS["ci"] == "none",
+    "deploy": ANSWERS["deploy"] == "none",
+    **dict.fromkeys(
+        ("conf/deploy", "conf/job/deploy.yaml", f"{JOBS}/deploy", "deploy/deploy.mk", ".github/workflows/deploy.yml"),
+        ANSWERS["deploy"] != "all",
+    ),
 }
 
 
@@ -53,9 +59,11 @@ def kept(path):
     return all(map(os.path.exists, (BEGAN, path))) and os.path.getmtime(path) < os.path.getmtime(BEGAN)
 
 
-def drop(folder):
-    """Removes the files that this generation wrote into a folder, and the folder where nothing else is in it."""
-    for place, _, names in os.walk(folder, topdown=False):
+def drop(part):
+    """Removes a file, or the files of a folder and the folder where nothing else is in it: what was kept stays."""
+    if os.path.isfile(part) and not kept(part):
+        os.remove(part)
+    for place, _, names in os.walk(part, topdown=False):
         for path in (os.path.join(place, name) for name in names):
             if not kept(path):
                 os.remove(path)

@@ -142,6 +142,7 @@ REFUSED = [
     ("environment=poetry", "environment=uv"),
     ("task=Regression", "task=regression"),
     ("ci=", "ci=github"),
+    ("deploy=Server", "deploy=server"),
     ("author={{ cookiecutter }}", "author=cookiecutter"),
     ("description=a {% x %}", "description=a x"),
     ("description=${seed} of it", "description=seed} of it"),
@@ -176,7 +177,7 @@ def test_each_refused_answer_has_one_sentence_but_none_for_a_default_made_of_it(
 
 
 def test_the_command_after_a_refusal_makes_the_project_that_was_answered(bake, tmp_path):
-    typed = 'Otto\'s "R&D" $HOME\notto\n\na \\ b\n\nBSD\n3.10\nconda\nregression\nnone\n'
+    typed = 'Otto\'s "R&D" $HOME\notto\n\na \\ b\n\nBSD\n3.10\nconda\nregression\nnone\nserver\n'
     command = bake(options=(), typed=typed).stderr.splitlines()[2].removeprefix("With every other answer kept: ")
     assert command.startswith(f"cookiecutter --no-input {ROOT} --output-dir {tmp_path}/out ")
     env = os.environ | {"COOKIECUTTER_MLPROJECT_LOCK": "no"}
@@ -195,6 +196,7 @@ def test_the_command_after_a_refusal_makes_the_project_that_was_answered(bake, t
         "environment": "conda",
         "task": "regression",
         "ci": "none",
+        "deploy": "server",
     }
 
 
@@ -237,7 +239,7 @@ def test_an_empty_slug_ends_before_any_hook(bake, tmp_path):
 
 def test_template_syntax_typed_at_a_prompt_is_refused_not_executed(bake, tmp_path):
     for typed in ("<< 6 * 7 >>", "<% raw %>", "<# gone #>"):
-        done = bake(options=(), typed="\n" * 3 + typed + "\n" * 7)
+        done = bake(options=(), typed="\n" * 3 + typed + "\n" * 8)
         assert f"description={typed} holds template syntax: take description=" in done.stderr
         assert done.returncode == 1
         assert not any((tmp_path / "out").iterdir())
@@ -456,6 +458,7 @@ def test_a_project_remembers_answers_template_and_commit(bake, tmp_path, templat
         "environment": "uv",
         "task": "classification",
         "ci": "github",
+        "deploy": "none",
         "_template": str(template),
         "_checkout": None,
         "_commit": git(template, "rev-parse", "HEAD").strip(),
