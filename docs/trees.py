@@ -37,6 +37,7 @@ def machinery() -> str:
     groups = [
         folder,
         *(folder / name for name in FOLDERS),
+        folder / "serving/model_server",
         *sorted(path.parent for path in folder.glob("jobs/*/job.py")),
     ]
     for group in groups:

@@ -19,7 +19,12 @@ YOURS = {name for name in MODULES if not name.startswith("machinery/")}
 OWNERS = {  # who may name a library
     "hydra": ("machinery/config/", "machinery/cli"),
     "omegaconf": ("machinery/config/", "machinery/jobs/tune/candidates"),
-    "mlflow": ("machinery/mlflow/", "machinery/model/loader", "machinery/jobs/monitor/reference"),
+    "mlflow": (
+        "machinery/mlflow/",
+        "machinery/model/loader",
+        "machinery/jobs/monitor/reference",
+        "machinery/serving/model_server/",
+    ),
 }
 WRITERS = (
     "machinery/pipeline/store",
@@ -62,6 +67,17 @@ name = What travels with a model imports nothing else of the package
 type = forbidden
 source_modules = penguin_classifier.machinery.model
 forbidden_modules = {others}
+
+[importlinter:contract:serves]
+name = What serves a model in its own environment imports nothing else of the package
+type = forbidden
+source_modules = penguin_classifier.machinery.serving.model_server
+forbidden_modules =
+    penguin_classifier.machinery.model
+    penguin_classifier.machinery.errors
+    penguin_classifier.machinery.serving.inputs
+    penguin_classifier.machinery.serving.request
+    penguin_classifier.machinery.serving.server_check{rest}
 """
 
 
@@ -109,6 +125,7 @@ def test_imports_point_one_way(tmp_path):
     text = CONTRACTS.format(
         yours="".join(f"\n    penguin_classifier.{name}" for name in sorted(tops)),
         others="".join(f"\n    penguin_classifier.machinery.{name}" for name in sorted(folders - {"model"})),
+        rest="".join(f"\n    penguin_classifier.machinery.{name}" for name in sorted(folders - {"model", "serving"})),
     )
     (tmp_path / ".importlinter").write_text(text)
     tool = str(Path(sys.executable).parent / "lint-imports")

@@ -130,7 +130,9 @@ def unreached(root: Path) -> set[str]:
         for path in root.rglob("*.py")
     }
     start = {name for name, path in files.items() if "machinery" not in path.parts}
-    start |= {name for name in files if re.search(r"\.jobs\.\w+(\.job)?$|\.data\.readers$", name)}  # looked up by name
+    start |= {
+        name for name in files if re.search(r"\.jobs\.\w+(\.job)?$|\.data\.readers$|\.model_server\.app$", name)
+    }  # looked up by name
     seen, todo = set[str](), [*start]
     while todo:
         name = todo.pop()

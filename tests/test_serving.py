@@ -95,7 +95,7 @@ def test_the_dockerfile_is_clean_by_hadolint_and_holds_what_it_should(tmp_path):
     found = instructions(project)
     assert found[0] == ("FROM", "python:3.12-slim")
     steps = dict(found)  # the last of each kind
-    assert json.loads(steps["CMD"])[:3] == ["mlflow", "models", "serve"] and steps["USER"] != "root"
+    assert json.loads(steps["CMD"])[:2] == ["uvicorn", "model_server.app:app"] and steps["USER"] != "root"
     order = [step for step, _ in found]
     pins = found.index(("COPY", "build/model/requirements.txt ./"))
     assert pins < found.index(("COPY", "build/model model/")) < order.index("USER") < order.index("CMD")
@@ -122,7 +122,8 @@ def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path)
         default.run("uv", "venv", "--quiet", "--python", str(default.environment / "bin/python"), str(venv)).code == 0
     )
     inside = Project(image, venv)
-    for step, words in instructions(default.path):
+    found = instructions(default.path)
+    for step, words in found:
         if step == "COPY":
             source, target = (Path(each) for each in words.split())
             source, target = default.path / source, image / target
@@ -134,15 +135,29 @@ def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path)
             plain = shlex.split(words.replace("--no-cache-dir ", ""))
             done = inside.run("uv", *plain, VIRTUAL_ENV=str(venv))  # what pip does, in seconds
             assert done.code == 0, done.printed
-    steps = dict(instructions(default.path))
+    steps = dict(found)
     command, health = json.loads(steps["CMD"]), json.loads(steps["HEALTHCHECK"].partition("CMD ")[2])
     assert command[-2:] == ["--port", steps["EXPOSE"]]
-    with served(inside, *command[:-1], "{port}", path="/health") as address:
+    known = dict(word.split("=", 1) for step, words in found if step == "ENV" for word in words.split())
+    command[command.index("0.0.0.0")] = "127.0.0.1"
+    with served(inside, *command[:-1], "{port}", path="/health", **known) as address:
         probe = [word.replace(steps["EXPOSE"], address.rpartition(":")[2]) for word in health]
         assert inside.run(*probe).code == 0
         status, text = post(address, split(*rows))
         assert status == 200 and json.loads(text)["predictions"] == written
+        with urllib.request.urlopen(f"{address}/health") as answer:
+            what, headers = json.load(answer), answer.headers
+        assert what["model"] == f"{NAME}-penguins" and what["version"].isdigit() and what["model_id"], what
+        assert told(headers) == (what["model"], what["version"])
+        wanted = urllib.request.Request(f"{address}/ping", headers={"X-Request-ID": "mine"})
+        with urllib.request.urlopen(wanted) as answer:
+            assert told(answer.headers) == told(headers) and answer.headers["X-Request-ID"] == "mine"
     assert inside.run(*probe).code != 0, "it says that it is well, and is gone"
+
+
+def told(headers) -> tuple[str, str]:
+    """Which version of which model gave an answer, by its headers."""
+    return headers["x-model-name"], headers["x-model-version"]
 
 
 TRAINED = ["data=penguins model=xgboost", "data=penguins_mass model=lightgbm", "data=penguins model=stack"]

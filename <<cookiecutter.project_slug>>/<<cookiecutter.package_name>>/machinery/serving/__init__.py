@@ -1,1 +1,1 @@
-"""Rows for a registered model, and whether a served one answers as it does here."""
+"""Rows for a registered model, how it is served, and whether a served one answers as it does here."""
