@@ -1,22 +1,28 @@
 """MLflow's scoring server, where each answer says which version gave it: `uvicorn model_server.app:app`.
 
 The variable `__pyfunc_model_path__`, whose name is MLflow's, holds the folder of the model, as it came from the
-registry; `MODEL_SERVER` holds the settings of the layers around it, as JSON. `/health` tells model and version.
+registry; `MODEL_SERVER` holds the settings of its cache and its log, as JSON. `/health` tells model and version.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import yaml
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from mlflow.pyfunc.scoring_server.app import app  # it loads the model
+from mlflow.pyfunc import scoring_server
+
+from .served_model import REQUEST, layered
 
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -34,19 +40,32 @@ FOLDER = Path(os.environ["__pyfunc_model_path__"])  # noqa: SIM112
 SETTINGS = json.loads(os.environ.get("MODEL_SERVER", "{}"))  # {"log": ..., "cache": ...}
 IDENTITY = registered_as(FOLDER)
 HEADERS = {"X-Model-Name": quote(IDENTITY["model"]), "X-Model-Version": IDENTITY["version"]}
-# What stands between a client and the model, the innermost first. Each is an `async def layer(request, call_next)` that
-# gives a response; `request.state.request_id` names the request.
-LAYERS: list[Callable[[Request, Next], Awaitable[Response]]] = []
+MODEL = layered(scoring_server.load_model_with_mlflow_config(str(FOLDER)), IDENTITY, SETTINGS)
 
 
 async def identified(request: Request, call_next: Next) -> Response:
     """Gives each request an id, unless it brings one, and each answer that id and the version; answers `/health`."""
-    number = request.state.request_id = request.headers.get("x-request-id", "")[:200] or uuid.uuid4().hex
+    number = request.headers.get("x-request-id", "")[:200] or uuid.uuid4().hex
+    REQUEST.set((number, time.perf_counter()))
     asked = request.url.path == "/health"
     response = JSONResponse({"status": "ok"} | IDENTITY) if asked else await call_next(request)
     response.headers.update(HEADERS | {"X-Request-ID": number})
     return response
 
 
-for layer in (*LAYERS, identified):
-    app.middleware("http")(layer)
+@asynccontextmanager
+async def lifespan(_: Any) -> AsyncIterator[None]:
+    """What is logged becomes files before the server ends."""
+    yield
+    await asyncio.to_thread(MODEL.close)
+
+
+def application() -> FastAPI:
+    """MLflow's own, with what is ours around it."""
+    server = scoring_server.init(MODEL)  # type: ignore[arg-type] # it asks for `metadata` and `predict` alone
+    server.router.lifespan_context = lifespan
+    server.middleware("http")(identified)
+    return server
+
+
+app = application()

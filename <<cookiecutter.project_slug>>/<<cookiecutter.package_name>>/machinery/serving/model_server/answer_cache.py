@@ -1,0 +1,111 @@
+"""Answers that a model has given before, kept in Redis: for a row that comes again the model is not asked.
+
+Redis may be away, slow or full: the model answers then, which is said once. A key is made of the fingerprint of the
+model's files and of the row, so another version, even behind the same alias, never finds what this one answered.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LOGGER = logging.getLogger("uvicorn.error")
+SECRET = "CACHE_SECRET"  # the variable whose text goes into the hash of a row
+PATIENCE = 0.05  # seconds that Redis has for an answer
+PAUSE = 10.0  # seconds that it is left alone after it had none
+
+
+class AnswerCache:
+    """Answers to rows of the columns `names`, kept at `address` for `seconds`.
+
+    Rows are keyed by a hash, where they are `personal` by one that nobody can repeat without the secret of the
+    environment. Ends the server, with a sentence, where that or Redis' client is missing.
+    """
+
+    def __init__(
+        self, address: str, *, names: Collection[str], fingerprint: str, seconds: int, personal: bool = False
+    ) -> None:
+        try:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError:
+            raise SystemExit("deploy.cache needs Redis' client, which is not installed: `pip install redis`") from None
+        self._secret = os.environ.get(SECRET, "").encode()
+        if personal and not self._secret:
+            raise SystemExit(
+                f"deploy.cache: rows are personal (columns.sensitive), and a plain hash of one can be guessed: put a "
+                f"long random text into the environment as {SECRET}, the same for all servers of the model"
+            )
+        self._names, self._fingerprint, self._seconds = list(names), fingerprint, seconds
+        self._away = redis.RedisError
+        patience: Any = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+        try:
+            self._redis = redis.Redis.from_url(address, retry=Retry(NoBackoff(), 0), **patience)
+        except ValueError as error:
+            raise SystemExit(f"deploy.cache is no address such as redis://localhost:6379/0: {error}") from None
+        self._resumed = {"read": 0.0, "written": 0.0}  # when each is tried again
+        self._failing: set[str] = set()
+
+    def answers(self, frame: pd.DataFrame, ask: Callable[[pd.DataFrame], Any]) -> Any:
+        """What `ask` gives for the rows of `frame`, of which it is asked about those alone that are not kept."""
+        if any(name not in frame for name in self._names):
+            return ask(frame)
+        keys = self._keys(frame)
+        texts = self._tried("read", lambda: self._redis.mget(keys))
+        if texts is None:
+            return ask(frame)
+        kept = [None if text is None else json.loads(text) for text in texts]
+        absent = [at for at, answer in enumerate(kept) if answer is None]
+        if not absent:
+            return kept
+        try:
+            new = ask(frame if len(absent) == len(keys) else frame.iloc[absent].reset_index(drop=True))
+        except Exception:
+            return ask(frame)  # what is refused is refused in the same words as without a cache
+        if not isinstance(new, list):
+            return ask(frame)
+        for at, answer in zip(absent, new, strict=True):
+            kept[at] = answer
+        self._tried("written", lambda: self._keep([keys[at] for at in absent], new))
+        return kept
+
+    def _keys(self, frame: pd.DataFrame) -> list[str]:
+        """A key for each row: its values as they stand, 1 is not 1.0 and not "1", and the types of the columns."""
+        columns = [frame[name] for name in self._names]
+        types = ",".join(str(column.dtype) for column in columns)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        texts = (f"{types}\0{json.dumps(row, default=repr)}".encode() for row in rows)
+        return [f"{self._fingerprint}:{hmac.digest(self._secret, text, 'sha256').hex()}" for text in texts]
+
+    def _keep(self, keys: list[str], answers: list[dict[str, Any]]) -> bool:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for key, answer in zip(keys, answers, strict=True):
+                pipeline.set(key, json.dumps(answer), ex=self._seconds)
+            pipeline.execute()
+        return True
+
+    def _tried(self, done: str, call: Callable[[], Any]) -> Any:
+        """What `call` gives; None where Redis does not do it, which is then left alone for a while."""
+        if time.monotonic() < self._resumed[done]:
+            return None
+        try:
+            result = call()
+        except (self._away, OSError) as error:
+            self._resumed[done] = time.monotonic() + PAUSE
+            if done not in self._failing:
+                _LOGGER.warning("the cache cannot be %s (%s): the model answers", done, type(error).__name__)
+            self._failing.add(done)
+            return None
+        if done in self._failing:
+            _LOGGER.warning("the cache can be %s again", done)
+            self._failing.discard(done)
+        return result
