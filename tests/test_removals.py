@@ -92,7 +92,8 @@ def no_image(root: Path) -> None:
 
 
 def no_job(root: Path, job: str) -> None:
-    delete(root, f"{PACKAGE}/machinery/jobs/{job}", f"conf/job/{job}.yaml", *(["conf/tune"] * (job == "tune")))
+    more = {"tune": ["conf/tune"], "deploy": ["conf/deploy", "deploy/deploy.mk"]}
+    delete(root, f"{PACKAGE}/machinery/jobs/{job}", f"conf/job/{job}.yaml", *more.get(job, []))
     cut(root, "MLproject", rf"^  #.*\n  {job}:\n    command: .*\n\n?")
 
 
@@ -145,7 +146,7 @@ def unreached(root: Path) -> set[str]:
 
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bake(tmp_path_factory.mktemp("whole"))
+    return bake(tmp_path_factory.mktemp("whole"), deploy="all")
 
 
 def copied(generated: Path, folder: Path) -> Path:
@@ -171,7 +172,7 @@ def test_nothing_dead_stays_of_a_job(generated: Path, tmp_path: Path, job: str) 
 
 
 LEFT = {  # functions that only one job calls and that do not lie with it: let it shrink
-    *("replies", "chart", "fits", "approve", "delete_versions", "delete_runs", "roll_back"),
+    *("replies", "chart", "fits", "approve", "delete_versions", "delete_runs", "roll_back", "download", "activation"),
     *(
         "approval_tags",
         "sign_card",
@@ -203,6 +204,8 @@ def uses(root: Path, files: Iterable[Path]) -> Counter[str]:
 @pytest.mark.slow
 def test_jobs_removed_one_after_the_other(checked: Project) -> None:
     for job in JOBS:
+        if job == "deploy":  # the default answers bring it not along
+            continue
         no_job(checked.path, job)
         for words in (["ruff", "check"], ["mypy"]):
             done = checked.run(*words)

@@ -25,6 +25,12 @@ def groups(layout: Layout) -> dict[str, list[str]]:
     return {folder.name: sorted(file.stem for file in _files(folder)) for folder in folders}
 
 
+def _is_by_model(layout: Layout, job: str | None) -> bool:
+    """Whether conf/ has a folder that is called after `job`, with files that are called after models."""
+    options = groups(layout)
+    return job in options and bool({*options[job]} & {*options["model"]})
+
+
 def _files(folder: Path) -> list[Path]:
     """The YAML files in `folder`, without what an editor keeps beside them."""
     return [file for file in folder.glob("[!.]*.yaml") if file.is_file()]
@@ -34,7 +40,7 @@ def composed(layout: Layout, overrides: list[str], job: str | None = None) -> Di
     """conf/ with Hydra's `overrides`, checked against the user's `Config` and the `job`'s arguments, interpolations
     kept as written."""
     own = [f"+job={job}"] if job else []
-    if job in groups(layout):  # a file for each model, in a folder that is called after the job
+    if _is_by_model(layout, job):
         own.append(f"+{job}=${{model}}")
     try:
         with initialize_config_dir(str(layout.conf), version_base="1.3"):
@@ -73,7 +79,7 @@ def resolve(layout: Layout, overrides: list[str], job: str | None = None) -> tup
     targets.refuse_untrusted(config, package=layout.package, conf=layout.conf, trusted=config.trusted)
     validation.refuse(config)
     layout.load("gates", "refuse")(config)
-    if job is None or job in groups(layout):  # the other jobs train nothing
+    if job is None or _is_by_model(layout, job):  # the other jobs train nothing
         named = [call["_target_"] for _, call in calls(config.model, "model")]
         validation.refuse_absent(named, config, root=layout.root)
     return config, cast("dict[str, Any]", OmegaConf.to_container(typed))
@@ -98,7 +104,8 @@ def wants(typed: DictConfig, key: str) -> str:
         if isinstance(node, ListConfig):
             whole = ".".join(parts[:at])
             raise ConfigError(f"{key}: {whole} is a list, which is given whole: [a, b], or as {{low: 2, high: 50}}")
-        above, node = node, node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+        below = isinstance(node, DictConfig) and not node._is_none()
+        above, node = node, node._get_node(part, validate_access=False) if below else None
     if node is None:  # a new key: of a mapping of texts, such as tags, it takes one
         element = above._metadata.element_type if isinstance(above, DictConfig) else None
         return "text or null" if str in (element, *get_args(element)) else "other"
@@ -116,8 +123,8 @@ def _missing(layout: Layout, error: MissingConfigException) -> str:
     known = groups(layout)
     if group not in known:
         return one_line(error)
-    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`" if group in layout.jobs else ""
-    return no_option(group, option, known[group]) + write
+    write = "; write one, such as `space: {model: {max_depth: {low: 2, high: 12}}}`"
+    return no_option(group, option, known[group]) + write * _is_by_model(layout, group)
 
 
 def no_option(group: str, option: str, options: list[str]) -> str:

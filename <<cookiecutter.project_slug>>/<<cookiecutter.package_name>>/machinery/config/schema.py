@@ -116,6 +116,23 @@ class Platform:
 
 
 @dataclass
+class Deploy:
+    model: str
+    alias: str
+    challenger: str
+    challenger_share: float
+    sticky: str | None
+    mirror: bool
+    host: str
+    port: int
+    workers: int
+    timeout: float
+    env_manager: str
+    folder: str
+    on_promote: bool
+
+
+@dataclass
 class Settings:
     """The whole configuration, but for the user's own sections, which `config.Config` adds."""
 
@@ -142,5 +159,6 @@ class Settings:
     tracking: Tracking
     card: Card
     platform: Platform
+    deploy: Deploy | None
     tags: dict[str, Any]  # texts or null, and `required`, a list of names
     trusted: list[str]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import polars as pl
 
-    from ..config.schema import Columns, Objective
+    from ..config.schema import Columns, Deploy, Objective
     from ..model.loader import Model
     from ..pipeline.store import Store
+
+T = TypeVar("T")
 
 
 def save_model(
@@ -51,3 +55,27 @@ def _files(model: Model, sides: dict[str, pl.DataFrame], **about: Any) -> dict[s
             raise
         return {}
     return {reference.FILE: reference.statistics(model, sides, **about)}
+
+
+def decided_and_deployed(
+    decide: Callable[[], T],
+    version: str | None,
+    deploy: Deploy | None,
+    store: Store,
+    *,
+    choices: dict[str, str],
+    who: str,
+) -> tuple[T, str]:
+    """What `decide` gives, which makes `version` champion, and what became of the deployment, or "".
+
+    Where deploy.on_promote says so it answers requests afterwards; it is decided once a server of it is ready, so that
+    nothing changes where there is none.
+    """
+    if deploy is None or not deploy.on_promote or deploy.alias != "champion":
+        return decide(), ""
+    from .deploy.rollout import Deployment
+
+    decisions: list[T] = []
+    deployment = Deployment(deploy, store, place=choices["deploy"], data=choices["data"], who=who)
+    result = deployment.roll_out(version, lambda: decisions.append(decide()))
+    return decisions[0], "\n".join(["", result.summary, *result.notes])

@@ -127,6 +127,30 @@ def load(address: str | Path, *, files: str = "") -> Model:
         raise ProjectError(f"{address} cannot be loaded{why}") from error
 
 
+def download(address: str, folder: Path, *, files: str) -> None:
+    """The files of the model at `address` in `folder`. Raises ProjectError as `load` does."""
+    try:
+        mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
+    except Exception as error:
+        raise ProjectError(f"{address} cannot be loaded, its files may be gone: {one_line(error)}") from error
+    if files and fingerprint_of_files(folder) != files:
+        raise ProjectError(f"{address} cannot be loaded, its files are damaged: `-e rollback` takes a champion back")
+
+
+def activation(folder: Path, manager: str) -> list[str]:
+    """The shell's commands that enter the environment of the model in `folder`, which `manager` makes where it has to:
+    uv, virtualenv or conda; none for `local`, the environment of this process."""
+    if manager == "local":
+        return []
+    from mlflow.models.flavor_backend_registry import get_flavor_backend
+
+    try:
+        backend = get_flavor_backend(str(folder), env_manager=manager)
+        return list(backend.prepare_env(str(folder), capture_output=True).get_activate_command())
+    except Exception as error:
+        raise ProjectError(f"its environment cannot be made by {manager}: {one_line(error)}") from error
+
+
 def _loaded(address: str | Path, folder: Path, description: Description) -> Model:
     """The model in `folder`, of which its file MLmodel gives the `description`."""
     import mlflow.sklearn

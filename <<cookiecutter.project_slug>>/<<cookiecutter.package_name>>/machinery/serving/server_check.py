@@ -27,6 +27,7 @@ from .request import request
 
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
 PATIENCE = 60  # seconds for an answer
+EXAMPLES = "reference.json"  # among a model's files: `examples`, a request, and `answers` that it got in training
 LEAKS = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")  # what would bring this environment into the other
 
 
@@ -167,7 +168,12 @@ def _await(address: str, process: subprocess.Popen[bytes], wait: float, log: IO[
         except OSError:
             time.sleep(0.2)
     log.seek(0)
-    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    causes = [line for line in lines if re.match(r"(\w+\.)*[A-Z]\w*[a-z]: ", line) and "non zero" not in line]
     why = "it has ended" if process.poll() is not None else f"{wait:g} seconds are over"
-    raise OSError(f"{why}; its log says: {(causes or lines or ['nothing'])[-1].strip()[:500]}")
+    raise OSError(f"{why}; its log says: {cause(log.read().decode(errors='replace'))}")
+
+
+def cause(log: str) -> str:
+    """The line of a server's `log` that says why it does not answer: the last error, else its last line."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    causes = [line for line in lines if re.match(r"(\w+\.)*[A-Z]\w*[a-z]: ", line) and "non zero" not in line]
+    return (causes or lines or ["nothing"])[-1].strip()[:500]

@@ -14,13 +14,14 @@ from ...data.frames import spread
 from ...errors import ProjectError
 from ...model.loader import Model
 from ...serving.request import request
+from ...serving.server_check import EXAMPLES
 from . import column_counts
 
 if TYPE_CHECKING:
     from ...config.schema import Columns, Objective
     from ...mlflow.registry import ModelVersion
 
-FILE = "reference.json"  # among a model's files
+FILE = EXAMPLES
 ANSWERED = 50_000  # rows at most whose answers are counted: a shift that counts shows in fewer
 
 

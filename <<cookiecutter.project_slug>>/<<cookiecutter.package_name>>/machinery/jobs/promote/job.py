@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigError, ProjectError
 from ...mlflow import aliases, registry
 from ...result import PAGES, StageResult
+from .. import decided_and_deployed
 
 if TYPE_CHECKING:
+    from ...config.schema import Deploy
     from ...pipeline.store import Store
 
 
 def promote(
-    store: Store, *, version: str, approver: str, reason: str | None, registered_model: str, began: float
+    store: Store,
+    *,
+    version: str,
+    approver: str,
+    reason: str | None,
+    registered_model: str,
+    began: float,
+    deploy: Deploy | None,
+    choices: dict[str, str],
 ) -> StageResult:
     """Moves the alias `champion`, and writes approver, date and reason on the version.
 
@@ -34,11 +44,19 @@ def promote(
         raise ProjectError(f"{candidate.foreign}; where it is to be champion all the same, say why as reason=...")
     why = reason or "approved"
     version, tags = candidate.version, registry.approval_tags(candidate, who=approver, why=why)
-    over = aliases.promote(registered_model, version, over=over, who=approver, why=why, since=began, **tags)
+    over, deployed = decided_and_deployed(
+        lambda: aliases.promote(registered_model, version, over=over, who=approver, why=why, since=began, **tags),
+        version,
+        deploy,
+        store,
+        choices=choices,
+        who=approver,
+    )
     card = registry.sign_card(candidate, f"{approver}, {tags['approved']}: {why}")
     return StageResult(
         f"{registered_model} version {version} is champion, approved by {approver}"
-        + (f"; version {over} is previous" if over else ""),
+        + (f"; version {over} is previous" if over else "")
+        + deployed,
         tags={"registered": f"{registered_model}/{version}", "approver": approver, "reason": why},
         texts={PAGES[1]: card} if card else {},
     )

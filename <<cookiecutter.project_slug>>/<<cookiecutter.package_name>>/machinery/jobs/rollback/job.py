@@ -7,20 +7,37 @@ from typing import TYPE_CHECKING
 from ...mlflow import aliases
 from ...pipeline import provenance
 from ...result import StageResult
+from .. import decided_and_deployed
 
 if TYPE_CHECKING:
+    from ...config.schema import Deploy
     from ...pipeline.store import Store
 
 
 def rollback(
-    store: Store, *, approver: str | None, reason: str | None, registered_model: str, began: float
+    store: Store,
+    *,
+    approver: str | None,
+    reason: str | None,
+    registered_model: str,
+    began: float,
+    deploy: Deploy | None,
+    choices: dict[str, str],
 ) -> StageResult:
     """Makes `previous` champion again; the version taken back is no more promoted but by hand."""
     who, why = approver or provenance.user(), reason or "rolled back"
-    over = aliases.holders(registered_model).get("champion")
-    old, new = aliases.roll_back(registered_model, over=over, who=who, why=why, since=began)
+    held = aliases.holders(registered_model)
+    (old, new), deployed = decided_and_deployed(
+        lambda: aliases.roll_back(registered_model, over=held.get("champion"), who=who, why=why, since=began),
+        held.get("previous"),
+        deploy,
+        store,
+        choices=choices,
+        who=who,
+    )
     return StageResult(
         f"{registered_model} version {new} is champion again; "
-        + (f"version {old} was taken back by {who}" if old else "the version after it is gone"),
+        + (f"version {old} was taken back by {who}" if old else "the version after it is gone")
+        + deployed,
         tags={"registered": f"{registered_model}/{new}", "approver": who, "reason": why},
     )

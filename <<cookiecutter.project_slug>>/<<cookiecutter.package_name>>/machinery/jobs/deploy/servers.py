@@ -1,0 +1,133 @@
+"""The servers of a deployment, each in a folder of its own: model, code, log and socket.
+
+Processes are known by a variable of their environment, whoever started them: so what a killed command left is found.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ...errors import ProjectError
+from ...mlflow import model_format
+from ...serving import model_server, server_check
+
+if TYPE_CHECKING:
+    from ...config.schema import Deploy
+
+OWNER = "MODEL_SERVER_FOLDER"  # the variable
+SOCKET, LOG = "socket", "log.txt"
+_START = 300  # seconds until a server has to answer, its environment not counted
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over the socket in a folder."""
+
+    def __init__(self, folder: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = os.path.relpath(folder / SOCKET)  # the name of a socket is short
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(folder: Path, path: str, body: str | None = None, *, timeout: float) -> Any:
+    """What the server in `folder` answers, JSON read. Raises OSError where it does not, or refuses."""
+    connection = _Connection(folder, timeout)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST" if body else "GET", path, body and body.encode(), headers)
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+        if answer.status != 200:
+            raise OSError(f"status {answer.status}: {text[:300]}")
+        return json.loads(text)
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"it is no answer: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def start(folder: Path, deploy: Deploy, settings: dict[str, Any]) -> None:
+    """Starts a server of the model in `folder`, in the environment that `deploy` says; waits until it answers.
+
+    Raises ProjectError where it does not.
+    """
+    shutil.copytree(Path(model_server.__file__).parent, folder / "model_server", ignore=shutil.ignore_patterns("__*__"))
+    entered = model_format.activation(folder / "model", deploy.env_manager)
+    python = "python" if entered else shlex.quote(sys.executable)
+    options = f"--uds {SOCKET} --workers {deploy.workers} --no-access-log --timeout-worker-healthcheck 60"
+    serve = f"exec {python} -m uvicorn model_server.app:app {options} --timeout-graceful-shutdown {deploy.timeout:.0f}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}  # no credentials
+    environment = {name: value for name, value in kept.items() if name not in server_check.LEAKS} | {
+        OWNER: str(folder.resolve()),
+        "__pyfunc_model_path__": "model",
+        "MODEL_SERVER": json.dumps(settings),
+        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": f"{deploy.timeout:.0f}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with (folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            ["bash", "-c", " && ".join([*entered, serve])],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    end, why = time.monotonic() + _START, ""
+    while not why:
+        with suppress(OSError):
+            ask(folder, "/health", timeout=2)
+            return
+        said = (folder / LOG).read_text("utf-8", "replace")
+        if process.poll() is not None or "] died" in said:  # a worker: another is started, and dies likewise
+            why = f"it ends; its log says: {server_check.cause(said)}"
+        elif time.monotonic() > end:
+            why = f"{_START} seconds are over; its log says: {server_check.cause(said)}"
+        else:
+            time.sleep(0.1)
+    raise ProjectError(f"the server does not start: {why}")
+
+
+def version(folder: Path) -> dict[str, str] | None:
+    """What the server in `folder` says it is, see model_server; None where nothing answers."""
+    with suppress(OSError):
+        return ask(folder, "/health", timeout=5)
+    return None
+
+
+def running(folder: Path) -> dict[Path, list[psutil.Process]]:
+    """The processes of all servers of the deployment in `folder`, by the folder of each."""
+    found: dict[Path, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            owner = process.environ().get(OWNER)
+            if owner and Path(owner).parent == folder.resolve():
+                found.setdefault(Path(owner), []).append(process)
+    return found
+
+
+def finish(processes: list[psutil.Process], *, patience: float) -> None:
+    """Ends `processes` once they have answered what they were asked, at the latest after `patience` seconds."""
+    for sent, seconds in ((signal.SIGTERM, patience + 5), (signal.SIGKILL, 5)):
+        for process in processes:
+            with suppress(psutil.Error):
+                process.send_signal(sent)
+        _, processes = psutil.wait_procs(processes, timeout=seconds)
