@@ -109,7 +109,21 @@ def parsed(path):
     return ast.parse(text) if kind == ".py" else None
 
 
-HIDING = ["class", "match", "None", "mlflow", "sklearn", "hydra", "test", "conf", "data", "json", "Json", "tomllib"]
+HIDING = [
+    "class",
+    "match",
+    "None",
+    "mlflow",
+    "sklearn",
+    "hydra",
+    "test",
+    "conf",
+    "data",
+    "deploy",
+    "json",
+    "Json",
+    "tomllib",
+]
 HIDING += ["xgboost", "pytest", "tornado"]  # an extra, a tool, what tools bring
 REFUSED = [
     ("project_name= ", "project_name=Penguin Classifier"),
@@ -312,6 +326,9 @@ ANSWERS = [
     ("task=regression", "conf/config.yaml", "- data: penguins_mass "),
     ("ci=github", ".github/workflows/ci.yml", "${{ github.ref }}"),
     ("ci=none", ".cookiecutter.json", '"ci": "none"'),
+    ("deploy=none", ".cookiecutter.json", '"deploy": "none"'),
+    ("deploy=server", "deploy/server/compose.yaml", "\nservices:\n"),
+    ("deploy=all", "conf/deploy/production.yaml", "on_promote: "),
 ]
 
 
@@ -321,6 +338,14 @@ def test_an_answer_shows_and_leaves_nothing_of_the_template(baked, answer, name,
     made = files(project)
     assert text in made[name].read_text(encoding="utf-8")
     assert (".github/workflows/ci.yml" in made) == (answer != "ci=none")
+    assert ("deploy/server.mk" in made) == (answer in ("deploy=server", "deploy=all"))
+    for part in (
+        "conf/deploy/",
+        "conf/job/deploy.yaml",
+        "penguin_classifier/machinery/jobs/deploy/",
+        "deploy/deploy.mk",
+    ):
+        assert any(name.startswith(part) for name in made) == (answer == "deploy=all"), part
     assert re.search(r"20\d\d,? Ann\b", made["LICENSE"].read_text())
     no_template_left(made)
 
