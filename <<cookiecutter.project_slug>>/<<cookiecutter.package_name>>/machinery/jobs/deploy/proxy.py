@@ -18,6 +18,7 @@ import psutil
 import requests
 
 from ...errors import ProjectError, one_line
+from .servers import finish
 
 if TYPE_CHECKING:
     from ...config.schema import Deploy
@@ -59,10 +60,11 @@ def run(deploy: Deploy, folder: Path, store: Store) -> None:
     Raises ProjectError, with the configuration before left in force, where nginx does not take it.
     """
     text, file, state = configuration(deploy, folder), folder / _CONFIG, process(folder)
-    before = file.read_text("utf-8") if file.exists() else ""
+    before, log = file.read_text("utf-8") if file.exists() else "", folder / "nginx.log"
     if state and before == text and _answers(deploy, text):
         return
     store.replace(file, text)
+    said = log.stat().st_size if log.exists() else 0
     try:
         _say(folder, "-t")
         if state:
@@ -72,8 +74,7 @@ def run(deploy: Deploy, folder: Path, store: Store) -> None:
         end = time.monotonic() + _IN_FORCE
         while not _answers(deploy, text):
             if time.monotonic() > end:
-                log = (folder / "nginx.log").read_text("utf-8", "replace").strip().splitlines()
-                raise ProjectError(f"nginx does not take its new configuration: {one_line(log[-1]) if log else ''}")
+                raise ProjectError(f"nginx does not take its new configuration: {_why(log.read_bytes()[said:])}")
             time.sleep(0.05)
     except ProjectError:
         if before:
@@ -98,11 +99,7 @@ def reached_at(deploy: Deploy) -> str:
 def stop(folder: Path, *, patience: float) -> None:
     """Ends nginx, once it has answered what it was asked, at the latest after `patience` seconds."""
     if found := process(folder):
-        found.send_signal(signal.SIGQUIT)
-        with suppress(psutil.Error):
-            found.wait(patience + 5)
-        if found.is_running():
-            found.terminate()
+        finish([found], signal.SIGQUIT, patience=patience)
 
 
 def _answers(deploy: Deploy, text: str) -> bool:
@@ -115,8 +112,13 @@ def _say(folder: Path, *words: str) -> None:
     """Starts nginx with `words`. Raises ProjectError with its reason where it fails."""
     place = str(folder.resolve())
     command = [nginx(), "-p", place + os.sep, "-c", _CONFIG, "-e", "nginx.log", *words]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "[emerg]" in line] or done.stderr.splitlines()
-        why = re.sub(r"^.*?\[emerg\][^a-z]*", "", lines[0]) if lines else "it gives no reason"
-        raise ProjectError(f"nginx does not start: {one_line(why)}")
+        raise ProjectError(f"nginx does not start: {_why(done.stderr)}")
+
+
+def _why(log: bytes) -> str:
+    """The first thing in nginx's `log` that kept it from going on."""
+    lines = log.decode(errors="replace").splitlines()
+    urgent = [line.partition("[emerg] ")[2] for line in lines if "[emerg]" in line]
+    return one_line(re.sub(r"^\d+#\d+: ", "", next(iter([*urgent, *lines]), "it gives no reason")))

@@ -125,8 +125,9 @@ class Deployment:
         """The version that gets a share of the requests, or their copies; None where none is to, or there is none."""
         if not (self.deploy.challenger_share or self.deploy.mirror):
             return None
-        held = registry.aliases(self.deploy.model).get(self.deploy.challenger, {}).get("version", main.version)
-        return registry.version(self.deploy.model, held) if held != main.version else None
+        name, aliases = self.deploy.challenger, registry.aliases(self.deploy.model)
+        number = aliases.get(name, {}).get("version", name)
+        return registry.version(self.deploy.model, number) if number != main.version else None
 
     def _server(self, version: ModelVersion) -> Path:
         """The folder of a server that answers as `version` did: of one that runs as it should, else of a new one."""

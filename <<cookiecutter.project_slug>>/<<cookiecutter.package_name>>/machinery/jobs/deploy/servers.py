@@ -124,10 +124,19 @@ def running(folder: Path) -> dict[Path, list[psutil.Process]]:
     return found
 
 
-def finish(processes: list[psutil.Process], *, patience: float) -> None:
+def finish(processes: list[psutil.Process], politely: int = signal.SIGTERM, *, patience: float) -> None:
     """Ends `processes` once they have answered what they were asked, at the latest after `patience` seconds."""
-    for sent, seconds in ((signal.SIGTERM, patience + 5), (signal.SIGKILL, 5)):
+    for sent, seconds in ((politely, patience + 5), (signal.SIGKILL, 5)):
         for process in processes:
             with suppress(psutil.Error):
                 process.send_signal(sent)
-        _, processes = psutil.wait_procs(processes, timeout=seconds)
+        late = time.monotonic() + seconds
+        while (processes := [each for each in processes if _is_alive(each)]) and time.monotonic() < late:
+            time.sleep(0.05)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it runs: one that has ended and that nobody waited for, as in a container, does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
