@@ -78,7 +78,8 @@ def _encoded(
     categories, settings = levels if trees else _of_text(onehot), estimator.get_params(deep=False)
     if trees and settings.get("categorical_features") == "from_dtype" and rare["max_categories"] < settings["max_bins"]:
         unseen: dict[str, Any] = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan}  # is missing
-        categories = _of_text(preprocessing.OrdinalEncoder(**unseen, **rare))
+        codes = preprocessing.OrdinalEncoder(**unseen)  # of which the rare ones are counted much faster than of texts
+        categories = _of_text(codes, preprocessing.OrdinalEncoder(**unseen, **rare))
         first = list(range(len(columns.get("category", []))))
         estimator = clone(estimator).set_params(categorical_features=first)
     steps = [

@@ -32,7 +32,7 @@ def evaluate(
     target = data.targets["test"]
     scored = score_model(data.model.pipeline, data.frames["test"], target, task)
     thresholds = calibration.threshold_table(scored)
-    learned = curves.by_iteration(data, task, rows=evaluation.resampled_rows) if columns.target else {}
+    learned = curves.by_iteration(data, task) if columns.target else {}
 
     bootstrap = Bootstrap(columns, task, evaluation, seed)
     digest = store.outcome(store.model_stage).model

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..config.schema import Leakage, Roles, Split
 
 LEAST = 40  # fewer rows prove nothing
-ROWS = 10_000  # are enough to find a column that gives the target away, and repeated rows
+ROWS = 10_000  # are enough to find repeated rows
+TELLING = 4_000  # are enough to find a column that gives the target away
 STEPS = 20  # a column of more different values is no grouping of a number
 TWINS = 0.1  # the share of test rows with a twin among the training rows that is not chance any more
 
@@ -29,7 +30,7 @@ def objections(
     out = {columns.target, "split", *columns.key, *columns.group, *columns.drop}
     names = [name for name in table.collect_schema().names() if name not in out]
     if columns.target and kind != "anomaly":
-        rows = sample(table.filter(split="train"), rows=counts["train"], most=ROWS)
+        rows = sample(table.filter(split="train"), rows=counts["train"], most=TELLING)
         guarded = [name for name in names if name not in leakage.allow]
         sentences += [
             f"column {name} alone tells {share:.4f} of {columns.target} (leakage.threshold={leakage.threshold:g}): "

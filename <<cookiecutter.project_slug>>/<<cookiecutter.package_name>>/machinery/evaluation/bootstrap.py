@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import sklearn
 
 from . import scoring
 
@@ -43,7 +44,7 @@ class Bootstrap:
             groups=together,
         )
         scorer = scoring.scorer(self.task.metrics[0])
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), sklearn.config_context(skip_parameter_validation=True):
             return np.array([_drawn(scorer, scored, at) for at in drawn])
 
     def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .evaluation_data import EvaluationData
 
 Curves = dict[str, list[tuple[int, float]]]  # {"train_roc_auc": [(1, 0.81), (2, 0.86)]}: (iteration, value)
-MOST = 40  # points of a curve
+MOST, ROWS = 40, 2_000  # points of a curve, and at most so many rows that each rests on
 LOSSES = {"loss_curve_": "loss", "validation_scores_": "validation_score"}  # what a neural network writes down
 UP_TO: dict[str, Callable[[int], dict[str, Any]]] = {  # how a library answers by the first iterations alone
     "lightgbm": lambda last: {"num_iteration": last},
@@ -26,16 +26,16 @@ UP_TO: dict[str, Callable[[int], dict[str, Any]]] = {  # how a library answers b
 }
 
 
-def by_iteration(data: EvaluationData, task: Task, *, rows: int) -> Curves:
+def by_iteration(data: EvaluationData, task: Task) -> Curves:
     """The deciding score after some of the iterations, on training rows and on validation rows, or else test rows.
 
-    Of `rows` rows at most, evenly spread; with them what the estimator wrote down while it was fitted.
+    Of some rows, evenly spread; with them what the estimator wrote down while it was fitted.
     """
     first, estimator = scoring.short(task.metrics[0]), estimators.inner(data.model.pipeline[-1])
     points = losses(estimator)
     for side in ("train", "validation" if "validation" in data.frames else "test"):
         target = data.targets[side]
-        at = np.unique(np.linspace(0, len(target) - 1, max(1, rows)).astype(int))
+        at = np.unique(np.linspace(0, len(target) - 1, ROWS).astype(int))
         for step, answers in answers_by_iteration(data.model.pipeline, estimator, data.frames[side].iloc[at]):
             scored = as_scored(RecordedAnswers(data.model.pipeline, answers, len(at)), target[at], task)
             points.setdefault(f"{side}_{first}", []).append((step, scored.scores(task.metrics[:1])[first]))

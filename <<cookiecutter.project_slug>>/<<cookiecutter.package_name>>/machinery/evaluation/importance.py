@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 from threadpoolctl import threadpool_limits
 
 from .scored_model import score_model
@@ -14,28 +17,56 @@ if TYPE_CHECKING:
     from ..config.schema import Task
 
 
+class Aside(ThreadPoolExecutor):
+    """One thread, in which a model answers many small questions while its other scores are worked out.
+
+    It takes no threads of its own: many small predictions would wait for one another. After an error, or an interrupt,
+    nothing more is begun.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, initializer=partial(threadpool_limits, 1, "openmp"))
+
+    def __exit__(self, *raised: object) -> None:
+        self.shutdown(cancel_futures=True)
+
+
 def falls(
-    model: Any, frame: pd.DataFrame, target: np.ndarray, task: Task, *, repeats: int, rows: int, seed: int
-) -> dict[str, float]:
+    model: Any,
+    frame: pd.DataFrame,
+    target: np.ndarray,
+    task: Task,
+    *,
+    repeats: int,
+    rows: int,
+    seed: int,
+    aside: Executor,
+) -> dict[str, Future[float]]:
     """How much the first of task.metrics falls, on average over `repeats`, when a column of `frame` (n, d) is shuffled.
 
-    The greatest fall first: {"bill_depth_mm": 0.21, "island": 0.0}. Of `rows` rows at most; none without repeats. The
-    model answers all shuffles of a column at once.
+    Each is worked out in `aside`: {"bill_depth_mm": 0.21, "island": 0.0}. Of `rows` rows at most; none without repeats.
+    The model answers all shuffles of a column at once.
     Source: https://scikit-learn.org/stable/modules/permutation_importance.html
     """
     if not repeats:
         return {}
-    draw, metric = np.random.default_rng(seed), task.metrics[:1]
-    some = draw.permutation(len(frame))[:rows]
+    some = np.random.default_rng(seed).permutation(len(frame))[:rows]
     frame, right = frame.iloc[some], np.tile(target[some], repeats)
     parts = np.arange(len(right)).reshape(repeats, -1)
-    [whole] = score_model(model, frame, target[some], task).scores(metric).values()
-    copies, by_column = pd.concat([frame] * repeats, ignore_index=True), {}
-    with threadpool_limits(1):  # many small predictions: threads would wait for one another
-        for name in frame:
-            orders = draw.permuted(parts % len(some), axis=1).ravel()
-            shuffled = copies.assign(**{str(name): frame[name].take(orders).array})
-            scored = score_model(model, shuffled, right, task)
-            drawn = [score for part in parts for score in scored.part(part).scores(metric).values()]
-            by_column[str(name)] = whole - float(np.mean(drawn))
+    whole = aside.submit(lambda: score_model(model, frame, target[some], task).scores(task.metrics[:1]))
+    copies = pd.concat([frame] * repeats, ignore_index=True)
+
+    def fall(at: int, name: Any) -> float:
+        orders = np.random.default_rng([seed, at]).permuted(parts % len(some), axis=1).ravel()
+        scored = score_model(model, copies.assign(**{str(name): frame[name].take(orders).array}), right, task)
+        with sklearn.config_context(skip_parameter_validation=True):
+            drawn = [score for part in parts for score in scored.part(part).scores(task.metrics[:1]).values()]
+        return sum(whole.result().values()) - float(np.mean(drawn))
+
+    return {str(name): aside.submit(fall, at, name) for at, name in enumerate(frame)}
+
+
+def sorted_by_fall(submitted: dict[str, Future[float]]) -> dict[str, float]:
+    """What was `submitted`, once all of it is worked out, the greatest fall first."""
+    by_column = {name: each.result() for name, each in submitted.items()}
     return dict(sorted(by_column.items(), key=lambda fall: -fall[1]))

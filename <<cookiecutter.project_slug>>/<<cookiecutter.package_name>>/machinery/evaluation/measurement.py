@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..model import loader
 from . import calibration, ensembles, importance, scoring, slices
 from .comparison import NotComparable, with_champion
 from .result import EvaluationResult, Gain
@@ -47,14 +48,10 @@ def _scores(data: EvaluationData, scored: ScoredModel, bootstrap: Bootstrap) -> 
     others = {"baseline": score_model(dummy, frames["test"], targets["test"], task)}
     for side in sorted({"train", "validation"} & frames.keys()):
         others[side] = score_model(data.model.pipeline, frames[side], targets[side], task)
-    test = scored.scores(task.metrics)
-    return {side: each.scores(task.metrics) for side, each in others.items()} | {
-        "test": test,
-        "interval": list(bootstrap.interval(next(iter(test.values())), bootstrap.scores(scored, rows), rows)),
-        "classes": _classes(targets["test"]) if task.kind == "classification" else {},
-        "slices": slices.score_slices(scored, rows, bootstrap),
-        "members": ensembles.score_members(data.model.pipeline, frames["test"], targets["test"], task),
-        "importances": importance.falls(
+    by_side = {side: each.scores(task.metrics) for side, each in others.items()} | {"test": scored.scores(task.metrics)}
+    members = ensembles.score_members(data.model.pipeline, frames["test"], targets["test"], task)
+    with loader.steadily(), importance.Aside() as aside:
+        falls = importance.falls(
             data.model.pipeline,
             frames["test"],
             targets["test"],
@@ -62,8 +59,16 @@ def _scores(data: EvaluationData, scored: ScoredModel, bootstrap: Bootstrap) -> 
             repeats=settings.importance_repeats,
             rows=settings.importance_rows,
             seed=bootstrap.seed,
-        ),
-    }
+            aside=aside,
+        )
+        drawn = bootstrap.scores(scored, rows)
+        return by_side | {
+            "interval": list(bootstrap.interval(next(iter(by_side["test"].values())), drawn, rows)),
+            "classes": _classes(targets["test"]) if task.kind == "classification" else {},
+            "slices": slices.score_slices(scored, rows, bootstrap),
+            "members": members,
+            "importances": importance.sorted_by_fall(falls),
+        }
 
 
 def _classes(target: np.ndarray) -> dict[str, int]:

@@ -51,7 +51,8 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
 
     with ALONE, steadily():
         n, last = len(frame), model[-1]
-        rows = model[:-1].transform(frame.iloc[np.arange(-(-n // TILE) * TILE) % n])
+        tiled = frame if n % TILE == 0 else frame.iloc[np.arange(-(-n // TILE) * TILE) % n]
+        rows = model[:-1].transform(tiled)
         if is_outlier_detector(last):
             return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 if TYPE_CHECKING:
     from ..evaluation.result import SliceScore
@@ -153,6 +154,7 @@ def svg(figure: Figure) -> str:
     buffer, plain = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.get_suptitle()}):
         figure.canvas.print_figure(buffer, format="svg", facecolor="none", edgecolor="none", dpi=160, metadata=plain)
+    figure.set_layout_engine("none")  # its parts have their places by now, in whichever format it is drawn next
     text = buffer.getvalue()
     text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)  # it would hold for the page
     text = text.replace("<svg ", '<svg fill="currentColor" stroke-linejoin="round" ', 1)
@@ -212,7 +214,8 @@ def _lines(axes: Any, lines: list[tuple[float, str, Any, Any]], *, named: int = 
 
 
 def _confusion(target: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> Figure:
-    counts = confusion_matrix(target, predicted, labels=classes)
+    at = [pd.Index(classes).get_indexer(labels) for labels in (target, predicted)]
+    counts = np.bincount(at[0] * len(classes) + at[1], minlength=len(classes) ** 2).reshape(len(classes), -1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     many, larger = len(classes), 1.4 if len(classes) > 12 else 1
     figure, axes = blank("Confusion matrix, test rows", width=SIZE[0] * larger, height=SIZE[1] * larger)

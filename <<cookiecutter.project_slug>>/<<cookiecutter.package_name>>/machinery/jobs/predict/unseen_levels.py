@@ -40,9 +40,9 @@ def in_words(rows: Counter[tuple[str, str]], *, sensitive: Collection[str]) -> s
 def _fitted(pipeline: Any) -> Iterator[tuple[str, set[str]]]:
     """The columns that the encoders of `pipeline` know by their levels, with these; each member has the same."""
     for _, encoder, columns in getattr(next(_prepared(pipeline), None), "transformers_", []):
-        for _, step in getattr(encoder, "steps", [("", encoder)]):
-            for name, levels in zip(columns, getattr(step, "categories_", []), strict=False):
-                yield name, set(map(str, levels))
+        by_step = [getattr(step, "categories_", []) for _, step in getattr(encoder, "steps", [("", encoder)])]
+        for name, levels in zip(columns, next(filter(None, by_step), []), strict=False):  # later ones are of codes
+            yield name, set(map(str, levels))
 
 
 def _prepared(part: Any) -> Iterator[Any]:
