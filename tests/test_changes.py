@@ -403,7 +403,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from ..machinery import jobs
-from ..machinery.data import frames
+from ..machinery.data import frames, splits
 from ..machinery.mlflow import model_format
 from ..machinery.result import StageResult
 from ..training import PACKAGE, TABLE
@@ -416,7 +416,7 @@ if TYPE_CHECKING:
 def calibrate(store: Store, *, columns: Columns, task: Objective) -> StageResult:
     """Fits a sigmoid to what the candidate answers for rows that it was not trained on; saves both as the model."""
     fitted, target = model_format.load(store.model), columns.target or ""
-    sides = {side: rows for (side,), rows in store.table(TABLE).collect().partition_by("split", as_dict=True).items()}
+    sides = splits.Sides(store.table(TABLE))
     rows = sides["validation"]
     frame, truth = fitted.frame(rows), frames.target(rows, target, kind=task.kind)
     *steps, (name, estimator) = fitted.pipeline.steps

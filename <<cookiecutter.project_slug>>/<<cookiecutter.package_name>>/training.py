@@ -71,6 +71,7 @@ def fit(
     frame, truth = typed(table, kinds).to_pandas(), None  # as made.frame(rows) has it
     if target and task.kind != "anomaly":
         truth = frames.target(rows, target, kind=task.kind)
+    del rows, plain, table  # the fit needs most memory of all
     estimators.fit(pipeline, frame, truth, kind=task.kind, **seams)
 
     # The threshold from which on the answer is task.positive.

@@ -27,8 +27,8 @@ def evaluate(
     champion: ModelVersion | None,
 ) -> StageResult:
     """The candidate's scores on its test rows, with the baseline's and the champion's; figures and report."""
-    table, train_rows = store.table("split").collect(), evaluation.train_rows
-    data = evaluation_data.assemble(store.model, table, columns=columns, task=task, train_rows=train_rows)
+    how = {"columns": columns, "task": task, "train_rows": evaluation.train_rows}
+    data = evaluation_data.assemble(store.model, store.table("split"), **how)
     target = data.targets["test"]
     scored = score_model(data.model.pipeline, data.frames["test"], target, task)
     thresholds = calibration.threshold_table(scored)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import training
 from ..machinery import jobs
+from ..machinery.data import splits
 from ..machinery.evaluation import estimators
 from ..machinery.result import StageResult
 
@@ -29,8 +30,7 @@ def train(
     workspace: Path,
 ) -> StageResult:
     """Fits a candidate to the training rows and saves it as an MLflow model, in the folder `model` of the stage."""
-    table = store.table(training.TABLE).collect()
-    sides = {side: rows for (side,), rows in table.partition_by("split", as_dict=True).items()}
+    sides = splits.Sides(store.table(training.TABLE))
     how: dict[str, Any] = {"model": model, "columns": columns, "features": features, "task": task, "seed": seed}
     fitted = training.fit(sides, **how, progress=progress, workspace=workspace)
     where = {"stage": "train", "table": training.TABLE, "package": training.PACKAGE}
@@ -40,12 +40,13 @@ def train(
     scores: dict[str, float] = {"features": count}
     tables = {}
     if task.kind == "classification" and columns.target:
-        tables["classes"] = sides["train"][columns.target].value_counts(sort=True)
+        classes = sides.lazy("train").select(columns.target).collect()[columns.target]
+        tables["classes"] = classes.value_counts(sort=True)
         scores["classes"] = len(fitted.pipeline.classes_)
         if task.threshold is not None:
             scores["threshold"] = last.threshold
     return StageResult(
-        f"{estimator} on {len(sides['train']):,} rows x {count} column{'s' * (count != 1)}",
+        f"{estimator} on {sides.rows['train']:,} rows x {count} column{'s' * (count != 1)}",
         scores=scores,
         tables=tables,
         model=digest,

@@ -44,9 +44,11 @@ def masked(frame: pd.DataFrame, sensitive: Collection[str]) -> pd.DataFrame:
     return frame.assign(**{name: made.get(frame[name].dtype.kind, "...") for name in sensitive if name in frame})
 
 
-def spread(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    """`most` of the `rows`, evenly spread; all where there are no more."""
-    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
+    """At most `most` of the `rows` rows of `table`, evenly spread, read as a stream."""
+    at = pl.col("row at")  # of two rows beside each other, the first that passes the next of `most` steps
+    spread = table.with_row_index("row at").filter((at * most) % max(rows, 1) < most) if rows > most else table
+    return spread.drop("row at", strict=False).collect(engine="streaming")
 
 
 def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:

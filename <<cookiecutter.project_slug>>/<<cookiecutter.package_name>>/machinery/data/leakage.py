@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from .frames import sample
+
 if TYPE_CHECKING:
     from ..config.schema import Leakage, Roles, Split
 
@@ -84,12 +86,6 @@ def tell_all(rows: pl.DataFrame, *, target: str, kind: str, names: Collection[st
                 share = max(share, _power(wanted, _codes(values), classes=True))
         shares[name] = share
     return dict(sorted(shares.items(), key=lambda each: -each[1]))
-
-
-def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
-    """At most about `most` of the `rows` rows of `table`, evenly spread, read as a stream."""
-    spread = table.with_row_index("row at").filter(pl.col("row at") % max(1, rows // most) == 0)
-    return spread.drop("row at").collect(engine="streaming")
 
 
 def twins(table: pl.LazyFrame, *, names: list[str], rows: int) -> float:

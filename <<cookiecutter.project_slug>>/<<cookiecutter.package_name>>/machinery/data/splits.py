@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,32 @@ if TYPE_CHECKING:
     from ..config.schema import Roles
 
 RULES = ("hash", "stratified", "group", "time")
+
+
+class Sides(Mapping[str, pl.DataFrame]):
+    """The rows of each side of a `table` with the column `split`: {"train": rows, "test": rows}.
+
+    They are read when they are asked for, each time anew: no more than is in use takes memory.
+    """
+
+    def __init__(self, table: pl.LazyFrame) -> None:
+        self.table = table
+        self.rows = dict(table.group_by("split").len().sort("split").collect(engine="streaming").iter_rows())
+
+    def __getitem__(self, side: str) -> pl.DataFrame:
+        if side not in self.rows:
+            raise KeyError(side)
+        return self.lazy(side).collect(engine="streaming")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def lazy(self, side: str) -> pl.LazyFrame:
+        """The rows of `side`, not read yet."""
+        return self.table.filter(pl.col("split") == side)
 
 
 def shares(*, test: float, validation: float, train: float | None) -> dict[str, float]:

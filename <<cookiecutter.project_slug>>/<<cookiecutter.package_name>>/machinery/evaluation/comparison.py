@@ -39,15 +39,15 @@ def with_champion(
     who = f"the champion, version {champion.version},"
     model, record = _champion(data, champion, bootstrap, who)
     whole = data.table.drop("split")
-    if not split_record.can_replay(record, whole.columns):
+    if not split_record.can_replay(record, whole.collect_schema().names()):
         raise NotComparable(
             f"{who} was split by all columns of a table with other columns: which rows it knows cannot be told without "
             "columns.key"
         )
-    sides = split_record.replay(whole.lazy(), record)
+    sides = split_record.replay(whole, record)
     kept = data.table.select(
         labelled=pl.col(bootstrap.columns.target or "").is_not_null(), test=pl.col("split") == "test"
-    )
+    ).collect(engine="streaming")
     at = sides.filter(kept["labelled"] & kept["test"]).eq("test").arg_true().to_numpy()
     rows, least = data.sides["test"][at], bootstrap.evaluation.min_rows
     if len(rows) < min(least, len(scored.target)):
@@ -74,7 +74,7 @@ def _champion(
     if record.target != target:
         raise NotComparable(f"{who} predicts {record.target}, not {target}: {other}")
     needed = [*model.inputs, *record.key, *record.group, *([record.time] if record.time else [])]
-    if missing := [name for name in needed if name not in data.table.columns]:
+    if missing := [name for name in needed if name not in data.table.collect_schema()]:
         raise NotComparable(f"{who} needs the column {missing[0]}, which is not there: {other}")
     return model, record
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..data import frames
+from ..data import frames, splits
 from ..mlflow import model_format
 from . import estimators
 from .result import ModelFacts
@@ -28,7 +28,7 @@ class EvaluationData:
 
     folder: Path  # of the model
     model: Model
-    table: pl.DataFrame  # all rows, with the column `split`
+    table: pl.LazyFrame  # all rows, with the column `split`
     sides: dict[str, pl.DataFrame]  # of the training rows some
     frames: dict[str, pd.DataFrame]  # the same as the model takes them (n, d)
     targets: dict[str, np.ndarray]  # (n,) what is right; empty (0,) without a target
@@ -51,13 +51,13 @@ class EvaluationData:
         return {"megabytes": megabytes, "latency_ms": 1000 * median(seconds)}
 
 
-def assemble(folder: Path, table: pl.DataFrame, *, columns: Columns, task: Task, train_rows: int) -> EvaluationData:
+def assemble(folder: Path, table: pl.LazyFrame, *, columns: Columns, task: Task, train_rows: int) -> EvaluationData:
     """The model in `folder` with the rows of `table`, which has the column `split`; of `train_rows` at most."""
     model, target = model_format.load(folder), columns.target
-    labelled = table if target is None else table.filter(pl.col(target).is_not_null())
-    sides = {side: rows for (side,), rows in labelled.partition_by("split", as_dict=True).items() if side != "gap"}
-    if "train" in sides:
-        sides["train"] = frames.spread(sides["train"], train_rows)
+    labelled = splits.Sides(table if target is None else table.filter(pl.col(target).is_not_null()))
+    sides = {side: labelled[side] for side in ("validation", "test") if side in labelled}
+    if "train" in labelled:
+        sides["train"] = frames.sample(labelled.lazy("train"), rows=labelled.rows["train"], most=train_rows)
     return EvaluationData(
         folder=folder,
         model=model,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import polars as pl
-
     from ..config.schema import Columns, Deploy, Objective
+    from ..data.splits import Sides
     from ..model.loader import Model
     from ..pipeline.store import Store
 
@@ -19,7 +18,7 @@ T = TypeVar("T")
 def save_model(
     model: Model,
     store: Store,
-    sides: dict[str, pl.DataFrame],
+    sides: Sides,
     *,
     stage: str,
     table: str,
@@ -29,7 +28,7 @@ def save_model(
 ) -> str:
     """The digest of `model`, once it lies in the folder `model` of `stage`, with the files that jobs store with it.
 
-    `sides`: the rows of the sides of the split, {"train": rows, "test": rows}. `table`: the stage whose table they are
+    `sides`: of the split. `table`: the stage whose table they are
     of; its first 10,000 rows are answered for the digest. `package`: the project's, for classes and functions of it.
     """
     from ..data import frames
@@ -38,7 +37,7 @@ def save_model(
     from ..model.derived import typed
 
     folder = store.path(stage) / "model"
-    example = frames.masked(typed(sides["train"].head(3), model.inputs).to_pandas(), columns.sensitive)
+    example = frames.masked(typed(sides.lazy("train").head(3).collect(), model.inputs).to_pandas(), columns.sensitive)
     model_format.save(model, folder, example=example, package=package)
     for name, text in _files(model, sides, columns=columns, task=task, example=example).items():
         store.replace(folder / name, text)
@@ -46,7 +45,7 @@ def save_model(
     return estimators.digest(model.pipeline, first, data=store.outcome(table).facts["digest"])
 
 
-def _files(model: Model, sides: dict[str, pl.DataFrame], **about: Any) -> dict[str, str]:
+def _files(model: Model, sides: Sides, **about: Any) -> dict[str, str]:
     """The files that jobs store with a model, by name, {"reference.json": "{...}"}; none of a job that was removed."""
     try:
         from .monitor import reference

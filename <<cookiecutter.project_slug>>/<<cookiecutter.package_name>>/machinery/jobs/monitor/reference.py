@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 from mlflow.exceptions import MlflowException
 
-from ...data.frames import spread
+from ...data.frames import sample
 from ...errors import ProjectError
 from ...model.loader import Model
 from ...serving.request import request
@@ -19,15 +19,16 @@ from . import column_counts
 
 if TYPE_CHECKING:
     from ...config.schema import Columns, Objective
+    from ...data.splits import Sides
     from ...mlflow.registry import ModelVersion
 
 FILE = EXAMPLES
-ANSWERED = 50_000  # rows at most whose answers are counted: a shift that counts shows in fewer
+COUNTED, ANSWERED = 200_000, 50_000  # rows at most, and of answers: a shift that counts shows in fewer
 
 
 def statistics(
     model: Model,
-    sides: dict[str, pl.DataFrame],
+    sides: Sides,
     *,
     columns: Columns,
     task: Objective,
@@ -35,12 +36,14 @@ def statistics(
 ) -> str:
     """JSON of the counts of training rows and of answers, and of the answers to `example` rows (n, raw columns).
 
-    Answers are counted on the test and validation rows of `sides`, {"train": rows, "test": rows}, because a model
-    answers differently to rows that it was fitted to. Of sensitive columns, and of those derived from them, only
-    the missing values are counted. The examples are those that `monitor endpoint=...` posts to a server.
+    Answers are counted on the test and validation rows of `sides`, because a model answers differently to rows that it
+    was fitted to. Of many rows some are counted, evenly spread. Of sensitive columns, and of those derived from them,
+    only the missing values are counted. The examples are those that `monitor endpoint=...` posts to a server.
     """
-    rows = sides["train"]
-    others = spread(pl.concat([sides[side] for side in ("test", "validation") if side in sides]), ANSWERED)
+    rows = sample(sides.lazy("train"), rows=sides.rows["train"], most=COUNTED)
+    kept = [side for side in ("test", "validation") if side in sides]
+    tables = pl.concat([sides.lazy(side) for side in kept])
+    others = sample(tables, rows=sum(sides.rows[side] for side in kept), most=ANSWERED)
     answers = model.answers(model.frame(others))
     stored: dict[str, Any] = {
         "features": column_counts.summary(model.frame(rows), model.kinds, sensitive=model.made_of(columns.sensitive)),
