@@ -68,11 +68,10 @@ def fit(
     pipeline = encoders.pipeline(model(), kinds=kinds, **how)
     code, libraries = derivation.code(derived, Path(__file__).parents[1], PACKAGE)
     made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve, code, libraries)
-    frame, truth = typed(table, kinds).to_pandas(), None  # as made.frame(rows) has it
-    if target and task.kind != "anomaly":
-        truth = frames.target(rows, target, kind=task.kind)
-    del rows, plain, table  # the fit needs most memory of all
-    estimators.fit(pipeline, frame, truth, kind=task.kind, **seams)
+    truth = frames.target(rows, target, kind=task.kind) if target and task.kind != "anomaly" else None
+    frame = [typed(table, kinds).to_pandas()]  # as made.frame(rows) has it
+    del rows, plain, table  # the fit needs most memory of all, and takes the frame out of its list
+    estimators.fit(pipeline, frame.pop(), truth, kind=task.kind, **seams)
 
     # The threshold from which on the answer is task.positive.
     if task.threshold is not None and truth is not None and task.kind == "classification":

@@ -64,7 +64,8 @@ def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
         raise ProjectError(f"columns.target={name} holds fractions, and task={kind} needs classes: task=regression?")
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return values.to_numpy()
-    return values.cast(pl.String).to_numpy()
+    codes, labels = pd.factorize(values.cast(pl.String).to_pandas())
+    return np.asarray(labels, dtype=object)[codes]  # each label once in memory
 
 
 def kind(values: pl.Series, max_categories: int) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 import warnings
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.metaestimators import available_if
 
 from ..errors import ProjectError
 from ..model import loader
 
+MANY = 500_000  # rows: a second copy of them is worth avoiding
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
 
 
@@ -54,11 +57,14 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         raise ProjectError(f"{name} is no model for {kind}: choose another model=..., or task=...")
     if kind == "classification" and target is not None and len(np.unique(target)) < 2:
         raise ProjectError(f"the training rows hold one class only ({target[0]}): a classifier needs two")
-    takes = inspect.signature(estimator.fit).parameters
+    takes, fitted, given = inspect.signature(estimator.fit).parameters, model, frame
+    if len(frame) > MANY:  # the first step takes the frame out of a list: what is encoded replaces it in memory
+        given, frame = [frame], frame.head(0)
+        fitted = Pipeline([("frame", FunctionTransformer(methodcaller("pop"))), *model.steps])
     wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
         with loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
-            model.fit(frame, None if kind == "anomaly" else target, **wanted)
+            fitted.fit(given, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
             raise
