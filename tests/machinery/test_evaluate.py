@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from penguin_classifier import gates
 from penguin_classifier.machinery.evaluation import measurement, scoring
 from penguin_classifier.machinery.evaluation.result import as_errors
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 SMALL = ("evaluation.importance_repeats=1", "evaluation.resamples=40", "data=penguins")
 NAME = "penguin-classifier-penguins"
@@ -163,3 +164,24 @@ def test_a_score_that_is_no_number_passes_no_gate():
         *gates.min_slice_scores({"auc": 0.0}, evidence),
     ):
         assert not found.passed, found
+
+
+def test_a_tree_model_is_given_the_columns_of_the_table_and_asked_for_each_row_once(do, outputs, monkeypatch):
+    asked, real = [], HistGradientBoostingClassifier.predict_proba
+
+    def counting(self, rows):
+        asked.append(rows.shape)
+        return real(self, rows)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "predict_proba", counting)
+    words = ["data=penguins", "model=boosting", "model.max_iter=20", "evaluation.resamples=40"]
+    repeats, rows = 3, 40
+    how = [f"evaluation.importance_repeats={repeats}", f"evaluation.importance_rows={rows}"]
+    assert do("train", *words)[0] == 0
+    trained = sum(count for count, _ in asked)
+    assert trained <= 344 + 71 + 3 * 32, "the digest, the answers of test rows for the reference, and the examples"
+    asked.clear()
+    assert do("evaluate", *words, *how)[0] == 0
+    assert {columns for _, columns in asked} == {6}, "sex of six columns, not of one for each level"
+    importances = rows * (1 + repeats * 6)
+    assert sum(count for count, _ in asked) == 262 + 71 + importances + 10, "sides, shuffles, ten for the latency"

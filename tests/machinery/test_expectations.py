@@ -2,8 +2,9 @@ import json
 import re
 
 import pandas as pd
+import polars as pl
 import pytest
-from penguin_classifier.machinery.data import expectations
+from penguin_classifier.machinery.data import expectations, validator
 from penguin_classifier.machinery.errors import ProjectError
 
 FRAME = pd.DataFrame({"size": [1.0, 2.0, 99.0], "kind": ["a", "b", "c"]})
@@ -52,3 +53,29 @@ def test_the_result_is_json_that_is_the_same_each_time():
 def test_an_unknown_expectation_is_one_sentence(wrong):
     with pytest.raises(ProjectError, match=r"^expectations: [^\n]+$"):
         expectations.suite([wrong])
+
+
+def test_a_second_process_says_the_same_and_its_end_is_one_sentence(tmp_path):
+    file = tmp_path / "table.parquet"
+    pl.from_pandas(FRAME).write_parquet(file)
+    for sensitive in ([], ["size"]):
+        result = expectations.masked(expectations.validate(FRAME, expectations.suite(SUITE)), sensitive)
+        checked = validator.held_to(file, SUITE, sensitive=sensitive)
+        assert sorted(checked.failures) == sorted(expectations.failures(result)) and len(checked.failures) == 4
+        assert checked.texts["expectations.json"] == expectations.as_json(result)
+        assert checked.notes == expectations.left_out(result) and ("such as" in str(checked)) != bool(sensitive)
+    with pytest.raises(ProjectError, match=r"^expectations: expect_magic: [^\n]+$"):
+        validator.held_to(file, [{"type": "expect_magic", "kwargs": {}}], sensitive=[])
+    validator.second_process().kill()
+    with pytest.raises(ProjectError, match="the process that checks expectations ended, with code -9"):
+        validator.held_to(file, SUITE, sensitive=[])
+    assert not validator.held_to(file, SUITE[1:2], sensitive=[]).failures, "the next one is checked again"
+
+
+def test_it_begins_only_for_a_stage_that_will_import_it(do, monkeypatch):
+    begun, began = [], validator.second_process
+    monkeypatch.setattr(validator, "second_process", lambda: begun.append("process") or began())
+    line = ["split", "data=penguins"]
+    assert do("explain", *line[1:])[0] == 0 and not begun
+    assert do(*line)[0] == 0 and len(begun) == 2, "before the first stage, and by the stage that needs it"
+    assert do(*line, "seed=5")[0] == do(*line)[0] == 0 and len(begun) == 2, "a table that was checked is not again"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HYDRA_FLAGS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i"}
 EXPLAIN = "explain"  # the word that runs nothing
+LOADING = ("monitor", "predict", "tune")  # jobs that load a model, or save one
 LAST = "last.json"  # in platform.outputs
 DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody, and
     "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
@@ -139,7 +140,12 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
             tracking.link(made, summary, run_id, stage=word, exit_code="0")
         print(summary)
         return 0
-    if not job:  # before all else: it looks for each of its types in every module that is imported by then
+    if not job:
+        from .data import validator
+
+        if plan.will_import(validator.LIBRARY, word):
+            validator.second_process()
+    if job in (None, *LOADING):  # before all else: it looks for each of its types in every module that is imported
         import skops.io  # noqa: F401
     from .pipeline import runner
 

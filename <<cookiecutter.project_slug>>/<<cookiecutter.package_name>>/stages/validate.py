@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..machinery.data import expectations as expected
-from ..machinery.data import roles
+from ..machinery.data import roles, validator
 from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
@@ -17,18 +16,15 @@ if TYPE_CHECKING:
 def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Columns) -> StageResult:
     """Raises DataError where an expectation fails, listing each, and where a column that the line needs is
     missing."""
-    table = store.table("ingest")
-    roles.refuse_missing(columns, table.collect_schema().names())
-    suite = expected.suite(expectations)
-    result = expected.masked(expected.validate(expected.frame(table, expectations), suite), columns.sensitive)
-    failed = expected.failures(result)
+    roles.refuse_missing(columns, store.table("ingest").collect_schema().names())
+    failed, notes, texts = validator.held_to(store.file("ingest"), expectations, sensitive=columns.sensitive)
     met = len(expectations) - len(failed)
     outcome = StageResult(
         f"{met} of {len(expectations)} expectations met" if expectations else "no expectations to hold the table to",
         scores={"expectations": len(expectations), "expectations_failed": len(failed)}
         | ({"data_quality_score": met / len(expectations)} if expectations else {}),
-        notes=expected.left_out(result),
-        texts={"expectations.html": expected.page(result), "expectations.json": expected.as_json(result)},
+        notes=notes,
+        texts=texts,
     )
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)

@@ -83,6 +83,14 @@ def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteVa
     return batch.validate(suite)
 
 
+def answer(table: str, expectations: list[dict[str, Any]], sensitive: list[str]) -> dict[str, Any]:
+    """What validator.Checked holds, of the rows in the Parquet file `table`."""
+    rows, wanted = frame(pl.scan_parquet(table), expectations), suite(expectations)
+    result = masked(validate(rows, wanted), sensitive)
+    texts = {"expectations.html": page(result), "expectations.json": as_json(result)}
+    return {"failures": failures(result), "notes": left_out(result), "texts": texts}
+
+
 def failures(result: ExpectationSuiteValidationResult) -> list[str]:
     """A line for each failed expectation: its column, type and arguments, how many values failed, and examples."""
     return [inert(_failure(each)) for each in result.results if not each.success]

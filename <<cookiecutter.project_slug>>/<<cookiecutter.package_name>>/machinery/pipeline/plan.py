@@ -100,6 +100,14 @@ class Plan:
         except Exception:  # the run that follows meets it too, and says what it is
             return False
 
+    def will_import(self, library: str, stage: str) -> bool:
+        """Whether a stage up to `stage` imports `library`, of those that have to run for all that is known by now."""
+        planned = list(self.steps.values())
+        later = self.up_to(stage)[len(planned) :] if planned else ()
+        names = [*(step.stage for step in planned if step.reason), *later]
+        reached = {name for each in names for name in self.code.reachable([f"stages.{each}"])}
+        return library in self.code.libraries(reached)
+
     def done(self, stage: str) -> tuple[str, dict[str, str]]:
         """The sentence that `stage` is up to date, and the run that made the output of each stage so far.
 

@@ -49,15 +49,19 @@ class Store:
         """The folder of the newest model that a stage has left so far."""
         return self.path(self.model_stage) / "model"
 
+    def file(self, stage: str) -> Path:
+        """The Parquet file of the table that `stage` wrote."""
+        return self.path(stage) / "table.parquet"
+
     def table(self, stage: str) -> pl.LazyFrame:
         """The table that `stage` wrote."""
         import polars as pl
 
-        return pl.scan_parquet(self.path(stage) / "table.parquet")
+        return pl.scan_parquet(self.file(stage))
 
     def save_table(self, stage: str, table: pl.LazyFrame) -> str:
         """Streams `table` to `stage`'s folder as Parquet; gives the digest of the file."""
-        path = self.path(stage) / "table.parquet"
+        path = self.file(stage)
         try:
             table.sink_parquet(path, row_group_size=100_000)  # a set size: the file must not depend on the machine
         except Exception as error:  # of reading as well as of writing, for it streams
