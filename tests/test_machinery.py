@@ -24,6 +24,7 @@ def house(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 @pytest.mark.parametrize("file", [*FILES, *OWN])
 def test_in_a_generated_project(house, wider, file):
-    project = Project(house.path, wider) if file == "test_boosters.py" else house  # which takes the extras
+    extras = ("test_boosters.py", "test_answer_cache.py")
+    project = Project(house.path, wider) if file in extras else house
     done = project.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}")
     assert done.code == 0, done.printed

@@ -5,7 +5,7 @@ import time
 
 import pandas as pd
 import pytest
-from penguin_classifier.machinery.serving.model_server.answer_log import JOURNALS, AnswerLog
+from penguin_classifier.machinery.serving.model_server.answer_log import AnswerLog
 
 KINDS = {"id": "", "mass": "number", "alive": "boolean", "seen": "date", "island": "text"}
 ABOUT = {"model": "penguins", "version": "3"}
@@ -117,18 +117,16 @@ def test_the_oldest_files_go_first(opened, tmp_path):
 
 
 def test_what_a_killed_process_left_is_made_a_file_of_and_a_damaged_line_costs_no_other(opened, tmp_path):
-    facts = {"id": "left", "ms": 1.0, "at": time.time(), "rows": {"id": [9], "mass": [1.0]}, "answers": ANSWERS[:1]}
+    about = {"time": "2024-01-01T10:00:00+00:00", "request": "left"}
+    facts = {"log": about, "rows": {"id": [9], "mass": [1.0]}, "answers": ANSWERS[:1]}
     line = json.dumps(facts).encode()
-    (tmp_path / JOURNALS).mkdir()
-    (tmp_path / JOURNALS / "2024-01-01T10-00-00-x.jsonl").write_bytes(b"\0\0\n" + line + b"\n" + line[:50])
+    (tmp_path / ".2024-01-01T10-00-00-x.jsonl").write_bytes(b"\0\0\n" + line + b"\n" + line[:50])
     mine, other = opened(), opened()
     add(mine)
     other._turn()  # does not take what another process writes
-    assert list((tmp_path / JOURNALS).glob(f"{time.gmtime().tm_year}*T*-00-00-????????????.jsonl")), (
-        "it is still written"
-    )
+    assert list(tmp_path.glob(f".{time.gmtime().tm_year}-*.jsonl")), "it is still written"
     mine.close()
     other.close()
     assert files(tmp_path)[0] == "2024-01-01T10-00-00-x.parquet"
     assert sorted(read(tmp_path)["log.request"]) == ["left", "one", "one"]
-    assert not list((tmp_path / JOURNALS).iterdir())
+    assert not list(tmp_path.glob(".*"))

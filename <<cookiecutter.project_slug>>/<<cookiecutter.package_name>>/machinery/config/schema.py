@@ -130,6 +130,14 @@ class Deploy:
     env_manager: str
     folder: str
     on_promote: bool
+    log_predictions: bool
+    log_folder: str
+    log_seconds: int
+    log_megabytes: float
+    log_key: list[str]
+    sensitive: list[str]
+    cache: str | None
+    cache_seconds: int
 
 
 @dataclass

@@ -125,7 +125,7 @@ def _format(source: dict[str, Any]) -> str:
 
 
 def _folder(folder: Path) -> dict[str, Any]:
-    """The reader of the Parquet files in a folder, of ours where their columns differ."""
+    """The reader of the Parquet files in a folder, of ours where their columns differ or other files lie there."""
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise ProjectError(f"{folder} holds no Parquet file: name one of its files, if they are of another format")
@@ -136,7 +136,8 @@ def _folder(folder: Path) -> dict[str, Any]:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ProjectError(f"{file} is no Parquet file: mend it, or take it out of the folder") from error
         schemas.add(frozenset((name, str(dtype)) for name, dtype in schema.items()))
-    reader = f"{__package__}.readers.parts" if len(schemas) > 1 else "polars.scan_parquet"
+    others = any(file.suffix != ".parquet" for file in folder.rglob("*") if file.is_file())
+    reader = f"{__package__}.readers.parts" if others or len(schemas) > 1 else "polars.scan_parquet"
     return {"_target_": reader, "source": str(folder)}
 
 

@@ -76,6 +76,12 @@ def version(name: str, number: str) -> ModelVersion | None:
         raise
 
 
+def registered_at(version: ModelVersion) -> datetime:
+    """When `version` was registered."""
+    held = MlflowClient().get_model_version(version.name, version.version)
+    return datetime.fromtimestamp((held.creation_timestamp or 0) / 1000, UTC)
+
+
 def versions(name: str) -> list[str]:
     """The numbers of all versions of `name`, the oldest first."""
     return sorted((str(each.version) for each in MlflowClient().search_model_versions(f"name = '{name}'")), key=int)

@@ -25,7 +25,7 @@ def fingerprint(source: dict[str, Any], *, digest: Callable[[Path], str]) -> str
     texts = [os.path.expanduser(text) for text in texts if isinstance(text, str) and text]
     paths = [Path(text) for text in texts if os.path.exists(text)]  # False, where Path's raises: too long for a name
     files = [
-        (path, file) for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()
+        (path, file) for path in paths for file in (path.rglob("[!.]*") if path.is_dir() else [path]) if file.is_file()
     ]
     if not files or any("://" in text or ("*" in text and not os.path.exists(text)) for text in texts):
         return None

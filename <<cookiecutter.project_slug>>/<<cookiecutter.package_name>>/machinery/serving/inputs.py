@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ..config.binding import bound
@@ -16,6 +17,11 @@ from ..mlflow import registry, run_history
 from ..pipeline.source_fingerprint import fingerprint
 from ..pipeline.store import Store
 
+if TYPE_CHECKING:
+    from ..config.schema import Task
+    from ..model.loader import Model
+
+LOGGED_ONCE = ["log.request", "log.row"]  # columns that identify a row of a log of answers
 ROWS = 20_000  # asked about at a time
 READ_AS = {"number": "number", "boolean": "boolean", "date": "datetime"}  # texts, where `types` says nothing
 SUITS: dict[str, Any] = {  # what a column may hold
@@ -40,6 +46,13 @@ def version(name: str, wanted: str | None, *, data: str) -> registry.ModelVersio
     raise ProjectError(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
 
 
+def label_type(model: Model, target: str | None, task: Task) -> dict[str, Type]:
+    """How texts in the column `target` are read: as the labels that `model` knows; {} where they stay texts."""
+    labels = getattr(model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
+    read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
+    return {target: Type(read_as)} if target and read_as and labels.size else {}
+
+
 def described(
     input: str | None, *, query: str | None, source: dict[str, Any], names: Collection[str], typed: str | None
 ) -> tuple[dict[str, Any], str]:
@@ -56,8 +69,13 @@ def described(
 
 
 def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[pl.LazyFrame, str]:
-    """The table that `read_by` describes as a source, and its digest; what cannot be read again as it was is kept."""
+    """The table that `read_by` describes as a source, and its digest; what cannot be read again as it was is kept.
+
+    Of a log of answers each row once, that a second server was asked about too.
+    """
     raw = bound(read_by, name="input")().lazy()
+    if set(LOGGED_ONCE) <= set(raw.collect_schema()):
+        raw = raw.unique(LOGGED_ONCE, keep="first", maintain_order=True)
     if digest := fingerprint(read_by, digest=store.digest):
         return raw, digest
     digest = store.save_table(stage, raw)

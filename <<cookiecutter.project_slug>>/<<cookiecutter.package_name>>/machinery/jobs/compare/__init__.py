@@ -1,4 +1,4 @@
-"""Runs side by side: which parameters differ, and what each scored."""
+"""Runs side by side, which parameters differ and what each scored; and two versions on rows whose labels have come."""
 
 from dataclasses import dataclass
 
@@ -10,3 +10,6 @@ class Arguments:
     runs: list[str]
     like: str | None
     most: int
+    versions: list[str]
+    input: str | None
+    labels: str | None

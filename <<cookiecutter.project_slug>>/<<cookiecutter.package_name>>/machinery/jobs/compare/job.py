@@ -1,4 +1,4 @@
-"""Runs side by side: which parameters differ, and what each scored."""
+"""Runs side by side: which parameters differ, and what each scored; or two versions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...errors import ConfigError, ProjectError, cut
+from ...evaluation.bootstrap import Bootstrap
 from ...evaluation.result import as_errors
 from ...mlflow import run_history
 from ...mlflow.run_history import Run
 from ...report import pages
 from ...result import StageResult
+from . import labelled
 
 if TYPE_CHECKING:
+    from ...config.schema import Columns, Evaluation, Task, Type
     from ...pipeline.store import Store
 
 Rows = list[tuple[str, list[str]]]  # what, and how each run has it
@@ -25,16 +28,38 @@ WIDE = 24  # letters of a column that is printed
 NONE = "–"
 
 
-def compare(store: Store, *, runs: list[str], like: str | None, most: int) -> StageResult:
+def compare(
+    store: Store,
+    *,
+    runs: list[str],
+    like: str | None,
+    most: int,
+    versions: list[str],
+    input: str | None,
+    labels: str | None,
+    registered_model: str,
+    columns: Columns,
+    missing: list[str],
+    types: dict[str, Type],
+    task: Task,
+    evaluation: Evaluation,
+    seed: int,
+    choices: dict[str, str],
+) -> StageResult:
     """The `runs`, or the run `like` and at most `most` others that are most like it, as a table and a page.
 
-    Raises ConfigError where neither says what is compared, and ProjectError where there is no such run, or nothing to
-    compare it with.
+    Or the two `versions` of the registered model, by the rows of `input` whose `labels` have come. Raises ConfigError
+    where nothing says what is compared, and ProjectError where there is no such run, or nothing to compare it with.
     """
-    if bool(like) == bool(runs) or (runs and len(runs) < 2):
+    if sum(map(bool, (like, runs, versions))) != 1 or (runs and len(runs) < 2):
         raise ConfigError(
-            "compare takes two runs or more as runs=[...], or one as like=...: the first letters of ids do"
+            "compare takes two runs or more as runs=[...], or one as like=...: the first letters of ids do; or "
+            "versions=[3,4] of the model with input=... and labels=..."
         )
+    if versions:
+        pair = labelled.pair(versions, registered_model, data=choices["data"])
+        bootstrap = Bootstrap(columns, task, evaluation, seed)
+        return labelled.contest(store, pair, bootstrap, input, labels, types=types, missing=missing)
     if most < 1:
         raise ConfigError(f"most={most}: a count is 1 or more")
     known = [run for run in run_history.history() if run.status == "FINISHED" and run.params]

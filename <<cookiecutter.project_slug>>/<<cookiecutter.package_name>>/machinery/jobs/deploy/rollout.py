@@ -6,6 +6,7 @@ answer, and nginx's configuration. What no link leads to is nobody's: whoever co
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -133,13 +134,15 @@ class Deployment:
         """The folder of a server that answers as `version` did: of one that runs as it should, else of a new one."""
         wanted = {"model": version.name, "version": version.version, "files": version.noted.files}
         wanted |= {name: getattr(self.deploy, name) for name in ("workers", "timeout", "env_manager")}
+        settings = servers.layers(self.deploy, version.noted.trained.target if version.noted.trained else None)
+        wanted["layers"] = hashlib.sha256(json.dumps(settings).encode()).hexdigest()  # an address may hold a password
         for home in filter(None, map(self.linked, (MAIN, CHALLENGER))):
             if wanted.items() <= _about(home).items() and servers.version(home):
                 return home
         home = self.folder / f"{version.version}-{uuid.uuid4().hex[:8]}"
         try:
             model_format.download(version.uri, home / "model", files=version.noted.files)
-            servers.start(home, self.deploy, {})
+            servers.start(home, self.deploy, settings)
             _compare(home, version, timeout=self.deploy.timeout)
         except ProjectError as error:
             log = home / servers.LOG
@@ -232,6 +235,9 @@ def _refuse(deploy: Deploy) -> None:
         "workers": deploy.workers < 1 and "at least one process answers",
         "timeout": deploy.timeout < 1 and "it is at least one second",
         "env_manager": deploy.env_manager not in _MANAGERS and f"it is one of {', '.join(_MANAGERS)}",
+        "log_seconds": deploy.log_seconds < 1 and "it is at least one second",
+        "log_megabytes": deploy.log_megabytes <= 0 and "it is more than 0",
+        "cache_seconds": deploy.cache_seconds < 1 and "it is at least one second",
         "folder": len(os.path.relpath(deploy.folder)) > _LONGEST and f"at most {_LONGEST} letters: sockets lie in it",
     }
     for key, why in wrong.items():

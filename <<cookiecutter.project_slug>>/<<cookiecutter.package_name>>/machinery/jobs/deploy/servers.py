@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def ask(folder: Path, path: str, body: str | None = None, *, timeout: float) -> 
     """What the server in `folder` answers, JSON read. Raises OSError where it does not, or refuses."""
     connection = _Connection(folder, timeout)
     try:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "X-Request-ID": "deployment"}  # by which a log shows it
         connection.request("POST" if body else "GET", path, body and body.encode(), headers)
         answer = connection.getresponse()
         text = answer.read().decode(errors="replace")
@@ -63,12 +64,30 @@ def ask(folder: Path, path: str, body: str | None = None, *, timeout: float) -> 
         connection.close()
 
 
+def layers(deploy: Deploy, target: str | None) -> dict[str, Any]:
+    """The settings of the log of answers and of the cache; `target`: what a model predicts, see model_server."""
+    log = {
+        "folder": str(Path(deploy.log_folder).resolve()),
+        "seconds": deploy.log_seconds,
+        "megabytes": deploy.log_megabytes,
+        "key": deploy.log_key,
+        "leave_out": deploy.sensitive,
+        "answers": target not in deploy.sensitive,
+    }
+    cache = {"address": deploy.cache, "seconds": deploy.cache_seconds, "personal": bool(deploy.sensitive)}
+    return ({"log": log} if deploy.log_predictions else {}) | ({"cache": cache} if deploy.cache else {})
+
+
 def start(folder: Path, deploy: Deploy, settings: dict[str, Any]) -> None:
     """Starts a server of the model in `folder`, in the environment that `deploy` says; waits until it answers.
 
     Raises ProjectError where it does not.
     """
     shutil.copytree(Path(model_server.__file__).parent, folder / "model_server", ignore=shutil.ignore_patterns("__*__"))
+    if "cache" in settings and (client := find_spec("redis")):  # whose files are the same in every environment
+        shutil.copytree(
+            Path(client.origin or "").parent, folder / "redis", ignore=shutil.ignore_patterns("__pycache__")
+        )
     entered = model_format.activation(folder / "model", deploy.env_manager)
     python = "python" if entered else shlex.quote(sys.executable)
     options = f"--uds {SOCKET} --workers {deploy.workers} --no-access-log --timeout-worker-healthcheck 60"

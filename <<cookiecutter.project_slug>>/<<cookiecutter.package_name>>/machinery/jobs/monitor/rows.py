@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ...config.schema import Type
 from ...data import parsing, sources, split_record
 from ...errors import ProjectError
 from ...mlflow import model_format, registry
@@ -16,7 +15,7 @@ from ...serving import inputs
 from . import column_counts, reference
 
 if TYPE_CHECKING:
-    from ...config.schema import Columns, Task
+    from ...config.schema import Columns, Task, Type
     from ...mlflow.version_tags import SplitRecord
     from ...model.loader import Model
     from ...pipeline.store import Store
@@ -63,9 +62,7 @@ def load_model(
     if record is None:
         raise ProjectError(version.foreign)
     model = model_format.load(version.uri, files=version.noted.files)
-    labels = getattr(model.pipeline, "classes_", np.array([0.0] if task.kind == "regression" else []))
-    read_as = {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(labels.dtype.kind)
-    label = {record.target: Type(read_as)} if record.target and read_as and labels.size else {}
+    label = inputs.label_type(model, record.target, task)
     return MonitoredModel(version, model, reference.load(version), record, columns, label | types, missing)
 
 

@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,44 +21,42 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("uvicorn.error")
 SECRET = "CACHE_SECRET"  # the variable whose text goes into the hash of a row
 PATIENCE = 0.05  # seconds that Redis has for an answer
+BY_ROWS = ("object", "str", "bool")  # types that a column has by the rows that came along: nulls make object of bool
 PAUSE = 10.0  # seconds that it is left alone after it had none
 
 
+@dataclass
 class AnswerCache:
-    """Answers to rows of the columns `names`, kept at `address` for `seconds`.
+    """Answers to rows, keyed by a hash of these. Ends the server, with a sentence, where it could never work."""
 
-    Rows are keyed by a hash, where they are `personal` by one that nobody can repeat without the secret of the
-    environment. Ends the server, with a sentence, where that or Redis' client is missing.
-    """
+    address: str
+    names: list[str]  # of the columns of a row
+    fingerprint: str  # of the model
+    seconds: int  # that an answer is kept
+    personal: bool = False  # rows are: the hash has to be one that nobody can repeat without the secret
 
-    def __init__(
-        self, address: str, *, names: Collection[str], fingerprint: str, seconds: int, personal: bool = False
-    ) -> None:
+    def __post_init__(self) -> None:
+        self._secret = os.environ.get(SECRET, "").encode()
+        if self.personal and not self._secret:
+            raise SystemExit(f"deploy.cache: rows are personal (columns.sensitive): put a random text into {SECRET}")
         try:
             import redis
             from redis.backoff import NoBackoff
             from redis.retry import Retry
+
+            patience: Any = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+            self._redis = redis.Redis.from_url(self.address, retry=Retry(NoBackoff(), 0), **patience)
         except ImportError:
-            raise SystemExit("deploy.cache needs Redis' client, which is not installed: `pip install redis`") from None
-        self._secret = os.environ.get(SECRET, "").encode()
-        if personal and not self._secret:
-            raise SystemExit(
-                f"deploy.cache: rows are personal (columns.sensitive), and a plain hash of one can be guessed: put a "
-                f"long random text into the environment as {SECRET}, the same for all servers of the model"
-            )
-        self._names, self._fingerprint, self._seconds = list(names), fingerprint, seconds
-        self._away = redis.RedisError
-        patience: Any = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
-        try:
-            self._redis = redis.Redis.from_url(address, retry=Retry(NoBackoff(), 0), **patience)
+            raise SystemExit("deploy.cache needs Redis' client: `uv add redis` and `make lock` install it") from None
         except ValueError as error:
             raise SystemExit(f"deploy.cache is no address such as redis://localhost:6379/0: {error}") from None
+        self._away = redis.RedisError
         self._resumed = {"read": 0.0, "written": 0.0}  # when each is tried again
         self._failing: set[str] = set()
 
     def answers(self, frame: pd.DataFrame, ask: Callable[[pd.DataFrame], Any]) -> Any:
         """What `ask` gives for the rows of `frame`, of which it is asked about those alone that are not kept."""
-        if any(name not in frame for name in self._names):
+        if any(name not in frame for name in self.names):
             return ask(frame)
         keys = self._keys(frame)
         texts = self._tried("read", lambda: self._redis.mget(keys))
@@ -79,17 +78,17 @@ class AnswerCache:
         return kept
 
     def _keys(self, frame: pd.DataFrame) -> list[str]:
-        """A key for each row: its values as they stand, 1 is not 1.0 and not "1", and the types of the columns."""
-        columns = [frame[name] for name in self._names]
-        types = ",".join(str(column.dtype) for column in columns)
+        """A key for each row: its values as they stand, 1 is not 1.0 and not "1", and of numbers the columns' types."""
+        columns = [frame[name] for name in self.names]
+        types = ",".join("" if (name := str(column.dtype)) in BY_ROWS else name for column in columns)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         texts = (f"{types}\0{json.dumps(row, default=repr)}".encode() for row in rows)
-        return [f"{self._fingerprint}:{hmac.digest(self._secret, text, 'sha256').hex()}" for text in texts]
+        return [f"{self.fingerprint}:{hmac.digest(self._secret, text, 'sha256').hex()}" for text in texts]
 
     def _keep(self, keys: list[str], answers: list[dict[str, Any]]) -> bool:
         with self._redis.pipeline(transaction=False) as pipeline:
             for key, answer in zip(keys, answers, strict=True):
-                pipeline.set(key, json.dumps(answer), ex=self._seconds)
+                pipeline.set(key, json.dumps(answer), ex=self.seconds)
             pipeline.execute()
         return True
 

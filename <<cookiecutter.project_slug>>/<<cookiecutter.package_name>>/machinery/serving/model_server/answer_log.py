@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import math
 import os
 import threading
 import time
@@ -19,67 +18,49 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
+import pandas as pd
 
 _LOGGER = logging.getLogger("uvicorn.error")
-JOURNALS = ".journals"  # in the folder
 MOST = 8_000_000  # bytes of a journal, so that no file takes long to make
 TURN = 30.0  # seconds at most between two looks at what is to be done
 
 
+Journal = tuple[Path, int]  # a hidden file of a JSON object for each request, open and locked by who writes it
+
+
 @dataclass
-class Journal:
-    """A file of one JSON object for each request, locked by the process that writes it."""
-
-    path: Path
-    descriptor: int
-    size: int = 0
-    end: float = math.inf  # when it becomes a Parquet file
-
-
 class AnswerLog:
-    """Rows and answers in `folder`, of at most `megabytes`: the oldest files go first.
+    """Rows and answers in `folder`. Nothing that happens here keeps an answer back."""
 
-    `kinds`: the columns that are kept, and what they hold, {"bill_length_mm": "number"}; of a column that identifies a
-    row it is "". `about`: what each row carries beside, {"model": "penguins", "version": "3"}. A Parquet file is made
-    after `seconds`, by the clock. Nothing that happens here keeps an answer back.
-    """
+    folder: Path
+    kinds: dict[str, str]  # the columns that are kept, {"bill_length_mm": "number"}; of one that identifies a row ""
+    about: dict[str, str]  # what each row carries beside, {"model": "penguins", "version": "3"}
+    seconds: int  # a Parquet file is made after so many, by the clock
+    megabytes: float  # at most in the folder: the oldest files go first
+    answers: bool = True  # are kept too
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        kinds: dict[str, str],
-        about: dict[str, str],
-        seconds: int,
-        megabytes: float,
-        answers: bool = True,
-    ) -> None:
-        self._folder, self._kinds, self._about = folder, kinds, about
-        self._seconds, self._bytes, self._with_answers = seconds, megabytes * 1e6, answers
+    def __post_init__(self) -> None:
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._journal: Journal | None = None
         self._ended: list[Journal] = []
+        self._end = 0.0  # of the journal's hour
         self._lost = 0  # rows, since the journal could not be written
-        self._unmade = False
-        self._closed = False
+        self._unmade = self._closed = False
         self._worker = threading.Thread(target=self._work, daemon=True, name="answer log")
         self._worker.start()
 
     def add(self, rows: pd.DataFrame, answers: list[dict[str, Any]], *, request_id: str, seconds: float) -> None:
         """Writes the `answers` to `rows` down, or counts how many could not be."""
+        about = {"time": datetime.now(UTC).isoformat(), "request": request_id, "latency_ms": 1e3 * seconds} | self.about
         try:
-            columns = {name: rows[name].tolist() for name in self._kinds if name in rows}
-            answers = answers if self._with_answers else [{}] * len(rows)
-            facts = {"id": request_id, "ms": 1e3 * seconds, "at": time.time(), "rows": columns, "answers": answers}
+            columns = {name: rows[name].tolist() for name in self.kinds if name in rows}
+            facts = {"log": about, "rows": columns, "answers": answers if self.answers else [{}] * len(rows)}
             self._append(json.dumps(facts, default=str).encode() + b"\n")
         except Exception as error:  # whatever it is, the answer goes out
             if not self._lost:
-                _LOGGER.warning("answers are not logged (%s): requests are answered all the same", _reason(error))
+                _LOGGER.warning("answers are not logged (%s): requests are answered all the same", error)
             self._lost += len(rows)
             return
         if self._lost:
@@ -95,132 +76,106 @@ class AnswerLog:
 
     def _append(self, line: bytes) -> None:
         with self._lock:
-            journal = self._journal
-            if journal and (time.time() >= journal.end or journal.size + len(line) > MOST):
-                self._ended.append(journal)
-                self._journal = None
-                self._wake.set()
-            journal = self._journal = self._journal or self._begun()
-            written = os.write(journal.descriptor, line)
-            if written < len(line):
-                os.ftruncate(journal.descriptor, journal.size)
+            self._end_journal(len(line))
+            _, descriptor = self._journal = self._journal or self._begun()
+            size = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) < len(line):
+                os.ftruncate(descriptor, size)
                 raise OSError("only a part of it could be written")
-            journal.size += written
+
+    def _end_journal(self, more: int = 0) -> None:
+        """Ends the journal where its hour is over, or where it cannot take as many bytes `more`."""
+        if self._journal and (
+            self._closed or time.time() >= self._end or self._journal[0].stat().st_size + more > MOST
+        ):
+            self._ended.append(self._journal)
+            self._journal = None
+            self._wake.set()
 
     def _begun(self) -> Journal:
         """A journal of this process, called after its hour."""
-        began = time.time() // self._seconds * self._seconds
-        (self._folder / JOURNALS).mkdir(parents=True, exist_ok=True)
+        began = time.time() // self.seconds * self.seconds
+        self._end = began + self.seconds
+        self.folder.mkdir(parents=True, exist_ok=True)
         while True:
-            name = f"{datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H-%M-%S}-{uuid.uuid4().hex[:12]}.jsonl"
-            path = self._folder / JOURNALS / name
+            path = (
+                self.folder / f".{datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H-%M-%S}-{uuid.uuid4().hex[:12]}.jsonl"
+            )
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o640)
             if _locked(descriptor):  # or another process took it for one that was left
-                return Journal(path, descriptor, end=began + self._seconds)
+                return path, descriptor
 
     def _work(self) -> None:
         while not self._closed:
             self._turn()
-            self._wake.wait(min(TURN, self._seconds))
+            self._wake.wait(min(TURN, self.seconds))
             self._wake.clear()
 
     def _turn(self) -> None:
         """Makes files of journals that have ended, and of those that killed processes left; deletes the oldest."""
         with self._lock:
-            if self._journal and (self._closed or time.time() >= self._journal.end):
-                self._ended.append(self._journal)
-                self._journal = None
+            self._end_journal()
             ended, self._ended = self._ended, []
         try:
             while ended or (ended := list(self._left())):
-                self._publish(ended[0])
+                self._publish(*ended[0])
                 ended.pop(0)
             self._delete_oldest()
             self._unmade = False
         except Exception as error:  # on a full disk, say: the journals stay
             if not self._unmade:
-                _LOGGER.warning("no file is made of the log of answers (%s): it is tried again", _reason(error))
+                _LOGGER.warning("no file is made of the log of answers (%s): it is tried again", error)
             self._unmade = True
         with self._lock:
             self._ended += ended
 
     def _left(self) -> Iterator[Journal]:
         """The journals whose processes are no more."""
-        for path in sorted((self._folder / JOURNALS).glob("*.jsonl")):
+        for path in sorted(self.folder.glob(".*.jsonl")):
             with suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR)
                 if _locked(descriptor):
-                    yield Journal(path, descriptor)
+                    yield path, descriptor
 
-    def _publish(self, journal: Journal) -> None:
+    def _publish(self, path: Path, descriptor: int) -> None:
         """A Parquet file of the lines of a journal, which it replaces. The same journal makes the same file again."""
-        from pyarrow.parquet import write_table
-
-        table = self._table(journal.path.read_bytes())
+        table, draft = self._table(path.read_bytes()), path.with_suffix(".draft")
         if len(table):
-            draft = journal.path.with_suffix(".draft")
-            write_table(table, draft, compression="zstd")
-            draft.replace(self._folder / f"{journal.path.stem}.parquet")
-        journal.path.unlink()
-        os.close(journal.descriptor)
+            table.to_parquet(draft, engine="pyarrow", compression="zstd", index=False)
+            draft.replace(self.folder / f"{path.stem[1:]}.parquet")
+        path.unlink()
+        os.close(descriptor)
 
-    def _table(self, text: bytes) -> pa.Table:
+    def _table(self, text: bytes) -> pd.DataFrame:
         """The lines of a journal, whole ones, as a table with a row for each row that was asked about."""
-        import pyarrow as pa
-
-        columns: dict[str, list[Any]] = {}
-        length = 0
+        records = []
         for line in text[: text.rfind(b"\n") + 1].splitlines():
             with suppress(ValueError):  # a damaged line costs no other one
-                facts, before = json.loads(line), length
-                length += len(facts["answers"])
-                for name, values in _columns(facts, self._about).items():
-                    held = columns.setdefault(name, [])
-                    held += [None] * (before - len(held)) + values
-        arrays = {
-            name: _array(values + [None] * (length - len(values)), self._kinds.get(name, ""))
-            for name, values in columns.items()
-        }
-        times = {"log.time": pa.array([int(1e6 * at) for at in columns["log.time"]], pa.timestamp("us", "UTC"))}
-        return pa.table(arrays | times if length else {})
+                facts = json.loads(line)
+                about = {f"log.{name}": value for name, value in facts["log"].items()}
+                for at, answer in enumerate(facts["answers"]):
+                    row = {name: values[at] for name, values in facts["rows"].items()}
+                    answered = {f"answer.{name}": value for name, value in answer.items()}
+                    records.append(about | {"log.row": at} | row | answered)
+        table = pd.DataFrame(records)
+        for name, kind in self.kinds.items():
+            if name in table:
+                table[name] = _typed(table[name], kind)
+        return table.assign(**{"log.time": _typed(table["log.time"], "date").dt.tz_localize("UTC")} if records else {})
 
     def _delete_oldest(self) -> None:
-        files = sorted(self._folder.glob("*.parquet"), key=lambda file: file.name)
-        sizes = {file: _size(file) for file in (*files, *(self._folder / JOURNALS).glob("*"))}
-        total = sum(sizes.values())
-        for file in files:
-            if total <= self._bytes:
-                return
-            file.unlink(missing_ok=True)  # other processes do the same
-            total -= sizes[file]
+        with suppress(FileNotFoundError, ValueError):  # another process did it; there is none
+            while sum(file.stat().st_size for file in self.folder.iterdir()) > 1e6 * self.megabytes:
+                min(self.folder.glob("*.parquet")).unlink()
 
 
-def _columns(facts: dict[str, Any], about: dict[str, str]) -> dict[str, list[Any]]:
-    """The columns of one request."""
-    answers, count = facts["answers"], len(facts["answers"])
-    same = {"log.time": facts["at"], "log.request": facts["id"], "log.latency_ms": facts["ms"]}
-    same |= {f"log.{name}": value for name, value in about.items()}
-    columns = {name: [value] * count for name, value in same.items()} | {"log.row": list(range(count))}
-    names = dict.fromkeys(name for answer in answers for name in answer)
-    answered = {f"answer.{name}": [answer.get(name) for answer in answers] for name in names}
-    return columns | facts["rows"] | answered
-
-
-def _array(values: list[Any], kind: str) -> pa.Array:
-    """A column of a table; one of values that do not go together is text."""
-    import pyarrow as pa
-
-    types = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
-    try:
-        if kind == "date":
-            import pandas as pd
-
-            return pa.array(
-                pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601", utc=True).dt.tz_localize(None)
-            )
-        return pa.array(values, types.get(kind), from_pandas=True)
-    except (pa.ArrowException, ValueError, TypeError):
-        return pa.array([None if value is None or value != value else str(value) for value in values], pa.string())
+def _typed(values: pd.Series, kind: str) -> pd.Series:
+    """A column as what it holds; texts where the values do not go together."""
+    if kind == "date":
+        return pd.to_datetime(values.astype(object), format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
+    if kind == "number":
+        return pd.to_numeric(values, errors="coerce").astype("float64")
+    return values.where(values.isna(), values.map(str)) if values.dropna().map(type).nunique() > 1 else values
 
 
 def _locked(descriptor: int) -> bool:
@@ -231,13 +186,3 @@ def _locked(descriptor: int) -> bool:
             return True
     os.close(descriptor)
     return False
-
-
-def _size(file: Path) -> int:
-    with suppress(FileNotFoundError):
-        return file.stat().st_size
-    return 0
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)

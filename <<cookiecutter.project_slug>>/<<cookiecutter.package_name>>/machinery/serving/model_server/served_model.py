@@ -67,6 +67,6 @@ def layered(model: Any, identity: dict[str, str], settings: dict[str, Any]) -> S
     return ServedModel(
         model,
         inputs=inputs,
-        cache=AnswerCache(names=inputs, fingerprint=identity["model_id"], **cache) if cache else None,
+        cache=AnswerCache(names=list(inputs), fingerprint=identity["model_id"], **cache) if cache else None,
         log=AnswerLog(**log) if log else None,
     )
