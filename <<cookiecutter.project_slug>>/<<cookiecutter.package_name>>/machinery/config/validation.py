@@ -49,10 +49,15 @@ def refuse_absent(targets: list[str], config: Settings, *, root: Path) -> None:
         if library and importlib.util.find_spec(library) is None:
             project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             if library in project.get("optional-dependencies", {}):
-                raise ConfigError(
-                    f"model={config.choices['model']} needs {library}: `uv sync --extra {library}` installs it here, "
-                    f"`uv add {library}` and `make lock` for every environment"
-                )
+                raise absence(f"model={config.choices['model']}", library, extra=library)
+
+
+def absence(who: str, library: str, *, extra: str) -> ConfigError:
+    """What is said where `who` needs a library that is not installed, of an `extra` of pyproject.toml."""
+    return ConfigError(
+        f"{who} needs {library}: `uv sync --extra {extra}` installs it here, "
+        f"`uv add {library}` and `make lock` for every environment"
+    )
 
 
 def _refuse_endless(value: Any, at: str = "") -> None:

@@ -3,6 +3,7 @@ they do not answer, are damaged or let nobody in."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sqlite3
@@ -17,11 +18,18 @@ import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from ..config.validation import absence
 from ..errors import CANNOT_WRITE, ConfigError, ProjectError, Unavailable, one_line
 from ..locks import locked
 
 TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 CERTIFICATE, CLIENT = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
+BUCKETS = {  # by the scheme of an address: what MLflow reads and writes it through, and the extra that has it
+    "s3": ("boto3", "boto3", "s3"),
+    "gs": ("google.cloud.storage", "google-cloud-storage", "gs"),
+    "wasbs": ("azure.storage.blob", "azure-storage-blob", "azure"),
+    "abfss": ("azure.storage.filedatalake", "azure-storage-file-datalake", "azure"),
+}
 _SECONDS = (5, 30)  # in which a server has to take a call, and to answer; it may be busy
 CLOSED = "readonly|unable to open"
 SQLITE = {  # what SQLite says: what that means, and the way out
@@ -149,6 +157,18 @@ def _denied(error: BaseException) -> ProjectError | None:
     what = f" ({match[1]})" if match else ""
     sentence = f"the tracking server does not let {user} do this{what}: its administrator gives the permission"
     return ProjectError(sentence)
+
+
+def refuse_unreadable(place: str) -> None:
+    """Raises ConfigError where the files of runs lie in a bucket whose library is not here: else the last stage says so."""
+    module, library, extra = BUCKETS.get(urlsplit(place).scheme, ("mlflow", "", ""))
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # not even google or azure
+        found = None
+    if not found:
+        bucket = "/".join(place.split("/", 3)[:3])
+        raise absence(f"{bucket}, where {mlflow.get_tracking_uri()} keeps the files of runs,", library, extra=extra)
 
 
 def make_embedded(address: str) -> None:

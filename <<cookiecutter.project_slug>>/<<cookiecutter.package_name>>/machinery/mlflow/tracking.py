@@ -82,6 +82,7 @@ def run(
         log_system_metrics=system_metrics,
     ) as active:
         try:
+            stores.refuse_unreadable(active.info.artifact_uri)
             yield active.info.run_id
         except KeyboardInterrupt:
             mlflow.set_tags({"cause": "interrupted", "exit_code": str(INTERRUPTED)})

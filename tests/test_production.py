@@ -1,0 +1,353 @@
+"""deploy/server/ as a team would use it: started by `make server`, as processes with the commands and settings of
+compose.yaml; users, their runs, a database that is killed, back-up, restoring, upgrade."""
+
+import base64
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import FOLDER, SECRET, Done, Project, bake, settings
+
+SERVER = FOLDER / "deploy/server"
+MODEL = "penguin-classifier-penguins"
+LINE = ["register", "model=forest", "evaluation.resamples=20", "evaluation.importance_repeats=0", "platform=server"]
+LINE += ["gate.clean_tree=false", "gate.serving=false", "gate.max_loss=1"]
+PORTS = ("HTTPS_PORT", "PGPORT", "MLFLOW_PORT", "S3_PORT", "S3_MASTER_PORT", "S3_VOLUME_PORT", "S3_FILER_PORT")
+USERS = """
+roles:
+  team:
+    experiment: {"*": EDIT}
+    registered_model: {"*": EDIT}
+  penguins:
+    experiment: {penguin-classifier: EDIT}
+    registered_model: {penguin-classifier-penguins: EDIT}
+users:
+  ana: [team]
+  ben: [penguins]
+  eve: []
+"""
+
+
+def tool(name: str, *words: str) -> subprocess.CompletedProcess:
+    """What one of the template's own tools says."""
+    return subprocess.run([Path(sys.executable).with_name(name), *words], capture_output=True, text=True)
+
+
+def test_what_engines_read_is_what_they_specify():
+    checked = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(SERVER / "compose.yaml"))
+    assert checked.returncode == 0, checked.stdout
+    assert tool("hadolint", str(SERVER / "Dockerfile")).returncode == 0
+    text = (SERVER / "compose.yaml").read_text()
+    images = [part["image"] for part in yaml.safe_load(text)["services"].values() if "image" in part]
+    assert all(re.search(r":\d", image) for image in images), "an image without a version"
+    assert not re.search(r"(PASSWORD|KEY\w*|ID): \w", text), "a password"
+    policy = json.loads((SERVER / "bucket-policy.json").read_text())
+    allowed = {action for each in policy["Statement"] for action in each["Action"]}
+    assert {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"} <= allowed and "s3:*" not in allowed
+
+
+def test_the_server_has_the_project_s_mlflow_and_an_environment_of_its_own():
+    server, project = ((folder / "requirements.txt").read_text() for folder in (SERVER, FOLDER))
+    [version] = re.findall(r"(?m)^mlflow==(\S+)", project)
+    assert f"\nmlflow=={version}\n" in server
+    assert f"\nmlflow[auth]=={version}\n" in (SERVER / "requirements.in").read_text()
+    for name in ("boto3", "psycopg-binary", "flask-wtf"):
+        assert re.search(rf"(?m)^{name}==", server) and not re.search(rf"(?m)^{name}==", project)
+
+
+def copied(folder: Path) -> Path:
+    shutil.copytree(SERVER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def do(folder: Path, *words: str, **more: str) -> Done:
+    """What server.py prints, where MLflow is not installed."""
+    command = [sys.executable, str(folder / "server.py"), *words]
+    done = subprocess.run(command, env=settings(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return Done(done.returncode, done.stdout)
+
+
+def test_passwords_are_made_once_and_differ(tmp_path):
+    values = []
+    for name in ("one", "two"):
+        folder = copied(tmp_path / name)
+        first, again = do(folder, "settings"), do(folder, "settings")
+        assert first.code == 0 and "new passwords" in first.printed and again.printed == ""
+        assert (folder / ".env").stat().st_mode & 0o077 == 0
+        values.append(dict(re.findall(r"(?m)^(\w+)=(.*)$", (folder / ".env").read_text())))
+    made = {name for name in values[0] if values[0][name] != values[1][name]}
+    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
+    assert made == {"PGPASSWORD", "MLFLOW_AUTH_ADMIN_PASSWORD", *keys}
+    assert all(len(values[0][name]) >= 32 for name in made)
+
+
+def test_wrong_use_is_a_sentence(tmp_path):
+    folder = copied(tmp_path / "server")
+    assert "server.py start" in do(folder).printed and do(folder).printed == do(folder, "restart").printed
+    do(folder, "settings")
+    missing = do(folder, "start", PATH=str(tmp_path))
+    if not shutil.which("initdb", path=os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin")))):
+        assert missing.code == 1 and missing.lines[-1].startswith("initdb is not installed: postgresql brings it; or")
+    env = folder / ".env"
+    env.write_text(re.sub(r"(?m)^PGPASSWORD=.*\n", "", env.read_text()))
+    assert "PGPASSWORD in " in do(folder, "backup").printed
+    assert do(folder, "restore", "yesterday").printed.endswith(": there is none\n")
+
+
+def test_units_hold_the_same_commands_and_no_password(tmp_path, programs):
+    verify = shutil.which("systemd-analyze")
+    if not verify:
+        pytest.skip("systemd-analyze is not here")
+    folder = copied(tmp_path / "server")
+    if not os.getuid():
+        shutil.chown(folder, "daemon")
+    plant(folder)
+    (tmp_path / "mlflow").write_text("#!/bin/sh\n")
+    (tmp_path / "mlflow").chmod(0o755)
+    done = do(folder, "units", PATH=os.pathsep.join([str(programs), str(tmp_path), os.environ["PATH"]]))
+    assert done.code == 0, done.printed
+    units = sorted((folder / "state/units").iterdir())
+    assert [unit.stem.removeprefix("mlflow-") for unit in units] == ["mlflow", "nginx", "postgres", "s3", "setup"]
+    checked = subprocess.run([verify, "verify", *units], capture_output=True, text=True)
+    assert checked.returncode == 0 and "mlflow-" not in checked.stderr, checked.stderr
+    texts = "".join(unit.read_text() for unit in units)
+    assert SECRET not in texts and "--app-name=basic-auth" in texts and f"EnvironmentFile={folder}/.env" in texts
+
+
+def plant(folder: Path, **more: str) -> None:
+    """Puts secrets that tests look for in the place of those that the first start would make, and settings."""
+    given = re.sub(rf"(?m)^({'|'.join(more) or 'none'})=.*\n", "", (folder / "settings.env").read_text())
+    given = given.replace("AWS_ACCESS_KEY_ID=\n", "AWS_ACCESS_KEY_ID=team\n")  # the key's name, which S3 logs
+    for name in {*re.findall(r"(?m)^(\w+)=$", given)} - {"ENGINE"}:
+        given = given.replace(f"{name}=\n", f"{name}={SECRET}{name.lower().replace('_', '')}\n")
+    (folder / "settings.env").write_text(given + "".join(f"{name}={value}\n" for name, value in more.items()))
+
+
+# --- One server, and what a team does with it
+
+
+class Team:
+    """A project with deploy/server/, whose server is started by make; nobody but this machine reaches it."""
+
+    def __init__(self, base: Path, environment: Path, programs: Path) -> None:
+        self.project = Project(bake(base, deploy="server"), environment)
+        self.folder, self.log = self.project.path / "deploy/server", base / "make.log"
+        self.known = settings() | {"PATH": os.pathsep.join([str(programs), settings()["PATH"]])}
+        self.ports = dict(zip(PORTS, map(str, free_ports()), strict=True))
+        plant(self.folder, HTTPS_ADDRESS="127.0.0.1", WORKERS="1", **self.ports)
+        (self.folder / "users.yaml").write_text(USERS)
+
+    def __enter__(self) -> "Team":
+        with self.log.open("a") as log:
+            options = {"stdout": log, "stderr": log, "start_new_session": True}
+            self.process = subprocess.Popen(["make", "server"], cwd=self.project.path, env=self.known, **options)
+        self.until("answers; logs are in")
+        return self
+
+    def __exit__(self, *_) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(60)
+
+    def until(self, text: str) -> None:
+        """Waits for a text in what `make server` prints."""
+        for _ in range(1800):
+            if text in self.log.read_text():
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def make(self, what: str) -> Done:
+        """What `make server DO=...` prints."""
+        words = ["make", "server", f"DO={what}"]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(words, cwd=self.project.path, env=self.known, **options)
+        return Done(done.returncode, done.stdout)
+
+    def user(self, name: str) -> dict[str, str]:
+        """What a user's project has in its environment."""
+        text = (self.folder / f"state/users/{name}.env").read_text()
+        certificate = str(self.folder / "state/nginx/server.crt")
+        return dict(re.findall(r"(?m)^(\w+)=(.*)$", text)) | {"MLFLOW_TRACKING_SERVER_CERT_PATH": certificate}
+
+    def python(self, name: str, *words: str) -> Done:
+        """What the package says to `name`."""
+        return self.project.run("python", "-m", self.project.package, *words, **self.user(name))
+
+    def line(self, name: str, trees: int) -> Done:
+        """The whole line in the project, as `name`."""
+        return self.python(name, *LINE, f"model.n_estimators={trees}")
+
+    def ask(self, name: str, code: str) -> str:
+        """What `code` prints, where `client` is `name`'s."""
+        start = "import mlflow\nclient = mlflow.MlflowClient()\n"
+        done = self.project.run("python", "-W", "ignore", "-c", start + code, **self.user(name))
+        assert done.code == 0, done.printed
+        return done.printed.strip()
+
+    def postgres(self) -> int:
+        """The process of this team's PostgreSQL."""
+        return int((self.folder / "state/postgres/postmaster.pid").read_text().splitlines()[0])
+
+
+def free_ports() -> list[int]:
+    """Ports of which SeaweedFS may take those 10000 above as well."""
+    ports, port = [], 12000 + os.getpid() % 5000
+    while len(ports) < len(PORTS):
+        port += 1
+        with socket.socket() as probe, socket.socket() as above:
+            if probe.connect_ex(("127.0.0.1", port)) and above.connect_ex(("127.0.0.1", port + 10000)):
+                ports.append(port)
+    return ports
+
+
+@pytest.fixture(scope="module")
+def team(environment: Path, programs: Path) -> Iterator[Team]:
+    base = Path(tempfile.mkdtemp(dir="/tmp"))
+    base.chmod(0o755)  # PostgreSQL runs as another user than root
+    try:
+        with Team(base / "first", environment, programs) as made:
+            applied = made.make("users")
+            assert "3 users and 2 roles are as users.yaml has them" in applied.lines, applied.printed
+            yield made
+    finally:
+        shutil.rmtree(base)
+
+
+@pytest.mark.slow
+def test_two_lines_at_once_through_tls_while_the_database_is_killed(team):
+    """By users with EDIT, of everything and of this experiment and this model; who may only read is told so."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = [pool.submit(team.line, *each) for each in (("ana", 5), ("ben", 10))]
+        while not list(team.project.path.glob("outputs/**/*.parquet")):  # until a first stage is through
+            assert not running[0].done(), running[0].result().printed
+            time.sleep(0.1)
+        os.kill(team.postgres(), signal.SIGKILL)
+        both = [each.result() for each in running]
+    team.until("postgres ended with -9: started again")
+    for done in both:
+        assert done.code == 0, done.printed
+        second = "became champion meanwhile" in done.printed  # and the candidate was compared with none
+        assert re.search(rf"{MODEL} version \d is {'challenger' if second else 'champion'}", done.printed), done.printed
+        assert f"look: https://localhost:{team.ports['HTTPS_PORT']}/#/experiments/" in done.printed
+    count = team.ask("eve", f"print(len(client.search_model_versions(\"name='{MODEL}'\")))")
+    refused = team.line("eve", 20)
+    assert count == "2" and refused.code == 1 and len(refused.lines) == 1, refused.printed
+    assert "does not let eve do this (runs/create): its administrator gives the permission" in refused.printed
+
+
+@pytest.mark.slow
+def test_who_is_let_in(team):
+    """Nobody without a password, by no other name of the server; users and roles as users.yaml says."""
+    health = f"https://localhost:{team.ports['HTTPS_PORT']}/health"
+    address = health.replace("health", "api/2.0/mlflow/experiments/search?max_results=1")
+    trust = ssl.create_default_context(cafile=team.folder / "state/nginx/server.crt")
+    words = ":".join(team.user("ana")[f"MLFLOW_TRACKING_{each}"] for each in ("USERNAME", "PASSWORD"))
+    known = {"Authorization": "Basic " + base64.b64encode(words.encode()).decode()}
+
+    def status(context=trust, url=address, **headers: str) -> int:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert (status(), status(**known), status(url=health)) == (401, 200, 200)
+    assert status(**known, Host="elsewhere.example.com") == 403
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE"):
+        status(ssl.create_default_context())
+
+    file, before = team.folder / "users.yaml", [team.user(name) for name in ("ana", "ben")]
+    again = team.make("users")
+    assert again.lines == ["3 users and 2 roles are as users.yaml has them"], again.printed
+    assert before == [team.user(name) for name in ("ana", "ben")]
+    file.write_text(USERS.replace("  eve: []\n", "  kim: [teem]\n"))
+    assert "kim has the role teem, which is none of team, penguins" in team.make("users").printed
+    file.write_text(USERS.replace("  ana: [team]\n", "  ana: []\n").replace("  eve: []\n", ""))
+    assert "eve is no user any more" in team.make("users").lines
+    assert not (team.folder / "state/users/eve.env").exists()
+    with pytest.raises(AssertionError, match=r"403|Permission denied"):
+        team.ask("ana", "client.create_run(client.get_experiment_by_name('penguin-classifier').experiment_id)")
+    file.write_text(USERS)
+    assert team.make("users").code == 0
+
+
+@pytest.mark.slow
+def test_back_up_restoring_into_an_empty_server_and_upgrade(team, environment, programs):
+    saved = team.make("backup")
+    assert saved.code == 0, saved.printed
+    [backup] = (team.folder / "state/backup").iterdir()
+    assert "MLflow runs: end the server" in team.make(f"restore {backup.name}").printed
+    assert "its port" in team.make("start").printed
+
+    other = Team(team.log.parents[1] / "second", environment, programs)
+    (other.folder / ".venv").symlink_to(team.folder / ".venv")
+    (team.folder / ".venv/ready").touch()
+    shutil.copytree(backup.parent, other.folder / "state/backup")
+    restored = other.make(f"restore {backup.name}")
+    assert restored.code == 0 and f"{backup.name} is restored" in restored.printed, restored.printed
+
+    # The tables as the MLflow before this one left them; what `make` would do, but that the database runs meanwhile.
+    older = "from mlflow.store.db.utils import _get_alembic_config as config; from alembic import command"
+    older += "; command.downgrade(config('postgresql:///mlflow'), '-1')"
+    tables = "import psycopg; print(psycopg.connect(dbname='mlflow').execute('TABLE alembic_version').fetchall())"
+    code = f"""
+import os, server
+os.chdir(server.HERE)
+with server.storage():
+    server.once('tool', 'python', '-c', {older!r})
+    server.once('tool', 'python', '-c', {tables!r})
+    server.upgrade()
+    server.once('tool', 'python', '-c', {tables!r})
+    server.restore({backup.name!r})
+"""
+    words = [other.folder / ".venv/bin/python", "-c", code]
+    done = subprocess.run(words, cwd=other.folder, env=other.known, capture_output=True, text=True)
+    assert "MLflow's tables are upgraded: start the server; the way back is" in done.stdout, done.stderr
+    before, after = re.findall(r"(?m)^\[\('(\w+)',\)\]$", done.stdout)
+    assert before != after
+    assert re.search(r"the server holds \d+ runs: `restore <time> --replace` puts", done.stderr), done.stderr
+    assert len(list((other.folder / "state/backup").iterdir())) == 2
+
+    (other.folder / "state/users").mkdir()
+    there = (team.folder / "state/users/ben.env").read_text()
+    there = there.replace(f":{team.ports['HTTPS_PORT']}", f":{other.ports['HTTPS_PORT']}")
+    (other.folder / "state/users/ben.env").write_text(there)
+    with other:
+        scored = other.python("ben", "predict", "input=data/raw/penguins.csv", "output=scores.csv")
+        assert scored.code == 0 and f"scored by {MODEL} version" in scored.printed, scored.printed
+        assert other.make("users").code == 0, "the administrator has the new server's password"
+
+
+@pytest.mark.slow
+def test_no_secret_is_in_a_log_or_a_command_line(team):
+    hidden = [SECRET.encode(), *(team.user(name)["MLFLOW_TRACKING_PASSWORD"].encode() for name in ("ana", "ben"))]
+    logs = [*(team.folder / "state/logs").iterdir(), team.folder / "state/nginx/access.log", team.log]
+    assert len(logs) == 6
+    for file in logs:
+        assert file.stat().st_size or file.stem == "nginx", file
+        assert not [secret for secret in hidden if secret in file.read_bytes()], file
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        if status.exists():
+            assert not [secret for secret in hidden if secret in status.read_bytes()], status.read_bytes()
+    kept = [path for path in team.project.path.rglob("*") if path.is_file() and ".venv" not in path.parts]
+    found = {path for path in kept for secret in hidden if secret in path.read_bytes()}
+    found -= {team.folder / "settings.env", team.folder / ".env"}  # the first: planted there by this test
+    assert not [path for path in found if path.parent != team.folder / "state/users"], found
+    untracked = team.project.run("git", "status", "--porcelain", "--untracked-files=all").lines
+    assert not [line for line in untracked if re.search(r"/\.env|/state/|\.venv", line)], untracked
