@@ -97,6 +97,12 @@ def no_job(root: Path, job: str) -> None:
     cut(root, "MLproject", rf"^  #.*\n  {job}:\n    command: .*\n\n?")
 
 
+def no_server(root: Path) -> None:
+    """Which the default answers do not bring along."""
+    if (root / "deploy").exists():
+        delete(root, "deploy/server", "deploy/server.mk")
+
+
 PARTS: dict[str, Callable[[Path], None]] = {  # by the README's words for them
     "sample data": no_sample_data,
     "the notebook": no_notebook,
@@ -105,6 +111,7 @@ PARTS: dict[str, Callable[[Path], None]] = {  # by the README's words for them
     "a model, a split, a platform": no_options,
     "anomalies": no_anomaly,
     "the image": no_image,
+    "the server for the team": no_server,
 }
 
 

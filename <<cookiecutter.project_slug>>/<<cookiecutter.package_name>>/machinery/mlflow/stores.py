@@ -160,7 +160,7 @@ def _denied(error: BaseException) -> ProjectError | None:
 
 
 def refuse_unreadable(place: str) -> None:
-    """Raises ConfigError where the files of runs lie in a bucket whose library is not here: else the last stage says so."""
+    """Raises ConfigError where `place`, the files of a run, is in a bucket whose library is not installed."""
     module, library, extra = BUCKETS.get(urlsplit(place).scheme, ("mlflow", "", ""))
     try:
         found = importlib.util.find_spec(module)
