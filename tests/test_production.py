@@ -202,7 +202,7 @@ class Team:
 
     def postgres(self) -> int:
         """The process of this team's PostgreSQL."""
-        return int((self.folder / "state/postgres/postmaster.pid").read_text().splitlines()[0])
+        return int((self.folder / "state/postgres/data/postmaster.pid").read_text().splitlines()[0])
 
 
 def free_ports() -> list[int]:
@@ -298,7 +298,7 @@ def test_back_up_restoring_into_an_empty_server_and_upgrade(team, environment, p
     other = Team(team.log.parents[1] / "second", environment, programs)
     (other.folder / ".venv").symlink_to(team.folder / ".venv")
     (team.folder / ".venv/ready").touch()
-    shutil.copytree(backup.parent, other.folder / "state/backup")
+    shutil.copytree(backup.parent, other.folder / "state/backup")  # which is all that has to be kept
     restored = other.make(f"restore {backup.name}")
     assert restored.code == 0 and f"{backup.name} is restored" in restored.printed, restored.printed
 

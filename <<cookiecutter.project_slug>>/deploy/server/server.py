@@ -41,6 +41,8 @@ PORTS["nginx"] = ("HTTPS_PORT", "8443")
 def settings() -> dict[str, str]:
     """The values in .env; the first time it is written from settings.env, with a password for each empty value."""
     file = Path(".env")
+    for name in ("postgres", "s3", "nginx", "backup", "logs"):  # an engine would make them root's
+        (STATE / name).mkdir(parents=True, exist_ok=True)
     if not file.exists():
         made = re.sub(r"(?m)^(\w+_(?:KEY|ID|PASSWORD)|PGPASSWORD)=$", new_password, Path("settings.env").read_text())
         with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
@@ -103,7 +105,7 @@ def environment(part: dict) -> dict[str, str]:
     debian = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[::-1]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], *debian, "/usr/sbin"])
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "SSL_CERT_FILE") if name in os.environ}
-    return kept | {"PATH": path, "PGDATA": str(HERE / STATE / "postgres")} | part.get("environment", {})
+    return kept | {"PATH": path, "PGDATA": str(HERE / STATE / "postgres/data")} | part.get("environment", {})
 
 
 def engine() -> list[str]:
@@ -146,7 +148,7 @@ def program(name: str, known: dict[str, str]) -> str:
 def start() -> None:
     """The whole server, each part when what it needs is there; as processes until this program is told to end."""
     if engine():
-        raise SystemExit(subprocess.run([*engine(), "up", "--build", "--detach", "--wait"]).returncode)
+        raise SystemExit(subprocess.run([*engine(), "up", "--build", "--detach"]).returncode)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with Parts() as parts:
@@ -225,8 +227,6 @@ class Parts:
         options = {"start_new_session": True, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
         if name == "postgres":
             options |= initialised(known)
-        (STATE / "logs").mkdir(parents=True, exist_ok=True)
-        (STATE / "s3").mkdir(exist_ok=True)
         with self.log(name).open("a") as log:
             words = command(part)
             self.running[name] = subprocess.Popen(
@@ -260,13 +260,13 @@ class Parts:
 
 def initialised(known: dict[str, str]) -> dict:
     """Whom PostgreSQL runs as, once its folder is there: it does not run as root."""
-    folder = STATE / "postgres"
+    folder = STATE / "postgres/data"
     who = pwd.getpwuid(os.getuid()).pw_name
     if who == "root":
         who = "postgres" if any(user.pw_name == "postgres" for user in pwd.getpwall()) else "nobody"
     options = {"user": who, "cwd": folder} if os.getuid() == 0 else {}
     if not folder.exists():
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(mode=0o700)
         password = folder.with_name("password")
         password.touch(0o600)
         password.write_text(known["POSTGRES_PASSWORD"])

@@ -29,7 +29,6 @@ def setup() -> None:
             connection.execute("CREATE DATABASE mlflow")
     patiently("S3", make_bucket)
     folder = Path("state/nginx")
-    folder.mkdir(parents=True, exist_ok=True)
     template = string.Template(Path("nginx.conf").read_text())
     (folder / "nginx.conf").write_text(template.safe_substitute(os.environ))
     if not (folder / "server.crt").exists():
