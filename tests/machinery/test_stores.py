@@ -256,6 +256,21 @@ def test_outputs_may_serve_several_stores(do, outputs, store, monkeypatch):
     assert lineage["store"] == other and lineage["transformations"][0]["store"] == first
 
 
+@pytest.mark.parametrize("written, code", [(True, 0), (False, 1)])
+def test_two_may_describe_an_experiment_at_once(do, monkeypatch, written, code):
+    """As PostgreSQL has it: the second one's insert fails, and what it wanted to write is there."""
+    describe, calls = MlflowClient.set_experiment_tag, []
+
+    def late(self, *words):
+        calls.append(words)
+        if written:
+            describe(self, *words)
+        raise mlflow.MlflowException("duplicate key value violates unique constraint")
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", late)
+    assert do("ingest", "data=penguins")[0] == code and calls
+
+
 def test_autologging_sees_the_candidate_alone(do):
     do("evaluate", "data=penguins", "model=logistic", "evaluation.importance_repeats=0", "tracking.autolog=true")
     runs = MlflowClient().search_runs(["0"])

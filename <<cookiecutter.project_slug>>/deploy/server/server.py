@@ -180,15 +180,15 @@ class Parts:
     def __exit__(self, kind, *_) -> bool:
         """Ends what runs, the last first; Ctrl-C and a signal to end are no fault."""
         for name, process in reversed(self.running.items()):
-            # PostgreSQL at once, instead of when its last client has gone; SeaweedFS' files are closed after three
-            # seconds, and then it waits for its own connections.
+            # PostgreSQL at once, instead of when its last client has gone; the others wait for connections long after
+            # what they keep is whole.
             with contextlib.suppress(ProcessLookupError):
                 if name == "postgres":
                     process.send_signal(signal.SIGINT)
                 else:
                     os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(5 if name == "s3" else 30)
+                process.wait(60 if name == "postgres" else 5)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -258,7 +258,11 @@ def describe_experiment(name: str, description: str, tags: dict[str, str]) -> No
     it = client.get_experiment(experiment_id())
     if it.name == name and "mlflow.note.content" not in it.tags:
         for key, value in {"mlflow.note.content": description or name, **KIND, **tags}.items():
-            client.set_experiment_tag(it.experiment_id, key, _hide(value))
+            try:
+                client.set_experiment_tag(it.experiment_id, key, _hide(value))
+            except MlflowException:  # where another process does the same at this moment, PostgreSQL lets one
+                if key not in client.get_experiment(it.experiment_id).tags:
+                    raise
 
 
 def runs_page() -> str:
