@@ -24,7 +24,7 @@ from ..locks import locked
 
 TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 CERTIFICATE, CLIENT = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
-BUCKETS = {  # by the scheme of an address: what MLflow reads and writes it through, and the extra that has it
+_BUCKETS = {  # by the scheme of an address: what MLflow reads and writes it through, and the extra that has it
     "s3": ("boto3", "boto3", "s3"),
     "gs": ("google.cloud.storage", "google-cloud-storage", "gs"),
     "wasbs": ("azure.storage.blob", "azure-storage-blob", "azure"),
@@ -161,7 +161,7 @@ def _denied(error: BaseException) -> ProjectError | None:
 
 def refuse_unreadable(place: str) -> None:
     """Raises ConfigError where `place`, the files of a run, is in a bucket whose library is not installed."""
-    module, library, extra = BUCKETS.get(urlsplit(place).scheme, ("mlflow", "", ""))
+    module, library, extra = _BUCKETS.get(urlsplit(place).scheme, ("mlflow", "", ""))
     try:
         found = importlib.util.find_spec(module)
     except ModuleNotFoundError:  # not even google or azure
