@@ -16,6 +16,7 @@ from penguin_classifier.machinery.data import formats
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.evaluation import estimators
 from penguin_classifier.machinery.jobs.predict import databases
+from penguin_classifier.machinery.jobs.predict.distribution import distribution
 from penguin_classifier.machinery.mlflow import model_format
 from penguin_classifier.machinery.model import loader
 from penguin_classifier.machinery.model.loader import Model
@@ -138,6 +139,8 @@ def test_the_champion_answers_for_a_file(do, outputs):
     assert told["model"] == NAME and told["data.digest"] != about["data.digest"]
     [run] = MlflowClient().search_runs(["0"], "tags.stage = 'predict'", max_results=1)
     assert run.data.metrics["rows"] == 344 and run.data.tags["model.version"] == "1"
+    assert np.isclose(run.data.metrics["deviation_probability"], found["probability"].to_numpy().std())
+    assert "answers.png" in [file.path for file in MlflowClient().list_artifacts(run.info.run_id)]
 
     moved = rows.with_columns(island=pl.col("island").replace({"Biscoe": "Mars"}))
     moved.with_columns(species=pl.lit("Emperor")).write_csv(outputs / "mars.csv", null_value="NA")
@@ -155,6 +158,25 @@ def test_the_champion_answers_for_a_file(do, outputs):
         "a.csv.json",
         "a.parquet",
     ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "deviation", "bars"),
+    [
+        ({"prediction": [1.0, 2.0, 2.0, 4.0]}, {"deviation_prediction": np.std([1, 2, 2, 4])}, [1, 2, 1]),
+        ({"prediction": [5.0, 5.0]}, {"deviation_prediction": 0.0}, [2]),
+        ({"prediction": [True, False], "score": [0.5, 0.25]}, {"deviation_score": 0.125}, [1, 1]),
+        ({"prediction": ["b", "a", "b"]} | {f"probability_{name}": [0.5] * 3 for name in "abc"}, {}, [1, 2]),
+        ({"prediction": [3, 1, 3]} | {f"probability_{name}": [0.5] * 3 for name in "123"}, {}, [1, 2]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_answers_are_told_by_deviation_and_histogram(answers, deviation, bars, kind, tmp_path):
+    file = tmp_path / f"scores [1].{kind}"
+    getattr(pl.DataFrame(answers), f"write_{kind}")(file)
+    told, figure = distribution(file, list(answers))
+    drawn = [bar.get_height() for bar in figure.axes[0].patches]
+    assert told == pytest.approx(deviation) and sorted(each for each in drawn if each) == sorted(bars)
 
 
 def test_a_database_gets_all_rows_or_none(do, outputs):

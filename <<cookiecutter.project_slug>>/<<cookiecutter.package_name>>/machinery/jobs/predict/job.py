@@ -18,6 +18,7 @@ from ...mlflow import model_format, run_history
 from ...result import StageResult
 from ...serving import inputs
 from . import databases, unseen_levels
+from .distribution import distribution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,11 +102,14 @@ def predict(
             first = next(batches, None)
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
+    secret = columns.target in columns.sensitive  # whose values a histogram would show
+    deviation, figure = ({}, None) if secret else distribution(kept, example.columns)
     summary, scores = _summed(tally, "anomalies" if "score" in example.columns else about.get("positive"))
     where = file.name if file else f"table {table}"
     return StageResult(
         f"{tally['rows']:,} rows of {named} scored by {chosen.name} version {chosen.version} -> {where} ({summary})",
-        scores={"rows": tally["rows"], **scores},
+        scores={"rows": tally["rows"], **scores, **deviation},
+        figures={"answers": figure} if figure else {},
         tags={name: value for name, value in about.items() if value},
         notes=list(filter(None, [unseen_levels.in_words(unseen, sensitive=model.made_of(columns.sensitive))])),
     )
