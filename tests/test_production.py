@@ -70,6 +70,26 @@ def test_the_server_has_the_project_s_mlflow_and_an_environment_of_its_own():
         assert re.search(rf"(?m)^{name}==", server) and not re.search(rf"(?m)^{name}==", project)
 
 
+def test_in_containers_the_parts_have_each_other_s_names(monkeypatch):
+    monkeypatch.syspath_prepend(SERVER)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import server
+
+    text = (SERVER / "compose.yaml").read_text()
+    known = dict.fromkeys(re.findall(r"\$\{(\w+):\?", text), SECRET)
+    parts = server.filled(yaml.safe_load(text), known)["services"]
+    mlflow = parts["mlflow"]["environment"]
+    assert (mlflow["PGHOST"], mlflow["MLFLOW_S3_ENDPOINT_URL"]) == ("postgres", "http://s3:8333")
+    assert mlflow["MLFLOW_SERVER_ALLOWED_HOSTS"] == "localhost,localhost:8443,mlflow:5000"
+    assert "--host=0.0.0.0" in parts["mlflow"]["command"] and "-ip=s3" in parts["s3"]["command"]
+    assert "--listen_addresses=*" in parts["postgres"]["command"]
+    assert [name for name in parts if "ports" in parts[name]] == ["nginx"]
+    assert parts["nginx"]["ports"] == ["0.0.0.0:8443:8443"]
+    assert mlflow == parts["setup"]["environment"] == parts["tool"]["environment"]
+    with pytest.raises(SystemExit, match=r"PGPASSWORD in .* is not set"):
+        server.filled("${PGPASSWORD:?is not set}", {})
+
+
 def copied(folder: Path) -> Path:
     shutil.copytree(SERVER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -253,22 +273,26 @@ def test_two_lines_at_once_through_tls_while_the_database_is_killed(team):
 
 @pytest.mark.slow
 def test_who_is_let_in(team):
-    """Nobody without a password, by no other name of the server; users and roles as users.yaml says."""
+    """Nobody without a password, by no other name of the server, from no other site; users as users.yaml says."""
     health = f"https://localhost:{team.ports['HTTPS_PORT']}/health"
     address = health.replace("health", "api/2.0/mlflow/experiments/search?max_results=1")
     trust = ssl.create_default_context(cafile=team.folder / "state/nginx/server.crt")
     words = ":".join(team.user("ana")[f"MLFLOW_TRACKING_{each}"] for each in ("USERNAME", "PASSWORD"))
     known = {"Authorization": "Basic " + base64.b64encode(words.encode()).decode()}
 
-    def status(context=trust, url=address, **headers: str) -> int:
+    def status(context=trust, url=address, body=None, **headers: str) -> int:
+        headers["Content-type"] = "application/json"
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), context=context) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
 
     assert (status(), status(**known), status(url=health)) == (401, 200, 200)
     assert status(**known, Host="elsewhere.example.com") == 403
+    ours = health.removesuffix("/health")
+    for origin, answered in ((ours, 200), ("https://elsewhere.example.com", 403)):
+        assert status(**known, body=b'{"max_results": 1}', url=address.partition("?")[0], Origin=origin) == answered
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE"):
         status(ssl.create_default_context())
 
