@@ -52,7 +52,7 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     with ALONE, steadily():
         n, last = len(frame), model[-1]
         tiled = frame if n % TILE == 0 else frame.iloc[np.arange(-(-n // TILE) * TILE) % n]
-        rows = model[:-1].transform(tiled)
+        rows = _encoded(tiled, model.steps[:-1])
         if is_outlier_detector(last):
             return pd.DataFrame({"prediction": last.predict(rows)[:n] == -1, "score": -last.score_samples(rows)[:n]})
         if not hasattr(last, "predict_proba"):
@@ -67,6 +67,16 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     yes = probabilities[:, classes.index(positive or classes[-1])]
     threshold = float(getattr(last, "threshold", 0.5))
     return pd.DataFrame({"prediction": predicted, "probability": yes, "threshold": threshold})
+
+
+def _encoded(rows: Any, steps: list[tuple[str, Any]]) -> Any:
+    """`rows` (n, d) after the transformers `steps`, one by one: a Pipeline asks all its parts for their tags first."""
+    for _, step in steps:
+        if hasattr(step, "steps"):
+            rows = _encoded(rows, step.steps)
+        elif step not in (None, "passthrough"):
+            rows = step.transform(rows)
+    return rows
 
 
 def predictions(last: Any, probabilities: np.ndarray) -> np.ndarray | None:
