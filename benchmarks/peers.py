@@ -4,10 +4,11 @@ All do the same work: a Parquet file of 24 columns is read and checked, split by
 gradient boosting are fitted, scored on the test rows, and logged to MLflow as a model that is registered. Each starts
 in a new folder with no store, one after the other in every turn; ratios are to the bare script of the same turns.
 
-make .venv/ready && .venv/bin/python benchmarks/peers.py [--turns 3] [--ours] [rows ...]      needs uv and some minutes
+make .venv/ready && .venv/bin/python benchmarks/peers.py [--turns 3] [--ours] [--figure cost.png] [rows ...]
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -104,6 +105,22 @@ def log(model, values, store=True):
         )
 
 
+def predict(table, output, batch=100_000):
+    """A batch loop: the registered model's probabilities for the rows of a Parquet file, to another one."""
+    import mlflow
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    model, writer = mlflow.sklearn.load_model("models:/bare/1"), None
+    for rows in pl.scan_parquet(table).drop("y").collect_batches(chunk_size=batch, maintain_order=True):
+        sure = model.predict_proba(rows.drop("id").to_pandas())[:, 1]
+        answers = rows.select("id").with_columns(probability=pl.Series(sure)).to_arrow()
+        writer = writer or pq.ParquetWriter(output, answers.schema)
+        writer.write_table(answers)
+    writer.close()
+
+
 def step(name, *arguments):
     """One step from file to file, as DVC runs it."""
     import json
@@ -129,6 +146,8 @@ if __name__ == "__main__":
         table = split(checked(pd.read_parquet(sys.argv[2])))
         model = fit(table)
         log(model, scores(model, table))
+    elif sys.argv[1] == "predict":
+        predict(*sys.argv[2:])
     else:
         step(*sys.argv[1:])
 '''
@@ -201,6 +220,18 @@ expectations:
   - type: expect_column_values_to_be_between
     kwargs: {{column: n0, min_value: -10, max_value: 10}}
 """
+DRAW = """
+import json, sys
+from matplotlib.figure import Figure
+page = Figure(figsize=(6.4, 3.8), layout="constrained")
+axes = page.subplots()
+for name, points in json.loads(sys.argv[1]).items():
+    axes.loglog(*zip(*points), marker="o", label=name)
+axes.set(xlabel="rows of 24 columns", ylabel="seconds of a first run")
+axes.grid(alpha=0.2)
+axes.legend(frameon=False)
+page.savefig(sys.argv[2], dpi=130)
+"""
 LEAN = ["evaluation.resamples=0", "evaluation.importance_repeats=0"]
 
 
@@ -245,6 +276,7 @@ def turn(bench: Bench, table: Path, project: Path, tools: dict[str, Path], numbe
         folders[name].mkdir()
         (folders[name] / "work.py").write_text(WORK)
     bench.measure("bare script", folders["bare"], python, "work.py", "all", str(table))
+    bench.measure("bare loop, predict", folders["bare"], python, "work.py", "predict", str(table), "scores.parquet")
     if "dvc" in tools:
         dvc = str(tools["dvc"] / "dvc")
         (folders["dvc"] / "dvc.yaml").write_text(DVC.format(python=python, table=table))
@@ -292,8 +324,9 @@ def turn(bench: Bench, table: Path, project: Path, tools: dict[str, Path], numbe
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(sizes: list[int], turns: int, ours_alone: bool) -> None:
+def main(sizes: list[int], turns: int, ours_alone: bool, figure: Path | None) -> None:
     """Prints medians of seconds and gigabytes for each of `sizes`, and their ratios to the bare script's."""
+    drawn: dict[str, list[tuple[int, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch))
         words = [sys.executable, "-m", "cookiecutter", "--no-input", str(ROOT), "--output-dir", scratch]
@@ -313,13 +346,24 @@ def main(sizes: list[int], turns: int, ours_alone: bool) -> None:
             for number in range(turns):
                 print(f"{rows:,} rows, turn {number + 1} of {turns}", flush=True)
                 turn(bench, table, project, tools, number)
-            bare = [median(each) for each in zip(*bench.found["bare script"], strict=True)]
-            print(f"\n| {rows:,} rows x 24 columns | seconds | of the bare script | GB | of the bare script |")
-            print("| --- | --- | --- | --- | --- |")
-            for what, measured in bench.found.items():
-                seconds, peak = (median(each) for each in zip(*measured, strict=True))
-                print(f"| {what} | {seconds:.1f} | {seconds / bare[0]:.2f}x | {peak:.2f} | {peak / bare[1]:.2f}x |")
-            print(flush=True)
+            for what, taken in report(rows, bench.found).items():
+                drawn.setdefault(what, []).append((rows, taken))
+        if figure:
+            firsts = {what: points for what, points in drawn.items() if what == "bare script" or "first" in what}
+            python = str(project / ".venv/bin/python")
+            bench.run(project, python, "-c", DRAW, json.dumps(firsts), str(figure.resolve()))
+
+
+def report(rows: int, found: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
+    """Prints the medians of what was `found`, as ratios to the bare script's; gives the seconds of each command."""
+    medians = {what: [median(each) for each in zip(*measured, strict=True)] for what, measured in found.items()}
+    print(f"\n| {rows:,} rows x 24 columns | seconds | of the bare script | GB | of the bare script |")
+    print("| --- | --- | --- | --- | --- |")
+    for what, (taken, peak) in medians.items():
+        bare = medians["bare loop, predict" if "predict" in what else "bare script"]
+        print(f"| {what} | {taken:.1f} | {taken / bare[0]:.2f}x | {peak:.2f} | {peak / bare[1]:.2f}x |")
+    print(flush=True)
+    return {what: taken for what, (taken, _) in medians.items()}
 
 
 if __name__ == "__main__":
@@ -327,5 +371,6 @@ if __name__ == "__main__":
     parser.add_argument("rows", nargs="*", type=int, default=[100_000])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--ours", action="store_true", help="the bare script and this template's project alone")
+    parser.add_argument("--figure", type=Path, help="a PNG of how the cost grows with the rows")
     given = parser.parse_args()
-    main(given.rows, given.turns, given.ours)
+    main(given.rows, given.turns, given.ours, given.figure)
