@@ -243,6 +243,7 @@ class Bench:
         hidden = ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
         self.clean = {name: value for name, value in os.environ.items() if name not in hidden}
         self.clean |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DVC_NO_ANALYTICS": "1", "GX_ANALYTICS_ENABLED": "false"}
+        self.clean["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.clean['PATH']}"  # uv, beside this Python
         self.clean |= {"DO_NOT_TRACK": "1", "KEDRO_DISABLE_TELEMETRY": "true", "UV_COMPILE_BYTECODE": "1"}
         self.found: dict[str, list[tuple[float, float]]] = {}
 
