@@ -64,7 +64,7 @@ def target(rows: pl.DataFrame, name: str, *, kind: str) -> np.ndarray:
         raise ProjectError(f"columns.target={name} holds fractions, and task={kind} needs classes: task=regression?")
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return values.to_numpy()
-    codes, labels = pd.factorize(values.cast(pl.String).to_pandas())
+    codes, labels = pd.factorize(values.cast(pl.String).to_pandas(), use_na_sentinel=False)
     return np.asarray(labels, dtype=object)[codes]  # each label once in memory
 
 
