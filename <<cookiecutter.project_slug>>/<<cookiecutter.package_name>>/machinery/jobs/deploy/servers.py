@@ -66,7 +66,8 @@ def ask(folder: Path, path: str, body: str | None = None, *, timeout: float) -> 
 
 def layers(deploy: Deploy, target: str | None) -> dict[str, Any]:
     """The settings of the log of answers and of the cache; `target`: what a model predicts, see model_server."""
-    log = {"folder": str(Path(deploy.log_folder).resolve()), "key": deploy.log_key, "leave_out": deploy.sensitive}
+    folder = str(Path(deploy.log_folder).resolve())
+    log: dict[str, Any] = {"folder": folder, "key": deploy.log_key, "leave_out": deploy.sensitive}
     log |= {"seconds": deploy.log_seconds, "megabytes": deploy.log_megabytes, "answers": target not in deploy.sensitive}
     cache = {"address": deploy.cache, "seconds": deploy.cache_seconds, "personal": bool(deploy.sensitive)}
     return ({"log": log} if deploy.log_predictions else {}) | ({"cache": cache} if deploy.cache else {})
