@@ -67,21 +67,27 @@ class Project:
         )
         return Done(result.returncode, result.stdout)
 
-    def mlflow(self, *words: str, manager: str = "local", uri: str = ".", **more) -> Done:
-        """`mlflow run` in the project."""
-        return self.run("mlflow", "run", uri, "--env-manager", manager, *words, **more)
+    def mlflow(self, *words: str, manager: str = "local", uri: str = ".", folder: Path | None = None, **more) -> Done:
+        """`mlflow run` in the project; what it starts is a process of its own, as ever."""
+        if folder or manager != "local":  # the package asks the machine in which folder this very command was typed
+            return self.run("mlflow", "run", uri, "--env-manager", manager, *words, folder=folder, **more)
+        return self.fork("mlflow", "run", uri, "--env-manager", manager, *words, **more)
 
     def python(self, *words: str, folder: Path | None = None, **more: str) -> Done:
-        """`python -m <package>` in the project, in a process that need not import the libraries: see forks.py."""
-        self.start(*words, folder=folder, **more)
+        """`python -m <package>` in the project."""
+        return self.fork(self.package, *words, folder=folder, **more)
+
+    def fork(self, module: str, *words: str, folder: Path | None = None, **more: str) -> Done:
+        """`python -m module`, or `python -c code`, in a process that need not import the libraries: see forks.py."""
+        self.start(*words, module=module, folder=folder, **more)
         return self.end()
 
-    def start(self, *words: str, folder: Path | None = None, **more: str) -> int:
+    def start(self, *words: str, module: str = "", folder: Path | None = None, **more: str) -> int:
         """The id of a process that does what `python` does; `end` waits for it."""
         known = settings(**more)
         known["PATH"] = f"{self.environment / 'bin'}{os.pathsep}{known['PATH']}"
         self.printed = Path(tempfile.mkstemp()[1])
-        request = [str(self.path), self.package, str(folder or self.path), words, known, str(self.printed)]
+        request = [str(self.path), module or self.package, str(folder or self.path), words, known, str(self.printed)]
         return int(forks(self.environment).ask(json.dumps(request)))
 
     def end(self) -> Done:
@@ -93,8 +99,7 @@ class Project:
 
     def ask(self, code: str) -> str:
         """What `code` prints, run where mlflow can be imported and `client` is the embedded store's."""
-        start = "import mlflow; client = mlflow.MlflowClient()\n"
-        done = self.run("python", "-W", "ignore", "-c", start + code)
+        done = self.fork("-c", "import mlflow; client = mlflow.MlflowClient()\n" + code)
         assert done.code == 0, done.printed
         return done.printed.strip()
 
@@ -246,15 +251,20 @@ def fresh(environment: Path, tmp_path: Path) -> Project:
     return Project(bake(tmp_path / "fresh"), environment)
 
 
+def remember_types(project: Project) -> Project:
+    """The project, with what mypy remembers of the libraries: it then takes a tenth of the time."""
+    with locked(f"{project.environment.parent.name}-mypy") as folder:
+        if not folder.exists():
+            assert project.run("mypy").code == 0
+            shutil.copytree(project.path / ".mypy_cache", folder)
+        shutil.copytree(folder, project.path / ".mypy_cache", dirs_exist_ok=True)
+    return project
+
+
 @pytest.fixture
 def checked(fresh: Project) -> Project:
-    """`fresh`, with what mypy remembers of the libraries: it then takes a tenth of the time."""
-    with locked(f"{fresh.environment.parent.name}-mypy") as folder:
-        if not folder.exists():
-            assert fresh.run("mypy").code == 0
-            shutil.copytree(fresh.path / ".mypy_cache", folder)
-        shutil.copytree(folder, fresh.path / ".mypy_cache", dirs_exist_ok=True)
-    return fresh
+    """`fresh`, that mypy soon has seen."""
+    return remember_types(fresh)
 
 
 @pytest.fixture(scope="session")

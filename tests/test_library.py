@@ -22,14 +22,14 @@ def test_the_machinery_runs_under_another_name(fresh: Project, tmp_path: Path) -
         text = re.sub(r"from \.+machinery\b", "from acme_machinery", file.read_text())
         file.write_text(text.replace(f"{fresh.package}.machinery", "acme_machinery"))
     where = {"PYTHONPATH": str(library)}
-    done = fresh.run("python", "-m", fresh.package, *WORDS, **where)
+    done = fresh.python(*WORDS, **where)
     assert done.code == 0 and "version 1 is champion" in done.printed, done.printed
-    again = fresh.run("python", "-m", fresh.package, *WORDS, **where)
+    again = fresh.python(*WORDS, **where)
     assert again.printed.startswith("register is up to date"), again.printed
     record = json.loads(next((fresh.path / "outputs/train").glob("*/outcome.json")).read_text())
     assert not [name for name in record["fingerprint_parts"] if "machinery" in name]
     for words in (["predict", "input=data/raw/penguins.csv", "output=scores.csv"], ["monitor"], ["explain"]):
-        done = fresh.run("python", "-m", fresh.package, *words, **where)
+        done = fresh.python(*words, **where)
         assert done.code == 0, (words, done.printed)
-    tuned = fresh.run("python", "-m", fresh.package, "tune", *WORDS[:2], "tune.trials=2", "tune.folds=2", **where)
+    tuned = fresh.python("tune", *WORDS[:2], "tune.trials=2", "tune.folds=2", **where)
     assert tuned.code == 0, tuned.printed

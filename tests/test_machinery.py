@@ -1,4 +1,4 @@
-"""The machinery's own tests, in machinery/: run in a generated project, beside the tests that it keeps."""
+"""The machinery's own tests, in machinery/: run in a generated project, whose other tests run in test_workflows.py."""
 
 import shutil
 from pathlib import Path
@@ -10,21 +10,20 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 FILES = sorted(file.name for file in (HERE / "machinery").glob("test_*.py"))
-OWN = ["test_config.py", "test_features.py", "test_gates.py", "test_line.py", "test_models.py", "test_notebook.py"]
 
 
 @pytest.fixture(scope="session")
 def house(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with the machinery's tests among its own."""
+    """A project with the machinery's tests among its own; each file runs in a process of its own."""
     path = bake(tmp_path_factory.mktemp("house"))
     for file in [*(HERE / "machinery").glob("*.py"), HERE / "traced.py"]:
         shutil.copy(file, path / "tests")
     return Project(path, environment)
 
 
-@pytest.mark.parametrize("file", [*FILES, *OWN])
+@pytest.mark.parametrize("file", FILES)
 def test_in_a_generated_project(house, wider, file):
     extras = ("test_boosters.py", "test_answer_cache.py")
     project = Project(house.path, wider) if file in extras else house
-    done = project.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}")
+    done = project.fork("pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}")
     assert done.code == 0, done.printed

@@ -43,7 +43,7 @@ def receiver():
 def held(project: Project, **where: str) -> dict[str, str]:
     """The version that holds each alias."""
     code = f"import mlflow, json; print(json.dumps(mlflow.MlflowClient().get_registered_model({MODEL!r}).aliases))"
-    done = project.run("python", "-W", "ignore", "-c", code, **where)
+    done = project.fork("-c", code, **where)
     assert done.code == 0, done.printed
     return {alias: str(version) for alias, version in json.loads(done.lines[-1]).items()}
 

@@ -33,7 +33,7 @@ assert [each.name for each in client.search_registered_models()] == ["{MODEL}"]
 changes = [[each.old, each.new, each.who] for each in aliases.history("{MODEL}") if each.alias == "champion"]
 tags = {{each.version: each.tags for each in client.search_model_versions()}}
 print(json.dumps([aliases.holders("{MODEL}"), changes[::-1], tags]))"""
-    done = project.run("python", "-W", "ignore", "-c", code, **known)
+    done = project.fork("-c", code, **known)
     assert done.code == 0, done.printed
     aliases, changes, tags = json.loads(done.lines[-1])
     return aliases, changes, {str(version): each for version, each in tags.items()}
@@ -189,7 +189,7 @@ def test_a_server_with_postgresql_and_passwords(guarded, tmp_path):
     assert not [each for each in [*printed, done.printed] if SECRET in each] and not holding(project, SECRET)
     runs = "[run.to_dictionary() for run in client.search_runs(['1'])], client.search_model_versions()"
     code = f"import mlflow; client = mlflow.MlflowClient(); print({runs})"
-    recorded = project.run("python", "-W", "ignore", "-c", code, **known["maker"])
+    recorded = project.fork("-c", code, **known["maker"])
     assert recorded.code == 0 and MODEL in recorded.printed and SECRET not in recorded.printed
     files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
     assert files and not [path for path in files if SECRET.encode() in Path(path).read_bytes()]

@@ -119,7 +119,7 @@ def test_postgresql_and_its_password(fresh, wider, postgres):
         "polars.read_parquet('table.parquet').write_database('customers', base)"
     )
     TABLE.write_parquet(fresh.path / "table.parquet")
-    made = project.run("python", "-c", fill, DATABASE_URL=postgres)
+    made = project.fork("-c", fill, DATABASE_URL=postgres)
     assert made.code == 0, made.printed
     take(project, URL, QUERY, DATABASE_URL=postgres)
     assert URL in (fresh.path / "conf/data/trial.yaml").read_text()
@@ -161,7 +161,7 @@ def test_scores_go_into_a_table_and_its_password_nowhere(fresh, wider, postgres)
         f"print(polars.read_database('{count}', base).rows(), "
         "dict(polars.read_database('SELECT * FROM scores_metadata', base).rows())['model.version'])"
     )
-    told = project.run("python", "-c", ask, DATABASE_URL=postgres)
+    told = project.fork("-c", ask, DATABASE_URL=postgres)
     assert re.fullmatch(r"\[\(344, 0\.\d+\)\] 1", told.lines[-1]), told.printed
     assert not holding(project, SECRET)
 

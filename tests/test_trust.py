@@ -247,9 +247,8 @@ def test_a_kill_at_any_moment_does_no_harm(fresh):
             assert last.code == 0 and f"{NAME}-penguins version 1" in last.printed, last.printed
             assert results(outputs) == expected
             code = "print({run.info.status for run in client.search_runs(['0'])} - {'FINISHED', 'KILLED'})"
-            assert fresh.run(
-                "python", "-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **where
-            ).lines == ["set()"]
+            told = fresh.fork("-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **where)
+            assert told.lines == ["set()"]
     assert set(hit) == set(STAGES) and len(hit) > 40, hit
 
 
@@ -308,7 +307,7 @@ def test_a_server_that_dies_and_comes_back(fresh, tmp_path):
         assert again.code == 0 and "is champion" in again.printed, again.printed
         assert ran(again.printed)[0] in ("train", "evaluate"), again.printed
         code = "print(sorted({run.info.status for run in client.search_runs(['1'])}))"
-        told = fresh.run("python", "-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **known)
+        told = fresh.fork("-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **known)
         assert told.lines[-1] == "['FINISHED', 'KILLED']", told.printed
 
 

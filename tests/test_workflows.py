@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, bake, settings
+from conftest import ROOT, Project, bake, remember_types, settings
 
 # GitHub's own words for `run:` without `shell:`
 SHELL = ["bash", "-e", "-c"]
@@ -189,7 +189,9 @@ def locked(generated: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_test_job_runs(locked: Path, environment: Path) -> None:
-    """In the environment of all tests, which is in sync with the lock: others make new ones."""
+    """In the environment of all tests, which is in sync with the lock: others make new ones. All of the project's own
+    tests run here, beside the linters and the main job."""
+    remember_types(Project(locked, environment))
     given = {"UV_PROJECT_ENVIRONMENT": str(environment)}
     run_job(locked / ".github/workflows/ci.yml", "test", locked, **given)
     assert list(locked.glob("outputs/ci/**/*.png")), "no figures to upload"

@@ -27,8 +27,9 @@ def evaluate(
     champion: ModelVersion | None,
 ) -> StageResult:
     """The candidate's scores on its test rows, with the baseline's and the champion's; figures and report."""
-    how = {"columns": columns, "task": task, "train_rows": evaluation.train_rows}
-    data = evaluation_data.assemble(store.model, store.table("split"), **how)
+    data = evaluation_data.assemble(
+        store.model, store.table("split"), columns=columns, task=task, train_rows=evaluation.train_rows
+    )
     target = data.targets["test"]
     scored = score_model(data.model.pipeline, data.frames["test"], target, task)
     thresholds = calibration.threshold_table(scored)
