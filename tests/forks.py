@@ -76,12 +76,12 @@ def fork_second_process(validator: Any) -> None:
         os.dup2(asked[0], 0)
         os.dup2(answered[1], 1)
         os.closerange(3, 256)
-        sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")
+        sys.stdin, sys.stdout = os.fdopen(0, encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
         validator.answer_requests()
         os._exit(0)
     os.close(asked[0])
     os.close(answered[1])
-    spare = [Answering(open(asked[1], "w", encoding="utf-8"), open(answered[0], encoding="utf-8"))]
+    spare = [Answering(os.fdopen(asked[1], "w", encoding="utf-8"), os.fdopen(answered[0], encoding="utf-8"))]
     start = validator.second_process.__wrapped__
     validator.second_process = functools.cache(lambda: spare.pop() if spare else start())
 
