@@ -188,7 +188,7 @@ class Parts:
                 else:
                     os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(60 if name == "postgres" else 5)
+                process.wait({"postgres": 60, "s3": 3}.get(name, 10))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
