@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Project, bake
+from conftest import Project, bake, served
 from test_projects import NAME, QUICK
 
 pytestmark = [
@@ -150,10 +150,13 @@ def test_no_request_is_lost_while_versions_change(deployed):
     assert f"{MODEL} version 1 answers at http://127.0.0.1:{deployed.port} (local)" in told.splitlines()
     with Traffic(deployed) as traffic:
         told = deployed("deploy", "deploy.env_manager=uv", "deploy.workers=2")
-        assert "version 1 answers as before, nothing was done" in told
+        assert f"version 1 answers at http://127.0.0.1:{deployed.port} (local) as before, nothing was done" in told
         told = deployed("promote", "version=2", "approver=ana", "deploy.on_promote=true")
         assert f"{MODEL} version 2 is champion, approved by ana; version 1 is previous" in told.splitlines()
-        assert f"{MODEL} version 2 answers at http://127.0.0.1:{deployed.port} (local), in place of" in told
+        assert (
+            f"{MODEL} version 2 answers at http://127.0.0.1:{deployed.port} (local), in place of {MODEL} version 1"
+            in told
+        )
         [home] = deployed.processes()
         [supervisor] = [each for each in deployed.processes()[home] if "uvicorn" in each.cmdline()]
         told = deployed("rollback", "deploy.on_promote=true", "deploy.workers=2")
@@ -163,15 +166,18 @@ def test_no_request_is_lost_while_versions_change(deployed):
             if "spawn_main" in " ".join(worker.cmdline()):
                 worker.kill()  # one of two: what it was asked is asked again of the other
                 break
-        time.sleep(3)
-        assert len(traffic.answers) > asked
+        for _ in range(600):  # the other may be about to start
+            if len(traffic.answers) > asked + 10:
+                break
+            time.sleep(0.1)
+        assert len(traffic.answers) > asked + 10
     assert traffic.turns == ["1", "2", "1"]
     assert re.fullmatch(r"since .* by ana, at http://\S+ of .*, until .* UTC", deployed.tags(2)["deployed.local"])
     assert deployed.tags(1)["deployed.local"].startswith("since ") and len(deployed.servers()) == 1
     health = json.load(urllib.request.urlopen(f"http://127.0.0.1:{deployed.port}/health"))
     assert (health["model"], health["version"]) == (MODEL, "1")
     told = deployed("deploy", "action=status")
-    assert re.search(rf"main: {MODEL} version 1, since .* by \S+; answers, \d processes", told)
+    assert re.search(rf"main: {MODEL} version 1, since .* by \S+; answers", told)
 
 
 def _leader(deployed: Deployed) -> int:
@@ -308,3 +314,53 @@ def test_two_at_once_and_one_that_is_killed(deployed):
     assert [each.code for _, each in done] == [0, 0], [each.printed for _, each in done]
     assert deployed.post()[0] == done[-1][0] and len(deployed.servers()) == 1
     assert set(deployed.processes()) == {os.readlink(deployed.folder / "main")}
+
+
+def test_a_version_is_copied_to_another_server_and_judged_there(environment, tmp_path):
+    """Two servers: what is made on one becomes champion on the other by the gates and the rows there, and answers."""
+    project = Project(bake(tmp_path / "made", deploy="all"), environment)
+    config = project.path / "conf/config.yaml"
+    words = ["mlflow", "server", "--workers", "1", "--port", "{port}", "--backend-store-uri"]
+    places = [[f"sqlite:///{tmp_path / name}.db", "--artifacts-destination", str(tmp_path / name)] for name in "ab"]
+    with (
+        served(project, *words, *places[0], path="/health") as here,
+        served(project, *words, *places[1], path="/health") as there,
+    ):
+        config.write_text(config.read_text().replace("registry: null # the", f"registry: {there} # the"))
+        known = {"MLFLOW_TRACKING_URI": here}
+        done = project.python(*LINE, "model=logistic", **known)
+        assert done.code == 0, done.printed
+        copy = ["promote", "to=production", "approver=ana", "version=1", 'reason=it\'s "time": {now}', *QUICK]
+        done = project.python(*copy, "gate.min_scores.roc_auc=0.99999", **known)
+        assert done.code == 0 and "LogisticRegression as it is, copied" in done.printed, done.printed
+        assert f"{MODEL} version 1 is {MODEL}-production version 1 of {there}: challenger" in done.lines
+        assert "is below 0.99999" in done.lines[-2], done.printed
+        done = project.python(*copy, **known)
+        assert f"{MODEL} version 1 is {MODEL}-production version 1 of {there}: champion" in done.lines, done.printed
+        done = project.python(*copy, "seed=7", **known)
+        assert done.code == 1 and "trained by another split, seed 42 and not 7" in done.printed, done.printed
+        done = project.python("promote", "to=nowhere", "approver=ana", "version=1", **known)
+        assert done.code == 2 and "to=nowhere: environments has no such key" in done.printed
+        code = f"""
+import json, pathlib, {project.package}.machinery.mlflow.aliases as aliases
+from {project.package}.machinery.mlflow.model_format import fingerprint_of_files as mark
+download = lambda uri, to: mark(pathlib.Path(mlflow.artifacts.download_artifacts(uri, dst_path=to)))
+where = {{"{here}": "{MODEL}", "{there}": "{MODEL}-production"}}
+marks, tags = [], []
+for address, name in where.items():
+    mlflow.set_tracking_uri(address), mlflow.set_registry_uri(address)
+    marks.append(download(f"models:/{{name}}/1", "copies/" + name))
+    tags.append(mlflow.MlflowClient().get_model_version(name, "1").tags)
+print(json.dumps([marks, tags, [each.why for each in aliases.history("{MODEL}-production")]]))"""
+        marks, [source, copied], history = json.loads(project.ask(code).splitlines()[-1])
+        assert marks[0] == marks[1] == source["files"] == copied["files"], "not byte for byte"
+        origin = f'models:/{MODEL}/1 of {here}, by ana: it\'s "time": {{now}}'
+        assert copied["copied_from"] == origin and copied["gate"] == "passed" and copied["trained"] == source["trained"]
+        assert f"it passed the gate, a copy of {origin}" in history
+        assert source["copied_to.production"].startswith(f"{MODEL}-production version 1 of {there}, by ana: ")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            where = ["deploy=production", f"deploy.port={free.getsockname()[1]}", "deploy.env_manager=local"]
+        done = project.python("deploy", *where, **known)
+        assert done.code == 0 and f"{MODEL}-production version 1 answers at http://127.0.0.1:" in done.printed
+        assert project.python("deploy", *where, "action=stop", **known).code == 0

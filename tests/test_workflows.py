@@ -1,7 +1,10 @@
 """The workflows pass the checkers, keep the rules, and their steps run."""
 
+import json
+import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -205,3 +208,30 @@ def test_the_conda_job_runs(locked: Path, tmp_path: Path) -> None:
     conda.chmod(conda.stat().st_mode | stat.S_IXUSR)
     given = {"CONDA": str(tmp_path / "conda"), "RUNNER_TEMP": str(tmp_path)}
     run_job(locked / ".github/workflows/ci.yml", "conda", locked, **given)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"), reason="nginx is not installed")
+def test_the_jobs_that_deploy_run(locked: Path, environment: Path, tmp_path: Path) -> None:
+    """Image and staging, which is asked what its answers are known to; production is the command of staging."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        words = f"-P deploy.port={free.getsockname()[1]} -P deploy.env_manager=local -P deploy.workers=1"
+    known = {"vars.MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "vars.DEPLOY_ARGS": words}
+    given = {"UV_PROJECT_ENVIRONMENT": str(environment), "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTOR": "ana"}
+    where = {**settings(MLFLOW_TRACKING_URI=known["vars.MLFLOW_TRACKING_URI"], **given)}
+    python = [str(environment / "bin/python"), "-m", "penguin_classifier"]
+    line = ["register", "model=logistic", "evaluation.resamples=20", "evaluation.importance_repeats=0"]
+    subprocess.run([*python, *line], cwd=locked, env=where, check=True, capture_output=True)
+    workflow = locked / ".github/workflows/deploy.yml"
+    run_job(workflow, "image", locked, known, **given)
+    assert (locked / "build/model/MLmodel").exists()
+    try:
+        run_job(workflow, "staging", locked, known, **given)
+        told = json.loads((locked / "outputs/last.json").read_text())
+        assert (told["command"], told["tags"]["monitor"], told["tags"]["statuses"]) == ("monitor", "quiet", "200 x 50")
+        tags = json.loads((tmp_path / "staging.json").read_text())["tags"]
+        assert (tags["deploy"], tags["approver"]) == ("staging", "ana")
+    finally:
+        stop = [*python, "deploy", "deploy=staging", "action=stop"]
+        subprocess.run(stop, cwd=locked, env=where, check=True, capture_output=True)

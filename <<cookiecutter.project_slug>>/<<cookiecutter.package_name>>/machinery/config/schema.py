@@ -116,8 +116,17 @@ class Platform:
 
 
 @dataclass
+class Environment:
+    """Where versions go from here, see promote."""
+
+    registered_model: str
+    registry: str | None
+
+
+@dataclass
 class Deploy:
     model: str
+    registry: str | None
     alias: str
     challenger: str
     challenger_share: float
@@ -163,6 +172,8 @@ class Settings:
     model: dict[str, Any]
     evaluation: Evaluation
     promotion: str
+    candidate: str | None
+    environments: dict[str, Environment]
     drift: Drift
     tracking: Tracking
     card: Card

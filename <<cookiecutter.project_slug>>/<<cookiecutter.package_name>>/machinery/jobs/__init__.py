@@ -57,24 +57,21 @@ def _files(model: Model, sides: Sides, **about: Any) -> dict[str, str]:
 
 
 def decided_and_deployed(
-    decide: Callable[[], T],
-    version: str | None,
-    deploy: Deploy | None,
-    store: Store,
-    *,
-    choices: dict[str, str],
-    who: str,
+    decide: Callable[[], T], name: str, number: str | None, at: tuple[Deploy | None, Store, dict[str, str], str]
 ) -> tuple[T, str]:
-    """What `decide` gives, which makes `version` champion, and what became of the deployment, or "".
+    """What `decide` gives, by which version `number` of `name` (None: it has decided already) is champion; and lines on
+    what was deployed, or "".
 
-    Where deploy.on_promote says so it answers requests afterwards; it is decided once a server of it is ready, so that
-    nothing changes where there is none.
+    Where deploy.on_promote says so of that model, its champion answers requests afterwards: it is decided once a server
+    is ready, so that nothing changes where there is none.
     """
-    if deploy is None or not deploy.on_promote or deploy.alias != "champion":
+    deploy, store, choices, who = at
+    if deploy is None or not deploy.on_promote:
         return decide(), ""
+    if deploy.model != name:
+        return decide(), f"\n{choices['deploy']} stays as it is: it answers by {deploy.model}"
     from .deploy.rollout import Deployment
 
     decisions: list[T] = []
-    deployment = Deployment(deploy, store, place=choices["deploy"], data=choices["data"], who=who)
-    result = deployment.roll_out(version, lambda: decisions.append(decide()))
+    result = Deployment(deploy, store, choices, who).roll_out(number, lambda: decisions.append(decide()))
     return decisions[0], "\n".join(["", result.summary, *result.notes])

@@ -108,14 +108,7 @@ def load(address: str | Path, *, files: str = "") -> Model:
     A foreign scikit-learn model has the columns of its signature. Raises ProjectError for what cannot be loaded, and
     for files that are not those that `files` (see `fingerprint_of_files`) was made of.
     """
-    try:
-        folder = Path(address) if Path(address).is_dir() else Path(mlflow.artifacts.download_artifacts(str(address)))
-        damaged = files and fingerprint_of_files(folder) != files
-        description = Description.load(folder)
-    except Exception as error:
-        raise ProjectError(f"{address} cannot be loaded, its files may be gone: {one_line(error)}") from error
-    if damaged:
-        raise ProjectError(f"{address} cannot be loaded, its files are damaged: `-e rollback` takes a champion back")
+    folder, description = _at(address, None, files)
     try:
         return _loaded(address, folder, description)
     except Exception as error:
@@ -127,14 +120,23 @@ def load(address: str | Path, *, files: str = "") -> Model:
         raise ProjectError(f"{address} cannot be loaded{why}") from error
 
 
-def download(address: str, folder: Path, *, files: str) -> None:
-    """The files of the model at `address` in `folder`. Raises ProjectError as `load` does."""
+def _at(address: str | Path, to: str | None, files: str) -> tuple[Path, Description]:
+    """The folder of the model at `address`, downloaded `to` it where it is none, and what it is."""
     try:
-        mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
+        there = Path(address).is_dir()
+        folder = Path(address) if there else Path(mlflow.artifacts.download_artifacts(str(address), dst_path=to))
+        damaged = files and fingerprint_of_files(folder) != files
+        description = Description.load(folder)
     except Exception as error:
         raise ProjectError(f"{address} cannot be loaded, its files may be gone: {one_line(error)}") from error
-    if files and fingerprint_of_files(folder) != files:
+    if damaged:
         raise ProjectError(f"{address} cannot be loaded, its files are damaged: `-e rollback` takes a champion back")
+    return folder, description
+
+
+def download(address: str, folder: Path, *, files: str) -> None:
+    """The files of the model at `address` in `folder`. Raises ProjectError as `load` does."""
+    _at(address, str(folder), files)
 
 
 def activation(folder: Path, manager: str) -> list[str]:

@@ -9,7 +9,9 @@ from . import aliases, model_format, registry, version_tags
 from .registry import ModelVersion
 from .version_tags import ScoresRecord, SplitRecord
 
-OF_A_VERSION = ("algorithm", "environment", "ci.run", "ci.review")  # tags that another version may have otherwise
+COPIED_FROM = "copied_from"  # the tag of a version that came from another registry or name
+# tags that another version may have otherwise
+OF_A_VERSION = ("algorithm", "environment", "ci.run", "ci.review", COPIED_FROM)
 
 
 def register_once(
@@ -55,7 +57,8 @@ def award(
     if passed and promotion == "auto":
         try:
             over = against["version"] if against else None
-            aliases.promote(name, number, over=over, who=who, why="it passed the gate")
+            origin = f", a copy of {version.tags[COPIED_FROM]}" if COPIED_FROM in version.tags else ""
+            aliases.promote(name, number, over=over, who=who, why=f"it passed the gate{origin}")
             return "champion", ""
         except ProjectError as error:
             refused = str(error)

@@ -104,6 +104,24 @@ def _refused(address: str) -> str | None:
 
 
 @contextmanager
+def using(address: str | None) -> Iterator[None]:
+    """Until the end of the block, MLflow's calls go to the server at `address`; None: to where they go anyway."""
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    _use(address or before[0], address or before[1])
+    try:
+        if sentence := silence():
+            raise Unavailable(sentence)
+        yield
+    finally:
+        _use(*before)
+
+
+def _use(tracking: str, registry: str) -> None:
+    mlflow.set_tracking_uri(tracking)
+    mlflow.set_registry_uri(registry)
+
+
+@contextmanager
 def sentences_of_stores() -> Iterator[None]:
     """What a store raises in the block as an error of the project."""
     try:

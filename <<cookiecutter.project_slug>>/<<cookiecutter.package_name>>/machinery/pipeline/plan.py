@@ -28,6 +28,7 @@ from .store import Store
 UNSEEN = ("model_id", "progress", "workspace")  # where a stage works and what it is called there: no part of the key
 CODE = ("pipeline.execution", "pipeline.store")  # of the machinery: what decides what a stage gives, whichever it is
 HANDED = {"champion": "mlflow.registry"}  # where the class of an argument is that a stage need not import
+COPIED = "evaluation.copied"  # what runs instead of the stage that makes a model of the section `model`
 TARGET = "_target_"
 BEFORE = "the stage before"
 VERSION = "source_version"
@@ -79,7 +80,7 @@ class Plan:
 
     def step(self, stage: str) -> Step:
         """What has to be done for `stage`, once the steps before it are planned."""
-        arguments = self.code.arguments(f"stages.{stage}")
+        arguments = self.code.arguments(self.module(stage))
         inputs = {name: self._section(name, annotation) for name, annotation in arguments.items()}
         contents = None
         if "source" in inputs:
@@ -233,7 +234,12 @@ class Plan:
         """The modules that decide what `stage` gives: what its own, what its `inputs` name and what calls it reach."""
         named = self.code.named([vars(value) if is_dataclass(value) else value for value in inputs.values()])
         handed = [HANDED[name] for name in inputs if name in HANDED]
-        return self.code.reachable([f"stages.{stage}", *named, *self.layout.machinery(*CODE, *handed)])
+        return self.code.reachable([self.module(stage), *named, *self.layout.machinery(*CODE, *handed)])
+
+    def module(self, stage: str) -> str:
+        """The module of the function that runs as `stage`: its own, or for a candidate that is there COPIED."""
+        replaced = self.config.candidate and "model" in self.code.arguments(f"stages.{stage}")
+        return self.layout.machinery(COPIED)[0] if replaced else f"stages.{stage}"
 
     def unlocked(self) -> dict[str, str]:
         """The versions of the libraries that the model comes from and the lock does not pin: extras."""

@@ -230,7 +230,8 @@ class PipelineRun:
             private = bool(self.config.columns.sensitive)
             tags["process"] = processes.this()
             with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
-                inputs, function = self._inputs(step), plan.layout.function(stage)
+                inputs, module = self._inputs(step), plan.module(stage)
+                function = plan.layout.load(module, module.rpartition(".")[2])
                 if self.config.tracking.autolog and "model" in inputs:  # other stages fit baselines, and guards
                     function = tracking.autologged()(function)
                 try:

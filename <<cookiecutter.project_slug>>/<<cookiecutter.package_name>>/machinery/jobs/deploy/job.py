@@ -20,8 +20,7 @@ def deploy(
     """Starts what the alias names and switches to it, says what answers (action=status), or ends it (action=stop)."""
     if deploy is None:
         raise ConfigError("deploy is null: name an option of conf/deploy/, such as deploy=staging")
-    who = approver or provenance.user()
-    deployment = Deployment(deploy, store, place=choices["deploy"], data=choices["data"], who=who)
+    deployment = Deployment(deploy, store, choices, approver or provenance.user())
     actions = {"start": deployment.roll_out, "status": deployment.status, "stop": deployment.stop}
     if action not in actions:
         raise ConfigError(f"action={action}: there is no such action{close(action, actions)}")

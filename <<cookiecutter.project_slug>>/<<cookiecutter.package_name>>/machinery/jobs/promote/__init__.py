@@ -10,3 +10,4 @@ class Arguments:
     version: str
     approver: str
     reason: str | None
+    to: str | None

@@ -29,11 +29,7 @@ def rollback(
     held = aliases.holders(registered_model)
     (old, new), deployed = decided_and_deployed(
         lambda: aliases.roll_back(registered_model, over=held.get("champion"), who=who, why=why, since=began),
-        held.get("previous"),
-        deploy,
-        store,
-        choices=choices,
-        who=who,
+        *(registered_model, held.get("previous"), (deploy, store, choices, who)),
     )
     return StageResult(
         f"{registered_model} version {new} is champion again; "
