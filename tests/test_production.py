@@ -91,6 +91,19 @@ def test_in_containers_the_parts_have_each_other_s_names(monkeypatch):
         server.filled("${PGPASSWORD:?is not set}", {})
 
 
+def test_an_engine_is_told_the_same(tmp_path):
+    """By a command that prints what it is told."""
+    folder = copied(tmp_path / "server")
+    settings_file = folder / "settings.env"
+    settings_file.write_text(settings_file.read_text().replace("ENGINE=\n", "ENGINE=echo engine\n"))
+    assert do(folder, "start").lines[-1] == "engine up --build --detach"
+    assert do(folder, "users").lines == ["engine run --rm tool python users.py"]
+    dumped, bucket, whole = do(folder, "backup").lines
+    name = re.fullmatch(r"engine run --rm --env BACKUP=(.+)\.part dump", dumped)[1]
+    assert bucket == f"engine run --rm tool python tasks.py save-bucket state/backup/{name}.part/bucket"
+    assert whole.startswith(f"{folder}/state/backup/{name} is whole") and (folder / "state/backup" / name).is_dir()
+
+
 def copied(folder: Path) -> Path:
     shutil.copytree(SERVER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
