@@ -17,6 +17,7 @@ QUICK = [
     "gate.max_megabytes=100",
 ]
 FOREST = ["model=forest", "model.n_estimators=10"]
+MEMBERS = ["model.members.boosting.max_iter=10", "model.members.forest.n_estimators=10"]
 # Lanes are run at the same time. They have the options of conf/ that decide which code runs (models, tasks, splits,
 # data sets), and names in conf: derived columns, an own metric that chooses the threshold.
 OPTIONS = {
@@ -33,14 +34,21 @@ OPTIONS = {
             "split.validation=0.15",
             "split=stratified",
         ],
-        ["model=blend", "split=group", "columns.group=[species]", "leakage.allow=[rows]"],
-        ["model=boosting", "split=time", "columns.time=year", "columns.drop=[]", "leakage.allow=[time]"],
+        ["model=blend", *MEMBERS, "split=group", "columns.group=[species]", "leakage.allow=[rows]"],
+        [
+            "model=boosting",
+            "model.max_iter=10",
+            "split=time",
+            "columns.time=year",
+            "columns.drop=[]",
+            "leakage.allow=[time]",
+        ],
         ["model=dummy", "columns.sensitive=[island]", "expectations=[]", "evaluation.slices=[]"],
         ["tune", *FOREST, "tune.trials=2", "tune.folds=2", "tune.jobs=1", "tune.name=traced"],
     ],
     "data": [
         ["data=penguins_mass", "model=ridge"],
-        ["data=diabetes", "model=stack", "task.transform=log"],
+        ["data=diabetes", "model=stack", "model.folds=2", *MEMBERS, "task.transform=log"],
         ["data=digits", "model=xgboost", "model.n_estimators=5"],
         ["data=breast_cancer", "model=lightgbm", "model.n_estimators=5"],
         ["task=anomaly", "registered_model=odd"],

@@ -59,7 +59,7 @@ def test_a_real_table_becomes_a_model_as_good_as_plain_boosting(package, file, t
     name = "real_" + re.sub(r"\W", "_", path.name.partition(".")[0])
     code, printed = driver.do("profile", f"path={path}", f"target={target}", f"name={name}", "trial_seconds=0")
     assert code == 0, printed
-    code, printed = driver.do(f"data={name}", "evaluation.importance_repeats=0")
+    code, printed = driver.do(f"data={name}", "evaluation.importance_repeats=0", "evaluation.resamples=20")
     assert code == 0, printed
     assert re.search(rf"{name} version 1 is (champion|challenger)", printed)
     written = yaml.safe_load((driver.project.path / f"conf/data/{name}.yaml").read_text())
@@ -116,14 +116,14 @@ def tables(draw: st.DrawFn) -> str:
     return text.getvalue()
 
 
-@effort(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@effort(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=tables())
 def test_any_table_works_or_is_refused_in_a_sentence(text, driver):
     path = driver.project.path / "data/any.csv"
     path.write_text(text, encoding="utf-8")
     commands = [
         ["profile", f"path={path}", "target=y", "force=true", "trial_seconds=1"],
-        ["data=any", "evaluation.importance_repeats=0", "tracking.sample_rows=0"],
+        ["data=any", "evaluation.importance_repeats=0", "evaluation.resamples=20", "tracking.sample_rows=0"],
     ]
     for words in commands:
         code, printed = driver.do(*words)

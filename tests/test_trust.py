@@ -229,7 +229,7 @@ def test_a_kill_at_any_moment_does_no_harm(fresh):
     undisturbed = fresh.python(*SMALL, "platform.outputs=outputs/calm", **calm)
     assert undisturbed.code == 0, undisturbed.printed
     expected, hit = results(fresh.path / "outputs/calm"), []
-    for number in range(50):
+    for number in range(30):
         turn, stage = divmod(number, len(STAGES))
         outputs = fresh.path / f"outputs/{turn}"
         where = {"MLFLOW_TRACKING_URI": f"sqlite:///{fresh.path}/{turn}.db"}
@@ -242,14 +242,14 @@ def test_a_kill_at_any_moment_does_no_harm(fresh):
         os.kill(process, signal.SIGKILL)
         if fresh.end().code == -signal.SIGKILL:
             hit.append(wanted)
-        if wanted == STAGES[-1] or number == 49:
+        if wanted == STAGES[-1] or number == 29:
             last = fresh.python(*words, **where)
             assert last.code == 0 and f"{NAME}-penguins version 1" in last.printed, last.printed
             assert results(outputs) == expected
             code = "print({run.info.status for run in client.search_runs(['0'])} - {'FINISHED', 'KILLED'})"
             told = fresh.fork("-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **where)
             assert told.lines == ["set()"]
-    assert set(hit) == set(STAGES) and len(hit) > 40, hit
+    assert set(hit) == set(STAGES) and len(hit) > 24, hit
 
 
 def test_ten_at_once_on_a_store_that_does_not_exist_yet(fresh):

@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
 SMALL = ("data=penguins", "model=forest", "model.n_estimators=5", "evaluation.importance_repeats=0")
+SMALL += ("evaluation.resamples=0", "evaluation.slices=[]")
 NAME = "penguin-classifier-penguins"
 RAW = Path(__file__).parents[1] / "data/raw/penguins.csv"
 ANSWERS = ["prediction", "probability", "threshold"]

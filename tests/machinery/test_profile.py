@@ -18,6 +18,7 @@ from penguin_classifier.machinery.mlflow import model_format
 LAYOUT = Layout(Path(__file__).parents[1], "penguin_classifier")
 
 ROWS = 600
+QUICK = ("evaluation.importance_repeats=0", "evaluation.resamples=0")
 WORDS = [
     "please",
     "the",
@@ -97,7 +98,7 @@ def test_two_commands_make_a_model_of_a_table_that_nobody_has_described(do, conf
     assert {"NA", "n/a", "-", "?"} <= set(written["missing"]) and written["task"]["positive"] == "Yes"
     assert "exit_reason # alone tells 1.000 of churned: leakage?" in (conf / "customers.yaml").read_text()
 
-    code, printed = do("data=customers", "model=logistic", "evaluation.importance_repeats=0")
+    code, printed = do("data=customers", "model=logistic", *QUICK)
     assert code == 0 and "customers version 1 is champion" in printed, printed
 
     again = do("profile", f"path={table}", "target=churned")
@@ -117,7 +118,7 @@ def test_the_same_table_gives_the_same_model_from_text_and_from_parquet(do, conf
     found = []
     for name in ("text.csv", "binary.parquet"):
         assert do("profile", f"path={outputs / name}", "target=y")[0] == 0
-        code, printed = do("train", f"data={name.partition('.')[0]}", "model=forest")
+        code, printed = do("train", f"data={name.partition('.')[0]}", "model=forest", "model.n_estimators=20")
         assert code == 0, printed
         found.append(json.loads((newest(outputs, "train") / "outcome.json").read_text())["outcome"]["facts"]["digest"])
     assert found[0] == found[1]
@@ -189,7 +190,7 @@ def test_values_of_sensitive_columns_stay_in_the_table(do, conf, table, outputs)
         ["types.mail.kind=number"],
         ["columns.drop=[exit_reason]", "features.text_components=0"],  # scikit-learn refuses
     ):
-        printed += do("data=customers", "model=logistic", "evaluation.importance_repeats=1", *words)[1]
+        printed += do("data=customers", "model=logistic", *QUICK[1:], "evaluation.importance_repeats=1", *words)[1]
     assert "version 1" in printed and "1 of 1 expectations failed" in printed and "600 values are no number" in printed
     (outputs / "source.csv").unlink()
     shutil.rmtree(outputs / "outputs/ingest")  # the tables themselves
@@ -324,13 +325,14 @@ def test_names_that_yaml_and_hydra_would_misread_are_kept(do, conf, outputs):
 def test_without_a_target_anomalies_are_looked_for(do, conf, table):
     code, printed = do("profile", f"path={table}", "target=null", "name=odd")
     assert code == 0, printed
-    code, printed = do("data=odd", "columns.drop=[churned]")
+    code, printed = do("data=odd", "columns.drop=[churned]", *QUICK)
     assert code == 0 and "are anomalies; there is no target to score them by" in printed and "is champion" in printed
-    code, printed = do("data=odd", "columns.drop=[churned]", "seed=3")
+    code, printed = do("data=odd", "columns.drop=[churned]", "seed=3", *QUICK)
     assert (
         "without a target nothing tells whether it is better than version 1" in printed and "is challenger" in printed
     )
-    code, printed = do("data=odd", "columns.target=churned", "registered_model=labelled", "model=local_outlier")
+    words = ["columns.target=churned", "registered_model=labelled", "model=local_outlier"]
+    code, printed = do("data=odd", *words, *QUICK)
     assert code == 0 and "average_precision" in printed, printed
 
 
