@@ -3,6 +3,7 @@ seconds saved for each. Started by the projects' own Python. On each line of std
 a module (or -c, and the first word is code), the folder of the command, the words, the environment and a file for what
 is printed; on stdout a line with the process's id at its start, and one with its exit code at its end."""
 
+import contextlib
 import functools
 import gc
 import importlib
@@ -20,11 +21,14 @@ for name in (
     "sklearn.compose sklearn.dummy sklearn.ensemble sklearn.inspection sklearn.linear_model sklearn.pipeline "
     "mlflow.store.tracking.sqlalchemy_store mlflow.store.model_registry.sqlalchemy_store mlflow.store.db.utils "
     "mlflow.store.artifact.local_artifact_repo alembic.command hydra.compose antlr4 sklearn.metrics mlflow.pyfunc git "
-    "IPython matplotlib.backends.backend_agg matplotlib.backends.backend_svg narwhals.stable.v2 filelock dotenv "
+    "matplotlib.backends.backend_agg matplotlib.backends.backend_svg narwhals.stable.v2 filelock dotenv "
     "hydra._internal.core_plugins.basic_sweeper hydra._internal.core_plugins.basic_launcher PIL.JpegImagePlugin "
-    "pandas.io.formats.csvs sklearn.utils._pprint mlflow.cli pytest _pytest.assertion.rewrite _pytest.fixtures"
+    "pandas.io.formats.csvs sklearn.utils._pprint mlflow.cli"
 ).split():
     importlib.import_module(name)
+for name in ("IPython", "pytest", "_pytest.assertion.rewrite", "_pytest.fixtures"):  # not every environment has them
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
 sqlalchemy.orm.configure_mappers()
 gc.freeze()  # its pages stay shared, and no child looks for garbage among them
 
