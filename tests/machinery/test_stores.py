@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from mlflow import MlflowClient
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from penguin_classifier.machinery import cli
 from penguin_classifier.machinery.mlflow import stores, tracking, version_tags
 from penguin_classifier.machinery.pipeline import provenance
@@ -254,6 +255,31 @@ def test_outputs_may_serve_several_stores(do, outputs, store, monkeypatch):
     assert "reused.ingest" not in run.data.tags and "/runs/" not in run.data.tags["mlflow.note.content"]
     lineage = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/lineage.json")
     assert lineage["store"] == other and lineage["transformations"][0]["store"] == first
+
+    made, get_run = lineage["transformations"][0]["run"], MlflowClient.get_run
+
+    def denied(self, run_id):
+        """What a server with users says of a run that it does not have."""
+        if run_id == made:
+            raise mlflow.MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+        return get_run(self, run_id)
+
+    monkeypatch.setattr(MlflowClient, "get_run", denied)
+    code, printed = do("ingest", "data=penguins")
+    assert code == 0 and "reused" in printed and "Permission" not in printed, printed
+
+
+def test_a_server_that_mlflow_run_does_not_read_of_is_said(outputs, monkeypatch):
+    """`mlflow run` reads no .env, and hands its own store to the command."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", MlflowClient().create_run("0").info.run_id)
+    told = {}
+    for named in ("https://ana:hidden@mlflow.example.com/", "sqlite:///mlflow.db"):
+        Path(".env").write_text(f"MLFLOW_TRACKING_URI={named}\n")
+        notes = tracking.connect(experiment="x", server=False, hide=lambda text: text.replace("hidden", "***"))
+        told[named] = [note for note in notes if ".env" in note]
+    [note], none = told.values()
+    assert f".env names https://ana:***@mlflow.example.com, and this run is in {os.environ[stores.TRACKING]}" in note
+    assert "uv run --env-file .env mlflow run" in note and not none
 
 
 @pytest.mark.parametrize("written, code", [(True, 0), (False, 1)])

@@ -136,8 +136,10 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
         if run_id:
             from .mlflow import tracking
 
-            tracking.connect(experiment=plan.config.experiment_name, server=plan.config.platform.server, hide=plan.hide)
+            server = plan.config.platform.server
+            result.notes = tracking.connect(experiment=plan.config.experiment_name, server=server, hide=plan.hide)
             tracking.link(made, summary, run_id, stage=word, exit_code="0")
+            summary = "\n".join([summary, *(f"note: {note}" for note in result.notes)])
         print(summary)
         return 0
     if not job:

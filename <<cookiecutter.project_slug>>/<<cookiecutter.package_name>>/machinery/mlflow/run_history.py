@@ -40,11 +40,14 @@ class Run:
 
 
 def has(run_id: str) -> bool:
-    """Whether the tracking store has the run `run_id`, and not in its bin."""
+    """Whether the tracking store has the run `run_id`, not in its bin, and lets this user see it.
+
+    A server with users gives "denied" also of a run that it never had: it looks for the permission first.
+    """
     try:
         return MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
             return False
         raise
 

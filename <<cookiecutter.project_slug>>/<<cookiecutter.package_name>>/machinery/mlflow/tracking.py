@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from dotenv import dotenv_values
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -56,7 +58,12 @@ def connect(*, experiment: str, server: bool, hide: Callable[[str], str]) -> lis
                 stores.make_embedded(each)
         if registry != address:
             MlflowClient().search_registered_models(max_results=1)
-        return _experiment(MlflowClient(), experiment, embedded=address.startswith("sqlite:"))
+        notes = _experiment(MlflowClient(), experiment, embedded=address.startswith("sqlite:"))
+    named = (dotenv_values(".env", encoding="utf-8-sig").get(stores.TRACKING) or "").rstrip("/")
+    if os.environ.get("MLFLOW_RUN_ID") and re.match("http|databricks", named) and named != address.rstrip("/"):
+        way_out = "`uv run --env-file .env mlflow run ...` hands it to MLflow, which does not read that file"
+        notes.append(_hide(f".env names {named}, and this run is in {address}: {way_out}"))
+    return notes
 
 
 @contextmanager
