@@ -195,7 +195,8 @@ REFUSED = {
     "versions=[2,champion,1] input=answers/local": "versions=[2,champion,1]: two that differ are compared",
     "versions=[1,2] labels=labels.csv": "input is missing",
     "versions=[1,2] input=answers/local": "local has no column bought",
-    "versions=[1,2] input=answers/local labels=labels.csv columns.key=[]": "columns.key is missing",
+    "versions=[1,2] input=answers/local labels=labels.csv columns.key=[]": "columns.key=[id] here, and deploy.log",
+    "versions=[1,2] input=answers/local labels=labels.csv columns.key=[who]": "never held it: deploy.log_key=[who]",
     "versions=[1,2] input=labels.csv labels=labels.csv": "labels.csv has no column a",
     "versions=[1,2] input=visits.csv evaluation.min_rows=2000": "1500 rows of visits.csv can be scored, fewer than",
 }

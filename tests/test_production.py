@@ -97,7 +97,7 @@ def test_an_engine_is_told_the_same(tmp_path):
     settings_file = folder / "settings.env"
     settings_file.write_text(settings_file.read_text().replace("ENGINE=\n", "ENGINE=echo engine\n"))
     assert do(folder, "start").lines[-1] == "engine up --build --detach"
-    assert do(folder, "users").lines == ["engine run --rm tool python users.py"]
+    assert do(folder, "users").lines == [f"engine run --rm --env HERE={folder} tool python users.py"]
     dumped, bucket, whole = do(folder, "backup").lines
     name = re.fullmatch(r"engine run --rm --env BACKUP=(.+)\.part dump", dumped)[1]
     assert bucket == f"engine run --rm tool python tasks.py save-bucket state/backup/{name}.part/bucket"
@@ -132,7 +132,8 @@ def test_passwords_are_made_once_and_differ(tmp_path):
 
 def test_wrong_use_is_a_sentence(tmp_path):
     folder = copied(tmp_path / "server")
-    assert "server.py start" in do(folder).printed and do(folder).printed == do(folder, "restart").printed
+    assert "server.py start" in do(folder).printed and do(folder).printed == do(folder, "restore").printed
+    assert do(folder, "status").printed == f"there is no `status`; there is:\n{do(folder).printed}"
     do(folder, "settings")
     missing = do(folder, "start", PATH=str(tmp_path))
     if not shutil.which("initdb", path=os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin")))):
@@ -218,8 +219,7 @@ class Team:
     def user(self, name: str) -> dict[str, str]:
         """What a user's project has in its environment."""
         text = (self.folder / f"state/users/{name}.env").read_text()
-        certificate = str(self.folder / "state/nginx/server.crt")
-        return dict(re.findall(r"(?m)^(\w+)=(.*)$", text)) | {"MLFLOW_TRACKING_SERVER_CERT_PATH": certificate}
+        return dict(re.findall(r"(?m)^(\w+)=(.*)$", text))
 
     def python(self, name: str, *words: str) -> Done:
         """What the package says to `name`."""
@@ -371,6 +371,7 @@ with server.storage():
     (other.folder / "state/users").mkdir()
     there = (team.folder / "state/users/ben.env").read_text()
     there = there.replace(f":{team.ports['HTTPS_PORT']}", f":{other.ports['HTTPS_PORT']}")
+    there = there.replace(str(team.folder), str(other.folder))  # whose certificate is another one
     (other.folder / "state/users/ben.env").write_text(there)
     with other:
         scored = other.python("ben", "predict", "input=data/raw/penguins.csv", "output=scores.csv")

@@ -45,9 +45,12 @@ def receiver(monkeypatch):
 def test_quiet_drift_and_a_fallen_score(do, outputs, receiver):
     got, status, *_ = receiver
     assert do("register", *SMALL)[0] == 0
-    ROWS.drop("sex").write_csv("quiet.csv")
-    code, printed = do("monitor", "data=penguins", "input=quiet.csv")
-    assert code == 0 and f"344 rows of quiet.csv against {NAME} version 1: no drift" in printed and not got
+    Path("answers").mkdir()
+    Path("answers/.2026-11-30T11-00-00-77d0e2c43f9c.jsonl").touch()  # a journal of a log of answers
+    ROWS.drop("sex").write_parquet("answers/a.parquet")
+    code, printed = do("monitor", "data=penguins", "input=answers")
+    assert code == 0 and f"344 rows of answers against {NAME} version 1: no drift" in printed and not got
+    assert "note: 1 journals of the running hour are not read yet" in printed, printed
 
     ROWS.drop("sex").with_columns(pl.col("bill_length_mm") / 25.4).write_csv("inches.csv")
     code, printed = do("monitor", "data=penguins", "input=inches.csv")

@@ -243,7 +243,9 @@ class Parts:
                     self.ends[name] = [at for at in self.ends.get(name, []) if at > now - 60] + [now]
                     if len(self.ends[name]) >= 5:
                         raise SystemExit(f"{name} does not stay: {self.last_words(name)}")
-                    print(f"{name} ended with {process.returncode}: started again", flush=True)
+                    code = process.returncode  # of MLflow 0, also where its server was killed
+                    how = f" with {code}" if code else ""
+                    print(f"{name} ended{how}: started again", flush=True)
                     time.sleep(1)
                     self.spawn(name)
 
@@ -303,7 +305,7 @@ def storage():
 
 def users() -> None:
     """Users, roles and permissions as users.yaml has them; see there."""
-    once("tool", "python", "users.py")
+    once("tool", "python", "users.py", HERE=str(HERE))
 
 
 def backup() -> str:
@@ -362,7 +364,7 @@ if __name__ == "__main__":
     os.chdir(HERE)
     given = sys.argv[1:] or [""]
     if given[0] not in ACTIONS or (len(given) > 1 and given[0] != "restore") or given == ["restore"]:
-        sys.exit(__doc__)
+        sys.exit(__doc__ if given[0] in {"", *ACTIONS} else f"there is no `{given[0]}`; there is:\n{__doc__}")
     try:
         ACTIONS[given[0]](*given[1:])
     except OSError as error:

@@ -10,6 +10,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import yaml
+from cryptography import x509
 
 FOLDER = Path("state/users")
 ADMINISTRATOR = os.environ["MLFLOW_AUTH_ADMIN_USERNAME"]
@@ -72,14 +73,23 @@ def make_users(users: dict, admins: list) -> None:
         elif not file.exists():
             ask("PATCH", "users/update-password", "2.0", username=name, password=password)
         if name not in there or not file.exists():
-            address = f"https://{os.environ['SERVER_NAME']}:{os.environ['HTTPS_PORT']}"
-            text = (
-                f"MLFLOW_TRACKING_URI={address}\nMLFLOW_TRACKING_USERNAME={name}\nMLFLOW_TRACKING_PASSWORD={password}\n"
-            )
             with open(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as opened:
-                opened.write(text)
+                opened.write(lines(name, password))
             print(f"{name}: what stands in {file} goes into the .env of projects")
         ask("PATCH", "users/update-admin", "2.0", username=name, is_admin=name in admins)
+
+
+def lines(name: str, password: str) -> str:
+    """What a user's project has to know."""
+    address = f"https://{os.environ['SERVER_NAME']}:{os.environ['HTTPS_PORT']}"
+    text = f"MLFLOW_TRACKING_URI={address}\nMLFLOW_TRACKING_USERNAME={name}\nMLFLOW_TRACKING_PASSWORD={password}\n"
+    file = Path("state/nginx/server.crt")
+    certificate = x509.load_pem_x509_certificate(file.read_bytes()) if file.exists() else None
+    if certificate and certificate.issuer == certificate.subject:
+        here = Path(os.environ.get("HERE", os.getcwd()))  # in a container, another folder than outside of it
+        text += "# The server signed its certificate itself: other machines need a copy of this file, and name that\n"
+        text += f"MLFLOW_TRACKING_SERVER_CERT_PATH={here / file}\n"
+    return text + "# The project's name; else `mlflow run` takes the experiment Default\n#MLFLOW_EXPERIMENT_NAME=\n"
 
 
 def experiment(name: str) -> str:

@@ -46,8 +46,11 @@ def contest(
     few rows have a label.
     """
     columns, key, target = bootstrap.columns, bootstrap.columns.key, str(bootstrap.columns.target)
-    if lacks := [*(["input"] if not input else []), *(["columns.key"] if labels and not key else [])]:
-        raise ConfigError(f"{lacks[0]} is missing: versions are compared on rows of input by labels, which a key joins")
+    if not input:
+        raise ConfigError("input is missing: versions are compared on its rows")
+    if labels and not key:
+        way_out = "columns.key=[id] here, and deploy.log_key=[id] at -e deploy, before answers are logged"
+        raise ConfigError(f"columns.key is missing: labels are joined to rows by a column of both: {way_out}")
     models = [model_format.load(each.uri, files=each.noted.files) for each in pair]
     how["types"] = inputs.label_type(models[0], target, bootstrap.task) | how["types"]
 
@@ -57,7 +60,11 @@ def contest(
             raw, _ = inputs.opened(store, "compare", read_by)
             there = raw.collect_schema()
             if absent := [each for each in (*kinds, *names) if each not in there]:
-                why = " (a log of answers has no columns.sensitive)" if {*absent} & {*columns.sensitive} else ""
+                why = ""
+                if {*absent} & {*columns.sensitive}:
+                    why = " (a log of answers has no columns.sensitive)"
+                elif AT in there and {*absent} & {*key}:
+                    why = f" (this log never held it: deploy.log_key=[{','.join(key)}] at the next -e deploy)"
                 raise ProjectError(f"{named} has no column {', '.join(absent)}{why}; it has {', '.join(there)}")
             others = [
                 each for each in dict.fromkeys([*names, AT, *columns.group]) if each in there and each not in kinds

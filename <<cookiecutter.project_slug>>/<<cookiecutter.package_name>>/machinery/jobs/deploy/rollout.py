@@ -163,7 +163,9 @@ class Deployment:
         deploy, tags = self.deploy, self.tags | {"deployed": f"{main.name}/{main.version}"}
         how = "" if is_new else " as before, nothing was done"
         old = ", in place of {model} version {version}".format(**replaced) if replaced and is_new else ""
-        lines, notes = [f"{main.title} answers at {self.address} ({self.place}){how}{old}"], []
+        lines = [f"{main.title} answers at {self.address} ({self.place}){how}{old}"]
+        no_key = "deploy.log_key names no column: labels that come later are joined by one, deploy.log_key=[id]"
+        notes = [no_key] if deploy.log_predictions and not deploy.log_key else []
         if challenger:
             tags["challenger"] = f"{challenger.name}/{challenger.version}"
             drawn = f"drawn by {deploy.sticky}" if deploy.sticky else "drawn for each"
@@ -171,7 +173,7 @@ class Deployment:
             shadow = [f"  version {challenger.version} is asked too, and its answers go to nobody"]
             lines += share * bool(deploy.challenger_share) + shadow * deploy.mirror
         elif deploy.challenger_share or deploy.mirror:
-            notes = [f"{deploy.model} has no other version as {deploy.challenger}: {main.title} answers alone"]
+            notes += [f"{deploy.model} has no other version as {deploy.challenger}: {main.title} answers alone"]
         return StageResult("\n".join(lines), tags=tags, notes=notes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from glob import escape, glob
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, ProjectError
@@ -63,6 +64,8 @@ def monitor(
             bootstrap = Bootstrap(replace(columns, target=monitored.target), task, evaluation, seed)
             assessment = assess(monitored, observed, bootstrap, drift, expectations)
             result = content.result(monitored, observed, assessment, drift, evaluation)
+            if input and (journals := glob(f"{escape(input)}/.*.jsonl")):  # of a log of answers
+                result.notes += [f"{len(journals)} journals of the running hour are not read yet"]
     except ProjectError as error:
         _alert(f"{registered_model} could not be watched: {tracking.sentence_of(error, bool(columns.sensitive))}")
         raise
