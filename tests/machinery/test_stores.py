@@ -8,8 +8,10 @@ import ssl
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -20,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from mlflow import MlflowClient
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from penguin_classifier.machinery import cli
-from penguin_classifier.machinery.mlflow import stores, tracking, version_tags
+from penguin_classifier.machinery.mlflow import registry, stores, tracking, version_tags
 from penguin_classifier.machinery.pipeline import provenance
 
 AWAY = "http://127.0.0.1:9"
@@ -295,6 +297,14 @@ def test_two_may_describe_an_experiment_at_once(do, monkeypatch, written, code):
 
     monkeypatch.setattr(MlflowClient, "set_experiment_tag", late)
     assert do("ingest", "data=penguins")[0] == code and calls
+
+    describe, version = MlflowClient.set_registered_model_tag, SimpleNamespace(name="a", version="1")
+    monkeypatch.setattr(MlflowClient, "set_registered_model_tag", late)
+    monkeypatch.setattr(MlflowClient, "update_model_version", lambda *_: None)
+    MlflowClient().create_registered_model("a")
+    with nullcontext() if written else pytest.raises(mlflow.MlflowException, match="duplicate"):
+        registry.describe(version, "one", "a model", {"task": "binary"})
+        assert MlflowClient().get_registered_model("a").tags == {"task": "binary"}
 
 
 def test_autologging_sees_the_candidate_alone(do):

@@ -106,7 +106,11 @@ def describe(version: ModelVersion, description: str, about: str, tags: dict[str
     if not client.get_registered_model(name).description:
         client.update_registered_model(name, about)
         for key, value in tags.items():
-            client.set_registered_model_tag(name, key, value)
+            try:
+                client.set_registered_model_tag(name, key, value)
+            except MlflowException:  # as of an experiment's, where another process does the same at this moment
+                if key not in client.get_registered_model(name).tags:
+                    raise
 
 
 def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:
