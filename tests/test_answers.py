@@ -173,7 +173,8 @@ def test_live_traffic_is_watched_and_the_better_of_two_versions_is_found(environ
         finally:
             do(*place, "action=stop")
         table = logged(folder)
-        assert table["visit"].drop_nulls().len() == 800 and not list(folder.glob(".*")) and "mail" not in table.columns
+        assert len(table) == table["visit"].n_unique() == 800, "what a roll-out asks is not logged"
+        assert not list(folder.glob(".*")) and "mail" not in table.columns
         code, printed = driver.do("monitor", "data=visits", "input=answers/local")
         assert code == 3 and "drift in a" in printed, printed
 

@@ -4,7 +4,9 @@ import resource
 import time
 
 import pandas as pd
+import polars as pl
 import pytest
+from penguin_classifier.machinery.jobs.compare.labelled import _keyed
 from penguin_classifier.machinery.serving.model_server.answer_log import AnswerLog
 
 KINDS = {"id": "", "mass": "number", "alive": "boolean", "seen": "date", "island": "text"}
@@ -72,6 +74,21 @@ def test_keys_of_two_kinds_become_text_and_answers_can_be_left_out(opened, tmp_p
     log.close()
     table = read(tmp_path)
     assert table["id"].tolist() == ["1", "2", "A-7"] and not [name for name in table if name.startswith("answer.")]
+
+
+def test_whole_numbers_stay_keys_where_some_are_missing(opened, tmp_path):
+    log, many = opened(), 2**60 + 1
+    add(log, rows=ROWS.assign(id=[7, None]))  # which pandas makes 7.0 and NaN of
+    add(log, rows=ROWS.assign(id=[many, 0]))
+    add(log, rows=ROWS.drop(columns="id"))
+    log.close()
+    table = pl.read_parquet(tmp_path / files(tmp_path)[0])
+    assert table.schema["id"] == pl.Int64 and table["id"].to_list() == [7, None, many, 0, None, None]
+    labels = pl.DataFrame({"id": [many, 0, 5]})
+    assert _keyed(table, ["id"])["id"].to_list() == ["7", str(many), "0"]
+    for each in (labels, labels.cast({"id": pl.String})):
+        assert set(_keyed(table, ["id"]).join(_keyed(each, ["id"]), on="id")["id"]) == {str(many), "0"}
+    assert _keyed(pl.DataFrame({"id": [7.0, None]}), ["id"])["id"].to_list() == ["7"]
 
 
 def test_a_file_is_made_by_the_clock_while_the_log_goes_on(opened, tmp_path):

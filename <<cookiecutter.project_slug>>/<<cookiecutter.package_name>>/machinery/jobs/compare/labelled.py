@@ -78,8 +78,7 @@ def contest(
         notes += [f"{count - len(rows):,} of {count:,} rows were answered before both versions were there: left out"]
     if labels:
         told, what = read(labels, {}, [*key, target])
-        texts = [pl.col(name).cast(pl.String) for name in key]  # numbers here may be texts there
-        tables = (each.with_columns(texts).drop_nulls(key) for each in (rows, told.drop_nulls(target)))
+        tables = (_keyed(each, key) for each in (rows, told.drop_nulls(target)))
         rows, told = (each.unique(key, keep="last", maintain_order=True) for each in tables)
         count = len(rows)
         rows = rows.drop(target, strict=False).join(told.select(*key, target), on=key, maintain_order="left")
@@ -92,6 +91,12 @@ def contest(
         raise ProjectError("; ".join([few, *notes]))
     roles = replace(columns, group=[each for each in columns.group if each in rows.columns])
     return _result(pair, models, rows, replace(bootstrap, columns=roles), notes)
+
+
+def _keyed(table: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """The rows that have a `key`, as texts: a number here may be a text there, or 7.0 where others are missing."""
+    numbers = [name for name in key if table.schema[name].is_float() and (table[name].drop_nulls() % 1 == 0).all()]
+    return table.with_columns(pl.col(numbers).cast(pl.Int64)).with_columns(pl.col(key).cast(pl.String)).drop_nulls(key)
 
 
 def _result(

@@ -51,7 +51,7 @@ def ask(folder: Path, path: str, body: bytes | None = None, *, timeout: float) -
     """What the server in `folder` answers, JSON read. Raises OSError where it does not, or refuses."""
     connection = _Connection(folder, timeout)
     try:
-        headers = {"Content-Type": "application/json", "X-Request-ID": "deployment"}  # by which a log shows it
+        headers = {"Content-Type": "application/json", "X-Request-ID": model_server.CHECK}
         connection.request("POST" if body else "GET", path, body, headers)
         answer = connection.getresponse()
         if answer.status != 200:

@@ -160,7 +160,7 @@ class AnswerLog:
         table = pd.DataFrame(records)
         for name, kind in self.kinds.items():
             if name in table:
-                table[name] = _typed(table[name], kind)
+                table[name] = _typed(pd.Series([each.get(name) for each in records], dtype=object), kind)
         return table.assign(**{"log.time": _typed(table["log.time"], "date").dt.tz_localize("UTC")} if records else {})
 
     def _delete_oldest(self) -> None:
@@ -170,12 +170,17 @@ class AnswerLog:
 
 
 def _typed(values: pd.Series, kind: str) -> pd.Series:
-    """A column as what it holds; texts where the values do not go together."""
+    """A column of objects as what it holds; texts where the values do not go together."""
     if kind == "date":
-        return pd.to_datetime(values.astype(object), format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
+        return pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
     if kind == "number":
         return pd.to_numeric(values, errors="coerce").astype("float64")
-    return values.where(values.isna(), values.map(str)) if values.dropna().map(type).nunique() > 1 else values
+    whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in values]  # 7.0 beside nulls
+    values = pd.Series(whole, dtype=object)
+    kept = values.dropna()
+    if {int} == (types := {*map(type, kept)}) and kept.abs().max() < 2**63:
+        return values.astype("Int64")
+    return values.where(values.isna(), values.map(str)) if len(types) > 1 or int in types else values
 
 
 def _locked(descriptor: int) -> bool:
