@@ -90,8 +90,9 @@ def deployed(environment, tmp_path_factory) -> Iterator[Deployed]:
         assert done.code == 0, done.printed
     made = Deployed(project)
     yield made
-    made("deploy", "action=stop")
+    assert "answers no more at http" in made("deploy", "action=stop")
     assert made.processes() == {} and made.servers() == []
+    assert "nothing was deployed" in made("deploy", "action=stop")
 
 
 class Traffic:
@@ -151,7 +152,8 @@ def test_no_request_is_lost_while_versions_change(deployed):
     with Traffic(deployed) as traffic:
         told = deployed("deploy", "deploy.env_manager=uv")
         assert f"version 1 answers at http://127.0.0.1:{deployed.port} (local) as before, nothing was done" in told
-        told = deployed("promote", "version=2", "approver=ana", "deploy.on_promote=true")
+        words = ["deploy=local", "version=2", "approver=ana", "deploy.on_promote=true", "deploy.env_manager=local"]
+        told = deployed.project.python("promote", *words).printed  # the port is that of the deployment
         assert f"{MODEL} version 2 is champion, approved by ana; version 1 is previous" in told.splitlines()
         assert (
             f"{MODEL} version 2 answers at http://127.0.0.1:{deployed.port} (local), in place of {MODEL} version 1"
@@ -176,8 +178,9 @@ def test_no_request_is_lost_while_versions_change(deployed):
     assert deployed.tags(1)["deployed.local"].startswith("since ") and len(deployed.servers()) == 1
     health = json.load(urllib.request.urlopen(f"http://127.0.0.1:{deployed.port}/health"))
     assert (health["model"], health["version"]) == (MODEL, "1")
-    told = deployed("deploy", "action=status")
-    assert re.search(rf"main: {MODEL} version 1, since .* by \S+; answers", told)
+    done = deployed.project.python("deploy", "action=status", MLFLOW_TRACKING_URI="http://127.0.0.1:1")
+    assert done.code == 0 and done.lines[0] == f"local at http://127.0.0.1:{deployed.port}", done.printed
+    assert re.search(rf"main: {MODEL} version 1, since .* by \S+; answers$", done.printed.strip())
 
 
 def _leader(deployed: Deployed) -> int:
@@ -259,8 +262,12 @@ REFUSED = [
         1,
         f"{MODEL} version 4: the server answers the recorded examples otherwise",
     ),
-    (["deploy.alias=99"], 1, f"version=99 of {MODEL} is not there: it has 1, 2"),
-    (["deploy.port=PORT"], 1, r"nginx does not (start|take its new configuration): .*(Address|address) already in use"),
+    (["deploy.alias=99"], 1, f"deploy.alias=99 of {MODEL} is not there: it has 1, 2"),
+    (
+        ["deploy.port=PORT"],
+        1,
+        r"nginx does not (start|take its new configuration): .*(Address|address) already in use; deploy.port=",
+    ),
     (["deploy.challenger_share=1.5"], 2, "deploy.challenger_share=1.5: it is a share of the requests"),
     (["deploy.sticky=X Y; return 200"], 2, "deploy.sticky=X Y; return 200: it is a header's name"),
     (["deploy.host=127.0.0.1; user root"], 2, "deploy.host="),
@@ -313,6 +320,12 @@ def test_two_at_once_and_one_that_is_killed(deployed):
     assert [each.code for _, each in done] == [0, 0], [each.printed for _, each in done]
     assert deployed.post()[0] == done[-1][0] and len(deployed.servers()) == 1
     assert set(deployed.processes()) == {os.readlink(deployed.folder / "main")}
+    told = deployed("deploy", "action=status")
+    assert ("the champion is version 1: `-e deploy`" in told) == (done[-1][0] == "2"), told
+    for process in deployed.processes()[deployed.servers()[0].name]:
+        process.kill()
+    told = deployed("deploy", "action=status", code=3)
+    assert "; does not answer\n  `-e deploy` with deploy=local starts what does not run\n" in told, told
 
 
 def test_a_version_is_copied_to_another_server_and_judged_there(environment, tmp_path):

@@ -3,7 +3,7 @@
      0  done, or nothing had to be done
      1  anything else: data that cannot be used, a model that cannot be fitted, an error of a library
      2  ConfigError: the configuration or the command line has to be changed
-     3  an alarm of `monitor`: the command did its work, and something is wrong with the rows or the server
+     3  an alarm: of `monitor`, by the rows or the server; of `deploy action=status`, where a server does not answer
      4  GateFailed: the candidate failed its gate, and gate.on_fail=error
     75  Unavailable: a server, a database or a lock: the same command may succeed later
    130  interrupted

@@ -163,6 +163,8 @@ def sentence(layout: Layout, error: OmegaConfBaseException) -> str:
         return f"{key}: there is no such key{close(str(error.key), known)}"
     if isinstance(error, MissingMandatoryValue):
         return f"{key} has no value: give it one in conf/ or as {key}=..."
+    if "is not a subclass of" in reason:  # a text where a section belongs
+        return f"{key} has no options to choose from, conf/{key}/ is not there: name its keys, {key}.name=..."
     if "is not a ListConfig" in reason:
         return f"{key} is a list: write it in brackets, as in [a, b]"
     return f"{key}: {reason[:1].lower()}{reason[1:]}"

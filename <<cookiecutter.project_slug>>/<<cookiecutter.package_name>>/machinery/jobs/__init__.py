@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ..model.loader import Model
     from ..pipeline.store import Store
 
+    Deploying = tuple[Deploy | None, Store, dict[str, str], str, list[str]]  # choices, who decides, words typed
+
 T = TypeVar("T")
 
 
@@ -56,22 +58,21 @@ def _files(model: Model, sides: Sides, **about: Any) -> dict[str, str]:
     return {reference.FILE: reference.statistics(model, sides, **about)}
 
 
-def decided_and_deployed(
-    decide: Callable[[], T], name: str, number: str | None, at: tuple[Deploy | None, Store, dict[str, str], str]
-) -> tuple[T, str]:
+def decided_and_deployed(decide: Callable[[], T], name: str, number: str | None, at: Deploying) -> tuple[T, str]:
     """What `decide` gives, by which version `number` of `name` (None: it has decided already) is champion; and lines on
     what was deployed, or "".
 
     Where deploy.on_promote says so of that model, its champion answers requests afterwards: it is decided once a server
-    is ready, so that nothing changes where there is none.
+    is ready, so that nothing changes where there is none; by the settings that it was started with.
     """
-    deploy, store, choices, who = at
+    deploy, store, choices, who, overrides = at
     if deploy is None or not deploy.on_promote:
         return decide(), ""
     if deploy.model != name:
         return decide(), f"\n{choices['deploy']} stays as it is: it answers by {deploy.model}"
-    from .deploy.rollout import Deployment
+    from .deploy.rollout import Deployment, as_started
 
     decisions: list[T] = []
-    result = Deployment(deploy, store, choices, who).roll_out(number, lambda: decisions.append(decide()))
+    deployment = Deployment(as_started(deploy, overrides), store, choices, who)
+    result = deployment.roll_out(number, lambda: decisions.append(decide()))
     return decisions[0], "\n".join(["", result.summary, *result.notes])

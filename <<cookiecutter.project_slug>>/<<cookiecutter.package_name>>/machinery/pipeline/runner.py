@@ -68,21 +68,26 @@ def run_job(word: str, plan: Plan) -> int:
         line.link(config.description)
         tracking.rename(name)  # not after what the stages gave
 
+    store, function, private = plan.store, plan.layout.function(word), bool(config.columns.sensitive)
+    offered = {
+        **vars(config),
+        "raw_config": plan.raw_config,
+        "overrides": plan.overrides,
+        "began": plan.began,
+        "progress": tracking.log_progress,
+        "layout": plan.layout,
+        "code": plan.code,
+        "bring_up_to_date": bring_up_to_date,
+    }
+    takes = inspect.signature(function).parameters.values()
+    inputs = {each.name: offered[each.name] for each in takes if each.kind is each.KEYWORD_ONLY}
+    if getattr(config, "action", None) in getattr(config, "untracked", ()) and not plan.result.run_id:
+        try:
+            return _finish(function(store, **inputs), [], plan)
+        except Exception as error:
+            raise tracking.as_project_error(error, private) from error
     with _tracked(word, name, config.description, plan) as notes:
-        store, function = plan.store, plan.layout.function(word)
         store.keys[word] = hashed([time.time_ns(), os.getpid()])
-        offered = {
-            **vars(config),
-            "raw_config": plan.raw_config,
-            "overrides": plan.overrides,
-            "began": plan.began,
-            "progress": tracking.log_progress,
-            "layout": plan.layout,
-            "code": plan.code,
-            "bring_up_to_date": bring_up_to_date,
-        }
-        takes = inspect.signature(function).parameters.values()
-        inputs = {each.name: offered[each.name] for each in takes if each.kind is each.KEYWORD_ONLY}
         with store.draft(word) as folder:
             try:
                 outcome = execute(function, store, inputs=inputs, seed=config.seed, libraries=(), opened=())
@@ -95,10 +100,15 @@ def run_job(word: str, plan: Plan) -> int:
             tracking.log_outcome(outcome, folder)
             as_markdown = textwrap.indent(outcome.summary, "    " * ("\n" in outcome.summary))  # a table stays one
             tracking.set_tags({"mlflow.note.content": as_markdown, "exit_code": str(outcome.code)})
-        plan.result.add(outcome)
-        plan.result.summary = outcome.summary.splitlines()
-        print(outcome.summary)
-        _close([*outcome.notes, *notes], plan)
+        return _finish(outcome, notes, plan)
+
+
+def _finish(outcome: StageResult, notes: list[str], plan: Plan) -> int:
+    """The exit code of a job, once its `outcome` is printed."""
+    plan.result.add(outcome)
+    plan.result.summary = outcome.summary.splitlines()
+    print(outcome.summary)
+    _close([*outcome.notes, *notes], plan)
     return outcome.code
 
 
@@ -307,6 +317,8 @@ def _close(notes: list[str], plan: Plan) -> None:
     plan.result.notes += notes
     for note in notes:
         print(f"note: {note}")
+    if not plan.result.look:
+        return
     page = tracking.runs_page()
     print(f"look: {plan.result.look}" + (f", and all runs at {page}" if page else ""))
 

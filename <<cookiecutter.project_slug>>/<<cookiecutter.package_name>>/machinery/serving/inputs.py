@@ -32,18 +32,19 @@ SUITS: dict[str, Any] = {  # what a column may hold
 }
 
 
-def version(name: str, wanted: str | None, *, data: str) -> registry.ModelVersion:
-    """The version of the model `name` that is `wanted`, by its number or an alias; None: the champion."""
+def version(name: str, wanted: str | None, *, data: str, key: str = "version") -> registry.ModelVersion:
+    """The version of the model `name` that is `wanted` by `key`, its number or an alias; None: the champion."""
     held = registry.aliases(name)
     number = held.get(wanted or "champion", {}).get("version", wanted or "")
     if number.isdigit() and (version := registry.version(name, number)):
         return version
     groups = [group for is_held in (True, False) for group in run_history.versions(held=is_held).values()]
     numbers = sorted(int(each.version) for group in groups for each in group if each.name == name)
-    there = f"it has {', '.join(map(str, numbers))}, taken as version=..." if numbers else "it has no version yet"
-    if wanted is not None:
-        raise ProjectError(f"version={wanted} of {name} is not there: {there}")
-    raise ProjectError(f"{name} has no champion: `mlflow run .` with data={data} makes one if its gate passes; {there}")
+    there = f"it has {', '.join(map(str, numbers))}, taken as {key}=..." if numbers else "it has no version yet"
+    if wanted not in (None, "champion"):
+        raise ProjectError(f"{key}={wanted} of {name} is not there: {there}")
+    made = f"`mlflow run .` with data={data} makes one if its gate passes, or `-e promote`"
+    raise ProjectError(f"{name} has no champion: {made}; {there}")
 
 
 def label_type(model: Model, target: str | None, task: Task) -> dict[str, Type]:

@@ -174,6 +174,6 @@ def _await(address: str, process: subprocess.Popen[bytes], wait: float, log: IO[
 
 def cause(log: str) -> str:
     """The line of a server's `log` that says why it does not answer: the last error, else its last line."""
-    lines = [line for line in log.splitlines() if line.strip()]
+    lines = [line for line in log.splitlines() if line.strip() and not re.match("INFO:|ERROR: +Child process", line)]
     causes = [line for line in lines if re.match(r"(\w+\.)*[A-Z]\w*[a-z]: ", line) and "non zero" not in line]
     return (causes or lines or ["nothing"])[-1].strip()[:500]

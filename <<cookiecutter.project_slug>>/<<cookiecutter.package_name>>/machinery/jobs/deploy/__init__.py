@@ -1,6 +1,7 @@
 """The version that an alias names, answering over HTTP: started, compared, switched to, and the one before it ended."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass
@@ -9,3 +10,4 @@ class Arguments:
 
     action: str
     approver: str | None
+    untracked: ClassVar[tuple[str, ...]] = ("status", "stop")  # actions that need no server, and are no run

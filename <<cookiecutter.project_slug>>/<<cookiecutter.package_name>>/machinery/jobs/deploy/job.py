@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, close
 from ...pipeline import provenance
-from .rollout import Deployment
+from .rollout import Deployment, as_started
 
 if TYPE_CHECKING:
     from ...config.schema import Deploy
@@ -20,7 +20,8 @@ def deploy(
     """Starts what the alias names and switches to it, says what answers (action=status), or ends it (action=stop)."""
     if deploy is None:
         raise ConfigError("deploy is null: name an option of conf/deploy/, such as deploy=staging")
-    deployment = Deployment(deploy, store, choices, approver or provenance.user())
+    settings = deploy if action == "start" else as_started(deploy, [])
+    deployment = Deployment(settings, store, choices, approver or provenance.user())
     actions = {"start": deployment.roll_out, "status": deployment.status, "stop": deployment.stop}
     if action not in actions:
         raise ConfigError(f"action={action}: there is no such action{close(action, actions)}")

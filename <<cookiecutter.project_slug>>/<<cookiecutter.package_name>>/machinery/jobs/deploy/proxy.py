@@ -121,4 +121,5 @@ def _why(log: bytes) -> str:
     """The first thing in nginx's `log` that kept it from going on."""
     lines = log.decode(errors="replace").splitlines()
     urgent = [line.partition("[emerg] ")[2] for line in lines if "[emerg]" in line]
-    return one_line(re.sub(r"^\d+#\d+: ", "", next(iter([*urgent, *lines]), "it gives no reason")))
+    why = one_line(re.sub(r"^\d+#\d+: ", "", next(iter([*urgent, *lines]), "it gives no reason")))
+    return f"{why}; deploy.port=... names another" if "already in use" in why else why

@@ -14,7 +14,8 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ...mlflow.registry import ModelVersion
     from ...pipeline.store import Store
 
-MAIN, CHALLENGER, ABOUT = "main", "challenger", "deployed.json"
+MAIN, CHALLENGER, ABOUT, SETTINGS = "main", "challenger", "deployed.json", "settings.json"
 _SETTLE = 1.0  # seconds for what nginx had begun to ask of the server before
 _MANAGERS = ("local", "uv", "virtualenv", "conda")
 _LONGEST = 70  # letters of a folder's path: those of a socket are 100
@@ -53,8 +54,9 @@ class Deployment:
         Raises ProjectError, with all as it was before, where a server does not start or answers wrongly.
         """
         proxy.nginx()
-        with self._alone():
-            main = inputs.version(self.deploy.model, number or self.deploy.alias, data=self.data)
+        with stores.using(self.deploy.registry), self._alone():
+            wanted = number or self.deploy.alias
+            main = inputs.version(self.deploy.model, wanted, data=self.data, key="deploy.alias")
             challenger, before = self._challenger(main), self._linked(MAIN)
             replaced = _about(before)
             home, other = self._server(main), self._server(challenger) if challenger else None
@@ -68,27 +70,48 @@ class Deployment:
                 text = f"since {_now()} by {self.who}, at {self.address} of {socket.gethostname()}"
                 registry.note(main, {f"deployed.{self.place}": text})
                 time.sleep(_SETTLE)
+            settings = asdict(self.deploy)
+            if re.search("[@=]", self.deploy.cache or ""):  # it may hold a password
+                del settings["cache"]
+            self.store.replace(self.folder / SETTINGS, json.dumps(settings, indent=2))
         return self._result(main, challenger, replaced, is_new=home != before)
 
     def status(self) -> StageResult:
-        """What answers, since when, by whom."""
-        lines = [f"{self.place} at {self.address}" + ("" if proxy.process(self.folder) else ", where no nginx runs")]
-        for name in (MAIN, CHALLENGER):
-            if home := self._linked(name):
-                about = {"model": "nothing known", "version": "", "at": "", "by": ""} | _about(home)
-                health = "answers" if servers.version(home) else "does not answer"
-                lines.append("  {}: {model} version {version}, since {at} by {by}; {}".format(name, health, **about))
-        return StageResult("\n".join(lines if lines[1:] else [f"{self.place}: nothing is deployed in {self.folder}"]))
+        """What answers, since when, by whom; an alarm where something does not."""
+        homes = {name: home for name in (MAIN, CHALLENGER) if (home := self._linked(name))}
+        if not homes:
+            return StageResult(f"{self.place}: nothing is deployed in {self.folder}")
+        answers = {name: servers.version(home) is not None for name, home in homes.items()}
+        runs, again = proxy.process(self.folder) is not None, f"`-e deploy` with deploy={self.place}"
+        lines = [f"{self.place} at {self.address}" + ", where no nginx runs" * (not runs)]
+        for name, home in homes.items():
+            about = {"model": "nothing known", "version": "", "at": "", "by": ""} | _about(home)
+            health = "answers" if answers[name] else "does not answer"
+            lines.append("  {}: {model} version {version}, since {at} by {by}; {}".format(name, health, **about))
+        is_whole = runs and all(answers.values())
+        lines += [f"  {again} starts what does not run"] * (not is_whole)
+        with suppress(ProjectError), stores.sentences_of_stores(), stores.using(self.deploy.registry):
+            held = registry.aliases(self.deploy.model).get(self.deploy.alias, {}).get("version")
+            if held not in (None, _about(homes.get(MAIN)).get("version")):
+                lines.append(f"  the {self.deploy.alias} is version {held}: {again} switches to it")
+        return StageResult("\n".join(lines), tags=self.tags, code=0 if is_whole else 3)
 
     def stop(self) -> StageResult:
         """Ends all that runs, once it has answered what it was asked."""
         with self._alone():
-            ended = _about(self._linked(MAIN))
-            self._end_tag(ended)
+            home, notes = self._linked(MAIN), []
+            ended = _about(home)
             self._turn(MAIN, None)
             self._turn(CHALLENGER, None)
-        what = "{model} version {version}".format(**ended) if ended else "nothing"
-        return StageResult(f"{self.place}: {what} answers no more at {self.address}", tags=self.tags)
+        if not home:
+            return StageResult(f"{self.place}: nothing was deployed in {self.folder}")
+        try:
+            with stores.sentences_of_stores(), stores.using(self.deploy.registry):
+                self._end_tag(ended)
+        except ProjectError as error:
+            notes = [f"the version does not say until when it answered: {error}"]
+        what = "{model} version {version}".format(**ended) if ended else "it"
+        return StageResult(f"{self.place}: {what} answers no more at {self.address}", tags=self.tags, notes=notes)
 
     def _linked(self, name: str) -> Path | None:
         """The folder of the server that the link `name` leads to."""
@@ -98,7 +121,7 @@ class Deployment:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One roll-out at a time; before and after it, what no link leads to is ended and removed, nginx before it."""
-        with stores.using(self.deploy.registry), locked(self.folder / "deployment"):
+        with locked(self.folder / "deployment"):
             self._clear()
             try:
                 yield
@@ -109,6 +132,7 @@ class Deployment:
         kept = {home.name for name in (MAIN, CHALLENGER) if (home := self._linked(name))}
         if not kept:
             proxy.stop(self.folder, patience=self.deploy.timeout)
+            (self.folder / SETTINGS).unlink(missing_ok=True)
         gone = [each for name, those in servers.running(self.folder).items() if name not in kept for each in those]
         servers.finish(gone, patience=self.deploy.timeout)
         self.store.delete([home for home in self.folder.glob("[0-9]*-*") if home.is_dir() and home.name not in kept])
@@ -175,6 +199,17 @@ class Deployment:
         elif deploy.challenger_share or deploy.mirror:
             notes += [f"{deploy.model} has no other version as {deploy.challenger}: {main.title} answers alone"]
         return StageResult("\n".join(lines), tags=tags, notes=notes)
+
+
+def as_started(deploy: Deploy, overrides: list[str]) -> Deploy:
+    """`deploy` as its deployment was started, where it runs, but for what the `overrides` of this command say."""
+    typed = {word.lstrip("+").partition("=")[0] for word in overrides}
+    with suppress(OSError, ValueError):
+        settings = json.loads(Path(deploy.folder, SETTINGS).read_text("utf-8"))
+        kept = {name: settings[name] for name in asdict(deploy) if name in settings and f"deploy.{name}" not in typed}
+        sensitive = dict.fromkeys([*kept.get("sensitive", []), *deploy.sensitive])  # whoever said so
+        return replace(deploy, **kept | {"folder": deploy.folder, "sensitive": [*sensitive]})
+    return deploy
 
 
 def _now() -> str:

@@ -99,7 +99,8 @@ def start(folder: Path, deploy: Deploy, settings: dict[str, Any]) -> None:
             ask(folder, "/health", timeout=2)
             return
         said, is_late = (folder / LOG).read_text("utf-8", "replace"), time.monotonic() > end
-        if is_late or process.poll() is not None or "] died" in said:  # a worker: the next one dies likewise
+        if is_late or "] died" in said or _has_ended(process):
+            finish(running(folder.parent).get(folder.name, []), signal.SIGKILL, patience=0)
             why = f"{_START} seconds are over" if is_late else "it ends"
             raise ProjectError(f"the server does not start: {why}; its log says: {server_check.cause(said)}")
         time.sleep(0.1)
@@ -132,6 +133,15 @@ def finish(processes: list[psutil.Process], politely: int = signal.SIGTERM, *, p
         late = time.monotonic() + seconds
         while (processes := [each for each in processes if _is_alive(each)]) and time.monotonic() < late:
             time.sleep(0.05)
+
+
+def _has_ended(server: Popen[bytes]) -> bool:
+    """Whether it has, or one of its workers, whose next one would end likewise: uvicorn takes a minute to see that."""
+    with suppress(psutil.Error):
+        leader = psutil.Process(server.pid)
+        workers = leader.children() if "uvicorn" in leader.cmdline() else []
+        return server.poll() is not None or any(not _is_alive(each) for each in workers)
+    return True
 
 
 def _is_alive(process: psutil.Process) -> bool:

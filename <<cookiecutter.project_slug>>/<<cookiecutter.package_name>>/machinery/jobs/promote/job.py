@@ -50,7 +50,7 @@ def promote(
         raise ProjectError(f"version {version} failed the gate ({candidate.noted.reasons}): say why as reason=...")
     if candidate.foreign and not reason:
         raise ProjectError(f"{candidate.foreign}; where it is to be champion all the same, say why as reason=...")
-    why, at = reason or "approved", (deploy, store, choices, approver)
+    why, at = reason or "approved", (deploy, store, choices, approver, overrides)
     if to is not None:
         own = [field.name for field in fields(Arguments)]
         typed = [word for word in overrides if word.lstrip("+").partition("=")[0] not in own]

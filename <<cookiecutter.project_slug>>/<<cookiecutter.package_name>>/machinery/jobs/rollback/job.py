@@ -21,6 +21,7 @@ def rollback(
     reason: str | None,
     registered_model: str,
     began: float,
+    overrides: list[str],
     deploy: Deploy | None,
     choices: dict[str, str],
 ) -> StageResult:
@@ -29,7 +30,7 @@ def rollback(
     held = aliases.holders(registered_model)
     (old, new), deployed = decided_and_deployed(
         lambda: aliases.roll_back(registered_model, over=held.get("champion"), who=who, why=why, since=began),
-        *(registered_model, held.get("previous"), (deploy, store, choices, who)),
+        *(registered_model, held.get("previous"), (deploy, store, choices, who, overrides)),
     )
     return StageResult(
         f"{registered_model} version {new} is champion again; "

@@ -175,7 +175,7 @@ def _typed(values: pd.Series, kind: str) -> pd.Series:
         return pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
     if kind == "number":
         return pd.to_numeric(values, errors="coerce").astype("float64")
-    whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in values]  # 7.0 beside nulls
+    whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in values]  # beside nulls
     values = pd.Series(whole, dtype=object)
     kept = values.dropna()
     if {int} == (types := {*map(type, kept)}) and kept.abs().max() < 2**63:
