@@ -18,15 +18,7 @@ T = TypeVar("T")
 
 
 def save_model(
-    model: Model,
-    store: Store,
-    sides: Sides,
-    *,
-    stage: str,
-    table: str,
-    columns: Columns,
-    task: Objective,
-    package: str,
+    model: Model, store: Store, sides: Sides, *, stage: str, table: str, columns: Columns, task: Objective, package: str
 ) -> str:
     """The digest of `model`, once it lies in the folder `model` of `stage`, with the files that jobs store with it.
 

@@ -69,16 +69,9 @@ def run_job(word: str, plan: Plan) -> int:
         tracking.rename(name)  # not after what the stages gave
 
     store, function, private = plan.store, plan.layout.function(word), bool(config.columns.sensitive)
-    offered = {
-        **vars(config),
-        "raw_config": plan.raw_config,
-        "overrides": plan.overrides,
-        "began": plan.began,
-        "progress": tracking.log_progress,
-        "layout": plan.layout,
-        "code": plan.code,
-        "bring_up_to_date": bring_up_to_date,
-    }
+    offered = vars(config) | {"raw_config": plan.raw_config, "overrides": plan.overrides, "began": plan.began}
+    offered |= {"layout": plan.layout, "code": plan.code, "progress": tracking.log_progress}
+    offered["bring_up_to_date"] = bring_up_to_date
     takes = inspect.signature(function).parameters.values()
     inputs = {each.name: offered[each.name] for each in takes if each.kind is each.KEYWORD_ONLY}
     if getattr(config, "action", None) in getattr(config, "untracked", ()) and not plan.result.run_id:
@@ -123,15 +116,8 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
     model_format.trust(functools.partial(trusts, trusted=config.trusted))
     notes = tracking.connect(experiment=config.experiment_name, server=server, hide=plan.hide)
     try:
-        tags = {
-            "stage": word,
-            "seed": str(config.seed),
-            "lock": provenance.lock(root),
-            **provenance.tree(root),
-            **provenance.about(),
-            **tracking.versions(),
-        }
-        tags |= _labels(config)
+        tags = {"stage": word, "seed": str(config.seed), "lock": provenance.lock(root)} | provenance.tree(root)
+        tags |= provenance.about() | tracking.versions() | _labels(config)
         metrics = config.tracking.system_metrics
         with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private) as run_id:
             plan.result.run_id, plan.result.experiment_id = run_id, tracking.experiment_id()

@@ -138,17 +138,12 @@ def _served(folder: Path, manager: str, wait: float) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["-m", "mlflow", "models", "serve", "-m", str(folder.resolve()), "--env-manager", manager]
+    words += ["--host", "127.0.0.1", "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if name not in LEAKS}
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as nowhere:
-        process = subprocess.Popen(
-            [sys.executable, *words, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=nowhere,  # and not where this package could be imported from
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        how: Any = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
+        how["cwd"] = nowhere  # and not where this package could be imported from
+        process = subprocess.Popen([sys.executable, *words], env=environment, **how)
         try:
             _await(f"http://127.0.0.1:{port}/ping", process, wait, log)
             yield f"http://127.0.0.1:{port}"

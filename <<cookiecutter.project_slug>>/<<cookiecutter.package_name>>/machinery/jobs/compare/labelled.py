@@ -66,9 +66,7 @@ def contest(
                 elif AT in there and {*absent} & {*key}:
                     why = f" (this log never held it: deploy.log_key=[{','.join(key)}] at the next -e deploy)"
                 raise ProjectError(f"{named} has no column {', '.join(absent)}{why}; it has {', '.join(there)}")
-            others = [
-                each for each in dict.fromkeys([*names, AT, *columns.group]) if each in there and each not in kinds
-            ]
+            others = [each for each in dict.fromkeys([*names, AT, *columns.group]) if each in there.keys() - kinds]
             return inputs.selected(raw, kinds, extra=[*map(pl.col, others)], named=named, **how)[0].collect(), named
 
     rows, named = read(str(input), models[0].inputs | models[1].inputs, key if labels else [target])

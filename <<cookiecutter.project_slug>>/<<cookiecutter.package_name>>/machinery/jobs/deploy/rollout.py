@@ -70,9 +70,8 @@ class Deployment:
                 text = f"since {_now()} by {self.who}, at {self.address} of {socket.gethostname()}"
                 registry.note(main, {f"deployed.{self.place}": text})
                 time.sleep(_SETTLE)
-            settings = asdict(self.deploy)
-            if re.search("[@=]", self.deploy.cache or ""):  # it may hold a password
-                del settings["cache"]
+            hides = re.search("[@=]", self.deploy.cache or "")  # it may hold a password
+            settings = {name: value for name, value in asdict(self.deploy).items() if name != "cache" or not hides}
             self.store.replace(self.folder / SETTINGS, json.dumps(settings, indent=2))
         return self._result(main, challenger, replaced, is_new=home != before)
 
@@ -81,14 +80,13 @@ class Deployment:
         homes = {name: home for name in (MAIN, CHALLENGER) if (home := self._linked(name))}
         if not homes:
             return StageResult(f"{self.place}: nothing is deployed in {self.folder}")
-        answers = {name: servers.version(home) is not None for name, home in homes.items()}
         runs, again = proxy.process(self.folder) is not None, f"`-e deploy` with deploy={self.place}"
-        lines = [f"{self.place} at {self.address}" + ", where no nginx runs" * (not runs)]
+        lines, is_whole = [f"{self.place} at {self.address}" + ", where no nginx runs" * (not runs)], runs
         for name, home in homes.items():
             about = {"model": "nothing known", "version": "", "at": "", "by": ""} | _about(home)
-            health = "answers" if answers[name] else "does not answer"
+            health = "answers" if servers.version(home) else "does not answer"
+            is_whole &= health == "answers"
             lines.append("  {}: {model} version {version}, since {at} by {by}; {}".format(name, health, **about))
-        is_whole = runs and all(answers.values())
         lines += [f"  {again} starts what does not run"] * (not is_whole)
         with suppress(ProjectError), stores.sentences_of_stores(), stores.using(self.deploy.registry):
             held = registry.aliases(self.deploy.model).get(self.deploy.alias, {}).get("version")
@@ -208,7 +206,8 @@ def as_started(deploy: Deploy, overrides: list[str]) -> Deploy:
         settings = json.loads(Path(deploy.folder, SETTINGS).read_text("utf-8"))
         kept = {name: settings[name] for name in asdict(deploy) if name in settings and f"deploy.{name}" not in typed}
         sensitive = dict.fromkeys([*kept.get("sensitive", []), *deploy.sensitive])  # whoever said so
-        return replace(deploy, **kept | {"folder": deploy.folder, "sensitive": [*sensitive]})
+        own = {"folder": deploy.folder, "alias": deploy.alias, "sensitive": [*sensitive]}
+        return replace(deploy, **kept | own)
     return deploy
 
 
@@ -246,14 +245,12 @@ def _refuse(deploy: Deploy) -> None:
         "challenger_share": (0 <= deploy.challenger_share < 1, "it is a share of the requests, from 0 to below 1"),
         "sticky": (re.fullmatch(r"[A-Za-z0-9-]+", deploy.sticky or "-"), "it is a header's name"),
         "host": (re.fullmatch(r"[\w.:*-]+", deploy.host), "it is an address of this machine, such as 127.0.0.1"),
-        "workers": (deploy.workers >= 1, "at least one process answers"),
-        "timeout": (deploy.timeout >= 1, "it is at least one second"),
         "env_manager": (deploy.env_manager in _MANAGERS, f"it is one of {', '.join(_MANAGERS)}"),
-        "log_seconds": (deploy.log_seconds >= 1, "it is at least one second"),
         "log_megabytes": (deploy.log_megabytes > 0, "it is more than 0"),
-        "cache_seconds": (deploy.cache_seconds >= 1, "it is at least one second"),
         "folder": (len(os.path.relpath(deploy.folder)) <= _LONGEST, f"at most {_LONGEST} letters: sockets lie in it"),
     }
+    for key in ("workers", "timeout", "log_seconds", "cache_seconds"):
+        right[key] = (getattr(deploy, key) >= 1, "it is at least 1")
     for key, (is_right, words) in right.items():
         if not is_right:
             raise ConfigError(f"deploy.{key}={getattr(deploy, key)}: {words}")

@@ -77,11 +77,10 @@ def start(folder: Path, deploy: Deploy, settings: dict[str, Any]) -> None:
 
     Raises ProjectError where it does not.
     """
-    shutil.copytree(Path(model_server.__file__).parent, folder / "model_server", ignore=shutil.ignore_patterns("__*__"))
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(model_server.__file__).parent, folder / "model_server", ignore=compiled)
     if "cache" in settings and (client := find_spec("redis")):  # whose files are the same in every environment
-        shutil.copytree(
-            Path(client.origin or "").parent, folder / "redis", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(Path(client.origin or "").parent, folder / "redis", ignore=compiled)
     entered = model_format.activation(folder / "model", deploy.env_manager)
     python = "python" if entered else shlex.quote(sys.executable)
     options = f"--uds {SOCKET} --workers {deploy.workers} --no-access-log --timeout-worker-healthcheck 60"
@@ -139,8 +138,8 @@ def _has_ended(server: Popen[bytes]) -> bool:
     """Whether it has, or one of its workers, whose next one would end likewise: uvicorn takes a minute to see that."""
     with suppress(psutil.Error):
         leader = psutil.Process(server.pid)
-        workers = leader.children() if "uvicorn" in leader.cmdline() else []
-        return server.poll() is not None or any(not _is_alive(each) for each in workers)
+        if server.poll() is None and ("uvicorn" not in leader.cmdline() or all(map(_is_alive, leader.children()))):
+            return False
     return True
 
 

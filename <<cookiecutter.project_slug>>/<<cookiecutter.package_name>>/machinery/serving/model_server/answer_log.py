@@ -85,9 +85,8 @@ class AnswerLog:
 
     def _end_journal(self, more: int = 0) -> None:
         """Ends the journal where its hour is over, or where it cannot take as many bytes `more`."""
-        if self._journal and (
-            self._closed or time.time() >= self._end or self._journal[0].stat().st_size + more > MOST
-        ):
+        is_over = self._closed or time.time() >= self._end
+        if self._journal and (is_over or self._journal[0].stat().st_size + more > MOST):
             self._ended.append(self._journal)
             self._journal = None
             self._wake.set()
@@ -95,12 +94,10 @@ class AnswerLog:
     def _begun(self) -> Journal:
         """A journal of this process, called after its hour."""
         began = time.time() // self.seconds * self.seconds
-        self._end = began + self.seconds
+        self._end, hour = began + self.seconds, f"{datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H-%M-%S}"
         self.folder.mkdir(parents=True, exist_ok=True)
         while True:
-            path = (
-                self.folder / f".{datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H-%M-%S}-{uuid.uuid4().hex[:12]}.jsonl"
-            )
+            path = self.folder / f".{hour}-{uuid.uuid4().hex[:12]}.jsonl"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o640)
             if _locked(descriptor):  # or another process took it for one that was left
                 return path, descriptor
