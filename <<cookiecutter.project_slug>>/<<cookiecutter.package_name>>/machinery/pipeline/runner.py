@@ -312,15 +312,10 @@ def _close(notes: list[str], plan: Plan) -> None:
 def _labels(config: Settings) -> dict[str, str]:
     """Tags by which runs and versions are looked for: of the configuration, of the CI, and the user's own."""
     own = {name: str(value) for name, value in config.tags.items() if value is not None and name != "required"}
-    said = {
-        "project": config.project,
-        "dataset": config.choices["data"],
-        "model_name": config.registered_model,
-        "algorithm": str(config.model.get("_target_", "")).rpartition(".")[2],
-        "model_type": config.task.kind,
-        "task": config.choices.get("task", config.task.kind),
-        "environment": config.choices["platform"],
-    }
+    kind, chosen = config.task.kind, config.choices
+    said = {"project": config.project, "dataset": chosen["data"], "model_name": config.registered_model}
+    said |= {"model_type": kind, "task": chosen.get("task", kind), "environment": chosen["platform"]}
+    said["algorithm"] = str(config.model.get("_target_", "")).rpartition(".")[2]
     return said | provenance.ci() | own
 
 
