@@ -178,7 +178,7 @@ def test_live_traffic_is_watched_and_the_better_of_two_versions_is_found(environ
         code, printed = driver.do("monitor", "data=visits", "input=answers/local")
         assert code == 3 and "drift in a" in printed, printed
 
-        code, printed = driver.do(*place, "data=visits", "deploy.cache=redis://localhost:1")
+        code, printed = driver.do(*place, "data=visits", "deploy.cache=redis://localhost:1", "deploy.workers=2")
         assert code == 1 and "its log says: deploy.cache: rows are personal (columns.sensitive)" in printed, printed
 
         labels.write_csv(project.path / "labels.csv")

@@ -68,6 +68,7 @@ def test_a_typed_path_is_looked_for_where_the_command_was_typed(tmp_path):
         ("columns.target=null", "columns.target=null is for task=anomaly; classification needs a column to predict"),
         ("path=a.csv", "path: there is no such key"),
         ("split.tset=0.3", "split.tset: there is no such key; did you mean test?"),
+        ("columns=penguins", "columns has no options to choose from, conf/columns/ is not there"),
         ("sed=1", "sed: there is no such key; did you mean seed?"),
         ("seed=one", "seed: value 'one' of type 'str' could not be converted to Integer"),
         ("task.metrics=[]", "task.metrics is empty: name at least one scorer"),
