@@ -84,4 +84,4 @@ def test_a_wrong_command_line_is_read_or_refused_in_a_sentence(part, quick, keys
                 wrong.append((job, words, str(error)))
         except BaseException as error:
             wrong.append((job, words, repr(error)))
-    assert wrong == [] and 1 <= read <= 30
+    assert wrong == [] and read <= 30

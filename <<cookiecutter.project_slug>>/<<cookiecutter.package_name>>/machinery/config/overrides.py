@@ -117,7 +117,7 @@ def _override(key: str, value: str, kind: str, caller: Path) -> str:
 
     if value.startswith("~/"):
         value = str(Path(value).expanduser())
-    elif (key in ("path", "input") or key.startswith("source.")) and value and (caller / value).exists():
+    elif (key in ("path", "input") or key.startswith("source.")) and value and os.path.exists(caller / value):
         value = str(caller / value)
     elif key == "output" and value and not re.match(r"\w[\w+]*://|\$\{", value):
         value = str(caller / value)  # it need not be there yet

@@ -6,6 +6,8 @@ import json
 
 import pandas as pd
 
+EXAMPLES = "reference.json"  # among a model's files: `examples`, a request, and `answers` that it got in training
+
 
 def request(frame: pd.DataFrame) -> bytes:
     """The rows of `frame` as MLflow's scoring server takes them: every digit of a number, nulls, dates as ISO 8601.

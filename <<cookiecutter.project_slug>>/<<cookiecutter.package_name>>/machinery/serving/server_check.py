@@ -27,7 +27,6 @@ from .request import request
 
 NEAR = 1e-6  # what another machine may calculate otherwise, relatively
 PATIENCE = 60  # seconds for an answer
-EXAMPLES = "reference.json"  # among a model's files: `examples`, a request, and `answers` that it got in training
 LEAKS = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")  # what would bring this environment into the other
 
 

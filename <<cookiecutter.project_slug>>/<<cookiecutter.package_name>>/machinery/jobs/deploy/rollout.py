@@ -25,6 +25,7 @@ from ...locks import locked
 from ...mlflow import model_format, registry, stores
 from ...result import StageResult
 from ...serving import inputs, server_check
+from ...serving.request import EXAMPLES
 from . import proxy, servers
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _about(home: Path | None) -> dict[str, Any]:
 
 def _compare(home: Path, version: ModelVersion, *, timeout: float) -> None:
     """Raises ProjectError where the server in `home` is another version than `version`, or answers otherwise."""
-    said, file = servers.version(home) or {}, home / "model" / server_check.EXAMPLES
+    said, file = servers.version(home) or {}, home / "model" / EXAMPLES
     if (said.get("model"), said.get("version")) != (version.name, version.version):
         raise ProjectError(f"the server says that it is {said.get('model')} version {said.get('version')}")
     examples = json.loads(file.read_text("utf-8")).get("examples") if file.exists() else None

@@ -13,8 +13,7 @@ from mlflow.exceptions import MlflowException
 from ...data.frames import sample
 from ...errors import ProjectError
 from ...model.loader import Model
-from ...serving.request import request
-from ...serving.server_check import EXAMPLES
+from ...serving.request import EXAMPLES, request
 from . import column_counts
 
 if TYPE_CHECKING:
