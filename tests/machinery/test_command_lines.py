@@ -74,8 +74,9 @@ def command_line(draw: random.Random, keys: list[str]) -> list[str]:
 def test_a_wrong_command_line_is_read_or_refused_in_a_sentence(part, quick, keys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw, wrong, read = random.Random(part), [], 0
-    for _ in range(100):
+    for line in range(100):  # of which one is right, whatever keys there are
         words, job = command_line(draw, keys), draw.choice([None, None, "tune", "profile", "predict"])
+        words = ["seed=7", "--description", f"part {part}"] if line == 50 else words
         try:
             cli._plan(LAYOUT, words, tmp_path, job, 0.0)
             read += 1
@@ -84,4 +85,4 @@ def test_a_wrong_command_line_is_read_or_refused_in_a_sentence(part, quick, keys
                 wrong.append((job, words, str(error)))
         except BaseException as error:
             wrong.append((job, words, repr(error)))
-    assert wrong == [] and read <= 30
+    assert wrong == [] and 1 <= read <= 30

@@ -379,3 +379,11 @@ def test_an_env_with_a_mark_is_read_and_one_that_is_no_utf_8_is_said(tmp_path, m
             cli.main(["nothing"], root=tmp_path, package="penguin_classifier")
     assert os.environ.pop("MARKED") == "yes"
     assert "penguin_classifier: .env is not UTF-8: save it as UTF-8" in capsys.readouterr().err
+
+
+def test_a_file_with_a_column_less_is_told_by_the_counts(tmp_path):
+    (tmp_path / "less.csv").write_text(",size\n1,2\n")
+    source = {"source": str(tmp_path / "less.csv"), "new_columns": ["at", "size", "kind"]}
+    said = r"the file has 2 columns, and source.new_columns names 3: some were left out or added"
+    with pytest.raises(ProjectError, match=said), sources.reading({"_target_": "polars.scan_csv", **source}):
+        pl.scan_csv(**source).collect()

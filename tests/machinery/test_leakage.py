@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from penguin_classifier.machinery.data import leakage
+from penguin_classifier.machinery.data import frames, leakage
 
 ROWS = 400
 DRAWN = np.random.default_rng(1)
@@ -77,3 +77,11 @@ def test_groups_and_times_on_both_sides_are_counted():
         split=pl.when(pl.col("id") >= 300).then(pl.lit("test")).otherwise(pl.lit("train"))
     ).lazy()
     assert leakage.late(later, time="id") == 0
+
+
+@pytest.mark.parametrize(("rows", "most"), [(7, 10), (10, 10), (11, 10), (799_932, 200_000), (1_000_003, 4_000)])
+def test_a_sample_is_as_large_as_it_may_be_and_evenly_spread(rows, most):
+    at = frames.sample(pl.LazyFrame({"at": pl.int_range(rows, eager=True)}), rows=rows, most=most)["at"].to_numpy()
+    assert len(at) == min(rows, most) and at[0] == 0
+    steps = np.diff(at)
+    assert steps.max() <= -(-rows // min(rows, most)) and steps.min() >= rows // min(rows, most)

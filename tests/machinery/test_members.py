@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,29 @@ def test_members_are_runs_within_that_of_evaluate_and_go_with_it(do):
     assert "| forest |" in Path(client.download_artifacts(parent, "model_card.md")).read_text()
     assert do("prune", "keep=0", "dry_run=false")[0] == 0
     assert not client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{stage.info.run_id}'", run_view_type=3)
+
+
+@pytest.mark.parametrize("estimator", [TWO["forest"], TWO["linear"], models.blend(TWO, weights=[3, 1])])
+def test_a_large_frame_makes_the_same_model(estimator, monkeypatch):
+    small = fitted(estimator)
+    monkeypatch.setattr(estimators, "MANY", 10)
+    large = fitted(estimator)
+    assert [name for name, _ in large.steps] == [name for name, _ in small.steps]
+    assert (large.predict_proba(FRAME) == small.predict_proba(FRAME)).all()
+
+
+def test_a_large_frame_is_let_go_before_the_estimator_is_fitted(monkeypatch):
+    held, real = [], LogisticRegression.fit
+
+    def watched(self, *arguments, **more):
+        held.append(there() is not None)
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    for many in (len(FRAME), 10):
+        monkeypatch.setattr(estimators, "MANY", many)
+        model = encoders.pipeline(LogisticRegression(), kinds=dict.fromkeys(FRAME, "number"), **SETTINGS)
+        frame = [FRAME.copy()]
+        there = weakref.ref(frame[0])
+        estimators.fit(model, frame.pop(), LABELS, kind="classification")
+    assert held == [True, False]

@@ -50,7 +50,7 @@ def test_quiet_drift_and_a_fallen_score(do, outputs, receiver):
     ROWS.drop("sex").write_parquet("answers/a.parquet")
     code, printed = do("monitor", "data=penguins", "input=answers")
     assert code == 0 and f"344 rows of answers against {NAME} version 1: no drift" in printed and not got
-    assert "note: 1 journals of the running hour are not read yet" in printed, printed
+    assert "note: journals of the running hour are not read yet: 1" in printed, printed
 
     ROWS.drop("sex").with_columns(pl.col("bill_length_mm") / 25.4).write_csv("inches.csv")
     code, printed = do("monitor", "data=penguins", "input=inches.csv")

@@ -46,7 +46,7 @@ def masked(frame: pd.DataFrame, sensitive: Collection[str]) -> pd.DataFrame:
 
 def sample(table: pl.LazyFrame, *, rows: int, most: int) -> pl.DataFrame:
     """At most `most` of the `rows` rows of `table`, evenly spread, read as a stream."""
-    at = pl.col("row at")  # of two rows beside each other, the first that passes the next of `most` steps
+    at = pl.col("row at").cast(pl.Int64)  # a row is taken where the next of `most` steps begins
     spread = table.with_row_index("row at").filter((at * most) % max(rows, 1) < most) if rows > most else table
     return spread.drop("row at", strict=False).collect(engine="streaming")
 

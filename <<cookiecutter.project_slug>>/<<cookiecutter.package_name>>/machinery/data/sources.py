@@ -64,6 +64,11 @@ def _translated() -> Iterator[None]:
     except pl.exceptions.InvalidOperationError as error:
         raise Unreadable(f"the source cannot be read: {_line(error)}") from error
     except Exception as error:  # of polars, of a database's driver, of the reader that somebody added
+        if counts := re.search(r"`new_columns` does not match .*\((\d+) != (\d+) in file", str(error)):
+            raise DataError(
+                f"the file has {counts[2]} columns, and source.new_columns names {counts[1]}: some were left out or "
+                "added since; name those that are there, in their order"
+            ) from error
         away = isinstance(error, ConnectionError | TimeoutError) or AWAY.search(str(error))
         raise (Unavailable if away else DataError)(f"the source cannot be read: {_line(error)}") from error
 

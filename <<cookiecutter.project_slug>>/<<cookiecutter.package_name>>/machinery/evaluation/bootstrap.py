@@ -12,6 +12,7 @@ import polars as pl
 import sklearn
 
 from . import scoring
+from .result import Gain
 
 if TYPE_CHECKING:
     from ..config.schema import Columns, Evaluation, Task
@@ -46,6 +47,12 @@ class Bootstrap:
         scorer = scoring.scorer(self.task.metrics[0])
         with warnings.catch_warnings(action="ignore"), sklearn.config_context(skip_parameter_validation=True):
             return np.array([_drawn(scorer, scored, at) for at in drawn])
+
+    def gain(self, one: ScoredModel, other: ScoredModel, rows: pl.DataFrame) -> Gain:
+        """What `one` scores more than the `other` on the same `rows`, and how sure that is."""
+        ours, theirs = (next(iter(each.scores(self.task.metrics[:1]).values())) for each in (one, other))
+        gain = round(ours - theirs, 12) + 0.0  # and not -1.1e-16, which a difference of equal scores can be
+        return Gain(gain, *self.interval(gain, self.scores(one, rows) - self.scores(other, rows), rows))
 
     def interval(self, score: float, drawn: np.ndarray, rows: pl.DataFrame) -> tuple[float | None, float | None]:
         """The interval of `score`, by what it was on rows drawn from `rows`."""

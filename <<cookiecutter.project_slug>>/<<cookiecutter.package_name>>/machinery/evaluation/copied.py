@@ -28,7 +28,7 @@ def copied(store: Store, *, candidate: str, columns: Columns, split: Split, seed
     Raises ProjectError where the test rows of the table may be among those that it was trained on.
     """
     [stage] = store.drafts
-    table = next(each for each in reversed(store.keys) if (store.path(each) / "table.parquet").exists())
+    table = next(each for each in reversed(store.keys) if store.file(each).exists())
     rows, facts = store.table(table), store.outcome(table).facts
     names = rows.drop("split").collect_schema().names()
     here = split_record.record_split(names, split=split, columns=columns, seed=seed, cuts=facts["cuts"])

@@ -10,7 +10,7 @@ import numpy as np
 from ..model import loader
 from . import calibration, ensembles, importance, scoring, slices
 from .comparison import NotComparable, with_champion
-from .result import EvaluationResult, Gain
+from .result import EvaluationResult
 from .scored_model import ScoredModel, score_model
 
 if TYPE_CHECKING:
@@ -86,14 +86,11 @@ def _compared(
     except NotComparable as reason:
         return {"not_comparable": str(reason)}
     mine, champions = ours.scores(bootstrap.task.metrics), theirs.scores(bootstrap.task.metrics)
-    # 0.0 and not -1.1e-16, which a difference of equal scores can be
-    gain = round(next(iter(mine.values())) - next(iter(champions.values())), 12) + 0.0
-    drawn = bootstrap.scores(ours, rows) - bootstrap.scores(theirs, rows)
     return {
         "compared_rows": len(rows),
         "champion": champions,
         "candidate": {} if ours is scored else mine,
-        "gain": Gain(gain, *bootstrap.interval(gain, drawn, rows)),
+        "gain": bootstrap.gain(ours, theirs, rows),
     }
 
 

@@ -22,8 +22,8 @@ def save_model(
 ) -> str:
     """The digest of `model`, once it lies in the folder `model` of `stage`, with the files that jobs store with it.
 
-    `sides`: of the split. `table`: the stage whose table they are
-    of; its first 10,000 rows are answered for the digest. `package`: the project's, for classes and functions of it.
+    `sides`: of the split. `table`: the stage whose table they are of, of which the first 10,000 rows are answered for
+    the digest. `package`: the project's, for classes and functions of it.
     """
     from ..data import frames
     from ..evaluation import estimators

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib import metadata
@@ -58,7 +59,8 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
 
     columns = [(TYPES.get(kind, DataType.string), name) for name, kind in model.inputs.items()]
     inputs = Schema([ColSpec(type_, name, required=False) for type_, name in columns])
-    outputs = infer_signature(model.predict(example)).inputs
+    with warnings.catch_warnings(action="ignore"):  # an answer that is a whole number is never missing
+        outputs = infer_signature(model.predict(example)).inputs
     packed = dumps(model.pipeline, compression=ZIP_DEFLATED, compresslevel=6)
     trusted = get_untrusted_types(data=packed)
     _refuse_untrusted("this model", trusted)

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ..result import APPROVED, PAGES
-from . import version_tags
+from . import stores, version_tags
 from .version_tags import VersionTags
 
 
@@ -105,12 +106,8 @@ def describe(version: ModelVersion, description: str, about: str, tags: dict[str
     client.update_model_version(name, version.version, f"{description}\n- **registered**: {datetime.now(UTC):%Y-%m-%d}")
     if not client.get_registered_model(name).description:
         client.update_registered_model(name, about)
-        for key, value in tags.items():
-            try:
-                client.set_registered_model_tag(name, key, value)
-            except MlflowException:  # as of an experiment's, where another process does the same at this moment
-                if key not in client.get_registered_model(name).tags:
-                    raise
+        held = partial(client.get_registered_model, name)
+        stores.describe_once(tags, partial(client.set_registered_model_tag, name), held)
 
 
 def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:

@@ -8,9 +8,10 @@ import os
 import re
 import sqlite3
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -119,6 +120,16 @@ def using(address: str | None) -> Iterator[None]:
 def _use(tracking: str, registry: str) -> None:
     mlflow.set_tracking_uri(tracking)
     mlflow.set_registry_uri(registry)
+
+
+def describe_once(tags: dict[str, str], set_tag: Callable[[str, str], Any], held: Callable[[], Any]) -> None:
+    """Sets `tags`; where another process does so at this moment, PostgreSQL lets one, and what is `held` stays."""
+    for key, value in tags.items():
+        try:
+            set_tag(key, value)
+        except MlflowException:
+            if key not in held().tags:
+                raise
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -264,12 +265,9 @@ def describe_experiment(name: str, description: str, tags: dict[str, str]) -> No
     client = MlflowClient()
     it = client.get_experiment(experiment_id())
     if it.name == name and "mlflow.note.content" not in it.tags:
-        for key, value in {"mlflow.note.content": description or name, **KIND, **tags}.items():
-            try:
-                client.set_experiment_tag(it.experiment_id, key, _hide(value))
-            except MlflowException:  # where another process does the same at this moment, PostgreSQL lets one
-                if key not in client.get_experiment(it.experiment_id).tags:
-                    raise
+        tags, number = {"mlflow.note.content": description or name, **KIND, **tags}, it.experiment_id
+        shown = {key: _hide(value) for key, value in tags.items()}
+        stores.describe_once(shown, partial(client.set_experiment_tag, number), partial(client.get_experiment, number))
 
 
 def runs_page() -> str:

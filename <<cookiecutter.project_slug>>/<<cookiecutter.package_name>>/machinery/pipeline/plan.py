@@ -106,7 +106,7 @@ class Plan:
         planned = list(self.steps.values())
         later = self.up_to(stage)[len(planned) :] if planned else ()
         names = [*(step.stage for step in planned if step.reason), *later]
-        reached = {name for each in names for name in self.code.reachable([f"stages.{each}"])}
+        reached = {name for each in names for name in self.code.reachable([self.module(each)])}
         return library in self.code.libraries(reached)
 
     def done(self, stage: str) -> tuple[str, dict[str, str]]:

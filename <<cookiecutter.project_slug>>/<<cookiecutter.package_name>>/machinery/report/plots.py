@@ -35,6 +35,8 @@ STYLE: Any = {
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "figure.constrained_layout.h_pad": 0.09,  # inches that a figure is free at its edges, with a label there
+    "figure.constrained_layout.w_pad": 0.09,
     "figure.titlesize": 11,
     "figure.titleweight": "bold",
 }

@@ -7,7 +7,7 @@ them may have been trained on these.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -40,10 +40,10 @@ def pair(versions: list[str], name: str, *, data: str) -> list[ModelVersion]:
 def contest(
     store: Store, pair: list[ModelVersion], bootstrap: Bootstrap, input: str | None, labels: str | None, **how: Any
 ) -> StageResult:
-    """Whether the second of the `pair` is better than the first on the rows of `input`, by the target there or in
+    """Whether the second of the `pair` is better than the first on the rows of `input`.
 
-    `labels`, whose rows are joined by columns.key. `how` texts are read: types, missing. Raises ProjectError where too
-    few rows have a label.
+    By the target there, or in `labels`, whose rows are joined by columns.key. `how` texts are read: types, missing.
+    Raises ProjectError where too few rows have a label.
     """
     columns, key, target = bootstrap.columns, bootstrap.columns.key, str(bootstrap.columns.target)
     if not input:
@@ -109,9 +109,7 @@ def _result(
     except ValueError as error:
         raise ProjectError(f"the versions cannot be compared on {len(rows):,} rows: {error}") from error
     metric, first = next(iter(scores[0].items()))
-    gain = round(scores[1][metric] - first, 12) + 0.0
-    before, after = (bootstrap.scores(each, rows) for each in scored)
-    low, high = bootstrap.interval(gain, after - before, rows)
+    gain, low, high = astuple(bootstrap.gain(scored[1], scored[0], rows))
     sure = f" ({low:+.4f} to {high:+.4f} with {confidence:.0%} confidence)" if low is not None else ""
     verdict = "better" if (low or 0) > 0 else "worse" if (high or 0) < 0 else "no different beyond chance"
     against = f"{metric} {scores[1][metric]:.4f} against version {pair[0].version}'s {first:.4f}"

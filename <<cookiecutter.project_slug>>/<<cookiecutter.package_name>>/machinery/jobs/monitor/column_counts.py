@@ -89,14 +89,14 @@ def _views(values: pd.Series, kind: str) -> dict[str, np.ndarray]:
 
 def _reference_view(values: np.ndarray, *, ordered: bool) -> dict[str, Any]:
     """The counts of a view, and in `at` the numbers between which, or the levels by which, other rows are counted."""
-    if not ordered:
-        levels = pd.Series(values).value_counts(sort=False).sort_index()
-        return {"at": levels.index.tolist(), "ordered": False, "counts": levels.tolist(), "sum": 0.0, "new": {}}
-    values = np.sort(values)  # once: quantiles and places of sorted numbers are quick
-    ranks = -(-np.arange(QUANTILES + 1) * len(values) // QUANTILES)  # rounded up
-    at = np.unique(values[np.maximum(ranks - 1, 0)]) if len(values) else values
-    counts = np.diff(np.searchsorted(values, at, side="right"), prepend=0, append=len(values))
-    return {"at": at.tolist(), "ordered": True, "counts": counts.tolist(), "sum": float(values.sum()), "new": {}}
+    if ordered:
+        values = np.sort(values)  # once: quantiles and places of sorted numbers are quick
+        shares = np.linspace(0, 1, QUANTILES + 1)
+        at = np.unique(np.quantile(values, shares, method="inverted_cdf")).tolist() if len(values) else []
+    else:
+        at = sorted(set(values))
+    view = {"at": at, "ordered": ordered}
+    return view | _counts(values, view)
 
 
 def _counts(values: np.ndarray, view: dict[str, Any]) -> dict[str, Any]:
@@ -108,5 +108,5 @@ def _counts(values: np.ndarray, view: dict[str, Any]) -> dict[str, Any]:
         places = np.searchsorted(view["at"], values, side="left")
         counts = np.bincount(places, minlength=len(view["at"]) + 1).tolist()
         return {"counts": counts, "sum": float(values.sum()), "new": {}}
-    levels = pd.Series(values).value_counts(sort=False).to_dict()
-    return {"counts": [levels.pop(level, 0) for level in view["at"]], "sum": 0.0, "new": levels}
+    levels = Counter(values.tolist())
+    return {"counts": [levels.pop(level, 0) for level in view["at"]], "sum": 0.0, "new": dict(levels)}

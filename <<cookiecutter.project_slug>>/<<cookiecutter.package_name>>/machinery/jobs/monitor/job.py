@@ -65,7 +65,7 @@ def monitor(
             assessment = assess(monitored, observed, bootstrap, drift, expectations)
             result = content.result(monitored, observed, assessment, drift, evaluation)
             if input and (journals := glob(f"{escape(input)}/.*.jsonl")):  # of a log of answers
-                result.notes += [f"{len(journals)} journals of the running hour are not read yet"]
+                result.notes += [f"journals of the running hour are not read yet: {len(journals)}"]
     except ProjectError as error:
         _alert(f"{registered_model} could not be watched: {tracking.sentence_of(error, bool(columns.sensitive))}")
         raise
