@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,20 +37,20 @@ def falls(
     frame: pd.DataFrame,
     target: np.ndarray,
     task: Task,
+    aside: Executor,
     *,
     repeats: int,
     rows: int,
     seed: int,
-    aside: Executor,
-) -> dict[str, Future[float]]:
-    """How much the first of task.metrics falls, on average over `repeats`, when a column of `frame` (n, d) is shuffled.
+) -> Callable[[], dict[str, float]]:
+    """What gives how much the first of task.metrics falls, on average, when a column of `frame` (n, d) is shuffled.
 
-    Each is worked out in `aside`: {"bill_depth_mm": 0.21, "island": 0.0}. Of `rows` rows at most; none without repeats.
-    The model answers all shuffles of a column at once.
+    The greatest fall first: {"bill_depth_mm": 0.21, "island": 0.0}; it is worked out in `aside`, and waited for. Of
+    `rows` rows at most; none without `repeats`. The model answers all shuffles of a column at once.
     Source: https://scikit-learn.org/stable/modules/permutation_importance.html
     """
     if not repeats:
-        return {}
+        return dict
     some = np.random.default_rng(seed).permutation(len(frame))[:rows]
     frame, right = frame.iloc[some], np.tile(target[some], repeats)
     parts = np.arange(len(right)).reshape(repeats, -1)
@@ -63,10 +64,5 @@ def falls(
             drawn = [score for part in parts for score in scored.part(part).scores(task.metrics[:1]).values()]
         return sum(whole.result().values()) - float(np.mean(drawn))
 
-    return {str(name): aside.submit(fall, at, name) for at, name in enumerate(frame)}
-
-
-def sorted_by_fall(submitted: dict[str, Future[float]]) -> dict[str, float]:
-    """What was `submitted`, once all of it is worked out, the greatest fall first."""
-    by_column = {name: each.result() for name, each in submitted.items()}
-    return dict(sorted(by_column.items(), key=lambda fall: -fall[1]))
+    submitted = [(str(name), aside.submit(fall, at, name)) for at, name in enumerate(frame)]
+    return lambda: dict(sorted(((name, each.result()) for name, each in submitted), key=lambda fall: -fall[1]))

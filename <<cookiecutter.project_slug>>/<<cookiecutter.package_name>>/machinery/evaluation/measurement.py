@@ -51,23 +51,15 @@ def _scores(data: EvaluationData, scored: ScoredModel, bootstrap: Bootstrap) -> 
     by_side = {side: each.scores(task.metrics) for side, each in others.items()} | {"test": scored.scores(task.metrics)}
     members = ensembles.score_members(data.model.pipeline, frames["test"], targets["test"], task)
     with loader.steadily(), importance.Aside() as aside:
-        falls = importance.falls(
-            data.model.pipeline,
-            frames["test"],
-            targets["test"],
-            task,
-            repeats=settings.importance_repeats,
-            rows=settings.importance_rows,
-            seed=bootstrap.seed,
-            aside=aside,
-        )
+        how = {"repeats": settings.importance_repeats, "rows": settings.importance_rows, "seed": bootstrap.seed}
+        falls = importance.falls(data.model.pipeline, frames["test"], targets["test"], task, aside, **how)
         drawn = bootstrap.scores(scored, rows)
         return by_side | {
             "interval": list(bootstrap.interval(next(iter(by_side["test"].values())), drawn, rows)),
             "classes": _classes(targets["test"]) if task.kind == "classification" else {},
             "slices": slices.score_slices(scored, rows, bootstrap),
             "members": members,
-            "importances": importance.sorted_by_fall(falls),
+            "importances": falls(),
         }
 
 

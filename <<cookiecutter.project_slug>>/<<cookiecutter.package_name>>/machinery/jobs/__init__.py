@@ -47,7 +47,7 @@ def _files(model: Model, sides: Sides, **about: Any) -> dict[str, str]:
         if error.name != f"{__package__}.monitor":  # something that it needs
             raise
         return {}
-    return {reference.FILE: reference.statistics(model, sides, **about)}
+    return {reference.EXAMPLES: reference.statistics(model, sides, **about)}
 
 
 def decided_and_deployed(decide: Callable[[], T], name: str, number: str | None, at: Deploying) -> tuple[T, str]:

@@ -83,7 +83,7 @@ def contest(
         notes += [f"{count - len(rows):,} of {count:,} rows have no label in {what}"]
     notes = [note for note in notes if not note.startswith("0 ")]
     rows, least = rows.drop_nulls(target), bootstrap.evaluation.min_rows
-    rows = rows.gather_every(max(1, len(rows) // _SCORED))
+    rows = frames.sample(rows.lazy(), rows=len(rows), most=_SCORED)
     if len(rows) < least:
         few = f"{len(rows)} rows of {named} can be scored, fewer than evaluation.min_rows={least}"
         raise ProjectError("; ".join([few, *notes]))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...data.splits import Sides
     from ...mlflow.registry import ModelVersion
 
-FILE = EXAMPLES
+
 COUNTED, ANSWERED = 200_000, 50_000  # rows at most, and of answers: a shift that counts shows in fewer
 
 
@@ -63,7 +63,7 @@ def load(version: ModelVersion) -> dict[str, Any]:
     Raises ProjectError where there are none.
     """
     try:
-        return mlflow.artifacts.load_dict(f"{version.uri}/{FILE}")
+        return mlflow.artifacts.load_dict(f"{version.uri}/{EXAMPLES}")
     except (MlflowException, OSError) as error:
         raise ProjectError(
             f"{version.name} version {version.version} does not tell what its training rows were like: train it again"
