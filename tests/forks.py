@@ -12,7 +12,7 @@ import logging
 import os
 import runpy
 import sys
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple
 
 import sqlalchemy.orm
 
@@ -59,7 +59,8 @@ def child(project: str, module: str, folder: str, words: list[str], known: dict[
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         else:
             main = importlib.import_module(f"{module}.__main__").main
-            fork_second_process(importlib.import_module(main.func.__module__.rpartition(".")[0] + ".data.validator"))
+            machinery = main.func.__module__.rpartition(".")[0]
+            fork_second_process(importlib.import_module(f"{machinery}.second_process"))
             return main()
         return 0
     except SystemExit as ended:
@@ -69,8 +70,8 @@ def child(project: str, module: str, folder: str, words: list[str], known: dict[
         sys.stderr.flush()
 
 
-def fork_second_process(validator: Any) -> None:
-    """Lets the process that checks expectations be one that is forked here and now: it need not import the library.
+def fork_second_process(module: Any) -> None:
+    """Lets the process that checks and draws be one that is forked here and now: it need not import the libraries.
 
     It ends with its pipe, whether it was asked or not. Where another one is wanted, that is started as ever.
     """
@@ -80,19 +81,19 @@ def fork_second_process(validator: Any) -> None:
         os.dup2(asked[0], 0)
         os.dup2(answered[1], 1)
         os.closerange(3, 256)
-        sys.stdin, sys.stdout = os.fdopen(0, encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
-        validator.answer_requests()
+        sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+        module.answer_requests()
         os._exit(0)
     os.close(asked[0])
     os.close(answered[1])
-    spare = [Answering(os.fdopen(asked[1], "w", encoding="utf-8"), os.fdopen(answered[0], encoding="utf-8"))]
-    start = validator.second_process.__wrapped__
-    validator.second_process = functools.cache(lambda: spare.pop() if spare else start())
+    spare = [Answering(os.fdopen(asked[1], "wb"), os.fdopen(answered[0], "rb"))]
+    start = module.companion.__wrapped__
+    module.companion = functools.cache(lambda: spare.pop() if spare else start())
 
 
 class Answering(NamedTuple):
-    stdin: TextIO
-    stdout: TextIO
+    stdin: BinaryIO
+    stdout: BinaryIO
     wait = staticmethod(lambda: 0)
 
 

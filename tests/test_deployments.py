@@ -21,12 +21,7 @@ import pytest
 from conftest import Project, bake, served
 from test_projects import NAME, QUICK
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"), reason="nginx is not installed"
-    ),
-]
+pytestmark = pytest.mark.slow
 MODEL = f"{NAME}-penguins"
 LINE = ["register", *QUICK, "gate.max_loss=1"]
 ROWS = {
@@ -34,6 +29,14 @@ ROWS = {
     "data": [["Adelie", "Biscoe", 40.1, 18.2, 190.0, None], ["Gentoo", "Biscoe", 46.1, 13.2, 211.0, 4500.0]],
 }
 BODY = json.dumps({"dataframe_split": ROWS}).encode()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nginx(programs: Path) -> Iterator[None]:
+    """On PATH, whether this machine has one or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        yield
 
 
 class Deployed:
@@ -98,8 +101,8 @@ def deployed(environment, tmp_path_factory) -> Iterator[Deployed]:
 class Traffic:
     """Two clients, one with a connection that is kept and one with new ones, that ask 50 times a second together."""
 
-    def __init__(self, deployed: Deployed, *, reloads: bool = False) -> None:
-        self.port, self.on = deployed.port, True
+    def __init__(self, port: int, body: bytes = BODY, *, reloads: bool = False) -> None:
+        self.port, self.body, self.on = port, body, True
         self.closed = (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected) if reloads else ()
         self.answers: list[tuple[float, str, bytes]] = []  # when it was asked, by which version it was answered, what
         self.failed: list[str] = []
@@ -112,7 +115,7 @@ class Traffic:
             try:
                 if connection is None or not kept:
                     connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-                connection.request("POST", "/invocations", BODY, {"Content-Type": "application/json"})
+                connection.request("POST", "/invocations", self.body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 what = answer.read()
                 if answer.status == 200:
@@ -152,7 +155,7 @@ class Traffic:
 def test_no_request_is_lost_while_versions_change(deployed):
     told = deployed("deploy", "deploy.env_manager=uv")
     assert f"{MODEL} version 1 answers at http://127.0.0.1:{deployed.port} (local)" in told.splitlines()
-    with Traffic(deployed) as traffic:
+    with Traffic(deployed.port) as traffic:
         told = deployed("deploy", "deploy.env_manager=uv")
         assert f"version 1 answers at http://127.0.0.1:{deployed.port} (local) as before, nothing was done" in told
         words = ["deploy=local", "version=2", "approver=ana", "deploy.on_promote=true", "deploy.env_manager=local"]
@@ -221,7 +224,7 @@ def test_a_challenger_gets_its_share_or_copies(deployed):
         process.kill()
     assert deployed.post(lucky)[0] == "1", "a challenger that is gone costs no answer"
 
-    with Traffic(deployed, reloads=True):
+    with Traffic(deployed.port, reloads=True):
         told = deployed("deploy", "deploy.challenger=2", "deploy.mirror=true")
     assert "  version 2 is asked too, and its answers go to nobody" in told.splitlines()
     link, ear = deployed.folder / "challenger", deployed.folder / "ear"
@@ -245,6 +248,25 @@ def test_a_challenger_gets_its_share_or_copies(deployed):
     link.unlink()
     link.symlink_to(kept)
     shutil.rmtree(ear)
+
+
+ENDED = """
+import subprocess, sys, time
+from penguin_classifier.machinery.jobs.deploy import servers
+begins = "import subprocess, time; each = subprocess.Popen(['true']); print('begun', flush=True); time.sleep(60)"
+server = subprocess.Popen([sys.executable, "-c", begins, "uvicorn"], stdout=subprocess.PIPE)
+server.stdout.readline()
+time.sleep(1)
+found = [servers._has_ended(server, workers=count) for count in (1, 2)]
+server.kill()
+server.wait()
+print(*found, servers._has_ended(server, workers=1))
+"""
+
+
+def test_a_server_has_ended_with_a_worker_but_not_with_what_its_model_begins(deployed):
+    """A process that a library began and that has ended is no worker, though its parent has not taken note yet."""
+    assert deployed.project.ask(ENDED) == "False True True"
 
 
 WRONG = f"""
@@ -279,7 +301,7 @@ def test_what_does_not_answer_rightly_is_never_switched_to(deployed):
     deployed.project.ask(WRONG)
     deployed("deploy")
     before, link = deployed.servers(), os.readlink(deployed.folder / "main")
-    with Traffic(deployed) as traffic, socket.socket() as taken:
+    with Traffic(deployed.port) as traffic, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
@@ -311,7 +333,7 @@ def test_two_at_once_and_one_that_is_killed(deployed):
 
     done: list = []
     threads = [threading.Thread(target=run, args=(alias,)) for alias in "12"]
-    with Traffic(deployed):
+    with Traffic(deployed.port):
         for thread in threads:
             thread.start()
         for thread in threads:

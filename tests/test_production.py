@@ -18,11 +18,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from conftest import FOLDER, SECRET, Done, Project, bake, locked, settings
+from test_answers import DATA, visits
+from test_deployments import Traffic
 
 SERVER = FOLDER / "deploy/server"
 MODEL = "penguin-classifier-penguins"
@@ -180,7 +184,7 @@ class Team:
     """A project with deploy/server/, whose server is started by make; nobody but this machine reaches it."""
 
     def __init__(self, base: Path, environment: Path, programs: Path, venv: Path) -> None:
-        self.project = Project(bake(base, deploy="server"), environment)
+        self.project = Project(bake(base, deploy="all"), environment)
         self.folder, self.log = self.project.path / "deploy/server", base / "make.log"
         self.known = settings() | {"PATH": os.pathsep.join([str(programs), settings()["PATH"]])}
         self.ports = dict(zip(PORTS, map(str, free_ports()), strict=True))
@@ -223,7 +227,9 @@ class Team:
 
     def python(self, name: str, *words: str) -> Done:
         """What the package says to `name`."""
-        return self.project.run("python", "-m", self.project.package, *words, **self.user(name))
+        return self.project.run(
+            "python", "-m", self.project.package, *words, PATH=self.known["PATH"], **self.user(name)
+        )
 
     def line(self, name: str, trees: int) -> Done:
         """The whole line in the project, as `name`."""
@@ -333,8 +339,9 @@ def test_who_is_let_in(team):
     assert team.make("users").code == 0
 
 
-@pytest.mark.slow
-def test_back_up_restoring_into_an_empty_server_and_upgrade(team, environment, programs, venv):
+@contextmanager
+def restored(team: Team, environment: Path, programs: Path, venv: Path) -> Iterator[Team]:
+    """A server elsewhere that has what a back-up of the team's holds, after its tables were upgraded."""
     saved = team.make("backup")
     assert saved.code == 0, saved.printed
     [backup] = (team.folder / "state/backup").iterdir()
@@ -369,13 +376,80 @@ with server.storage():
     assert len(list((other.folder / "state/backup").iterdir())) == 2
 
     (other.folder / "state/users").mkdir()
-    there = (team.folder / "state/users/ben.env").read_text()
-    there = there.replace(f":{team.ports['HTTPS_PORT']}", f":{other.ports['HTTPS_PORT']}")
-    there = there.replace(str(team.folder), str(other.folder))  # whose certificate is another one
-    (other.folder / "state/users/ben.env").write_text(there)
+    for name in ("ana", "ben"):
+        there = (team.folder / f"state/users/{name}.env").read_text()
+        there = there.replace(f":{team.ports['HTTPS_PORT']}", f":{other.ports['HTTPS_PORT']}")
+        there = there.replace(str(team.folder), str(other.folder))  # whose certificate is another one
+        (other.folder / f"state/users/{name}.env").write_text(there)
     with other:
-        scored = other.python("ben", "predict", "input=data/raw/penguins.csv", "output=scores.csv")
-        assert scored.code == 0 and f"scored by {MODEL} version" in scored.printed, scored.printed
+        yield other
+
+
+@pytest.mark.slow
+def test_the_road_of_a_team(team, environment, programs, venv):
+    """From a first line to a champion that was taken back and restored elsewhere, by what `ana` and `ben` type."""
+    (team.project.path / "conf/data/visits.yaml").write_text(DATA)
+    visits(1500, 1, 0).write_csv(team.project.path / "visits.csv")
+    ports = dict(zip(("staging", "production"), free_ports(), strict=False))
+    at = {
+        place: ["deploy=" + place, f"deploy.port={port}", "deploy.env_manager=local"] for place, port in ports.items()
+    }
+    name, there = "penguin-classifier-visits", "registered_model=penguin-classifier-visits-production"
+
+    def ana(job: str, *words: str, code: int = 0) -> str:
+        done = team.python("ana", job, "data=visits", "platform=server", *words)
+        assert done.code == code, done.printed
+        return done.printed
+
+    def live(count: int, seed: int, start: int) -> pl.DataFrame:
+        """The labels of so many rows that were posted to production, a row in each request, and who answered them."""
+        table, answered = visits(count, seed, start), []
+        for row in table.drop("bought").iter_rows(named=True):
+            body = json.dumps({"dataframe_records": [row]}).encode()
+            headers = {"Content-Type": "application/json", "X-Customer-ID": row["visit"]}
+            url = f"http://127.0.0.1:{ports['production']}/invocations"
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
+                answered.append(answer.headers["X-Model-Version"])
+        return table.select("visit", "bought", by=pl.Series(answered))
+
+    line = [word for word in LINE[1:] if "model=" not in word] + ["model=logistic"]
+    poor, good = [*line, "columns.drop=[b,mail]"], [*line, "promotion=manual"]
+    assert f"{name} version 1 is champion" in ana("register", *poor)
+    try:
+        assert f"{name} version 1 answers at" in ana("deploy", *at["staging"])
+        to = ["to=production", "approver=ana", "evaluation.resamples=20", "gate.clean_tree=false"]
+        assert f"{name}-production version 1 of " in ana("promote", "version=1", *to, "columns.drop=[b,mail]")
+        log = ["deploy.log_predictions=true", "deploy.log_seconds=1"]
+        assert f"{name}-production version 1 answers at" in ana("deploy", *at["production"], *log)
+
+        assert f"{name} version 2 is challenger" in ana("register", *good)
+        assert f"{name}-production version 2 of " in ana("promote", "version=2", *to, "promotion=manual")
+        share = ["deploy.challenger_share=0.1", "deploy.sticky=X-Customer-ID"]
+        assert "version 2 answers 10.0% of them" in ana("deploy", *at["production"], *log, *share)
+        labels = live(400, 2, 10_000)
+        assert 400 * 0.1 - 3 * 6 < (labels["by"] == "2").sum() < 400 * 0.1 + 3 * 6
+        labels.drop("by").write_csv(team.project.path / "labels.csv")
+        time.sleep(2)
+        asked = ["input=answers/production", "labels=labels.csv", "versions=[1,2]", there]
+        assert ", better\n" in ana("compare", *asked)
+
+        moved = ["deploy=production", "deploy.on_promote=true", "deploy.challenger_share=0", "approver=ana", there]
+        with Traffic(
+            ports["production"], json.dumps({"dataframe_records": [{"a": 0.1, "b": -0.2}]}).encode()
+        ) as traffic:
+            told = ana("promote", "version=2", "reason=labels", *moved)
+            assert f"{name}-production version 2 is champion, approved by ana" in told
+            assert f"{name}-production version 1 is champion" in ana("rollback", "reason=trial", *moved)
+        assert traffic.turns == ["1", "2", "1"]
+    finally:
+        for place in at:
+            ana("deploy", "action=stop", *at[place])
+    with restored(team, environment, programs, venv) as other:
+        for user, data, model in (("ben", "penguins", MODEL), ("ana", "visits", f"{name}-production")):
+            file = {"penguins": "data/raw/penguins.csv", "visits": team.project.path / "visits.csv"}[data]
+            words = [f"input={file}", f"output=scores-{data}.csv", f"registered_model={model}"]
+            scored = other.python(user, "predict", *words)
+            assert scored.code == 0 and f"scored by {model} version 1" in scored.printed, scored.printed
         assert other.make("users").code == 0, "the administrator has the new server's password"
 
 

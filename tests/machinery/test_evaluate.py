@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from penguin_classifier import gates
 from penguin_classifier.machinery.evaluation import measurement, scoring
+from penguin_classifier.machinery.evaluation.bootstrap import Bootstrap
 from penguin_classifier.machinery.evaluation.result import as_errors
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -142,8 +143,9 @@ def test_an_anomaly_without_a_target_has_its_report(do, outputs):
 def test_equal_scores_are_apart_by_nothing(monkeypatch):
     ours, theirs = (SimpleNamespace(scores=lambda _, score=score: {"r2": score}) for score in (0.3, 0.1 + 0.2))
     monkeypatch.setattr(measurement, "with_champion", lambda *_: ([], ours, theirs))
-    task = SimpleNamespace(metrics=["r2"])
-    bootstrap = SimpleNamespace(task=task, scores=lambda *_: 0.0, interval=lambda *_: (None, None))
+    monkeypatch.setattr(Bootstrap, "scores", lambda *_: 0.0)
+    monkeypatch.setattr(Bootstrap, "interval", lambda *_: (None, None))
+    bootstrap = Bootstrap(None, SimpleNamespace(metrics=["r2"]), None, 0)
     gain = measurement._compared(None, ours, None, bootstrap)["gain"].value
     assert f"{gain:+.4f}" == "+0.0000" and gain == 0
 

@@ -1,9 +1,11 @@
 import json
 import re
+import sys
 
 import pandas as pd
 import polars as pl
 import pytest
+from penguin_classifier.machinery import second_process
 from penguin_classifier.machinery.data import expectations, validator
 from penguin_classifier.machinery.errors import ProjectError
 
@@ -66,16 +68,26 @@ def test_a_second_process_says_the_same_and_its_end_is_one_sentence(tmp_path):
         assert checked.notes == expectations.left_out(result) and ("such as" in str(checked)) != bool(sensitive)
     with pytest.raises(ProjectError, match=r"^expectations: expect_magic: [^\n]+$"):
         validator.held_to(file, [{"type": "expect_magic", "kwargs": {}}], sensitive=[])
-    validator.second_process().kill()
-    with pytest.raises(ProjectError, match="the process that checks expectations ended, with code -9"):
+    second_process.companion().kill()
+    with pytest.raises(ProjectError, match="the process that checks expectations and draws ended, with code -9"):
         validator.held_to(file, SUITE, sensitive=[])
     assert not validator.held_to(file, SUITE[1:2], sensitive=[]).failures, "the next one is checked again"
 
 
-def test_it_begins_only_for_a_stage_that_will_import_it(do, monkeypatch):
-    begun, began = [], validator.second_process
-    monkeypatch.setattr(validator, "second_process", lambda: begun.append("process") or began())
+def test_it_begins_only_with_what_a_stage_that_will_run_imports(do, monkeypatch):
+    begun, submit = [], second_process.submit
+    monkeypatch.setattr(second_process, "submit", lambda *words, **more: begun.append(words) or submit(*words, **more))
     line = ["split", "data=penguins"]
     assert do("explain", *line[1:])[0] == 0 and not begun
     assert do(*line)[0] == 0 and len(begun) == 2, "before the first stage, and by the stage that needs it"
+    assert begun[0][1:] == (".data.expectations",)
     assert do(*line, "seed=5")[0] == do(*line)[0] == 0 and len(begun) == 2, "a table that was checked is not again"
+    assert do("evaluate", line[1], "model=dummy")[0] == 0
+    assert begun[2][1:] == (".report.plots",) and "matplotlib" not in sys.modules, "what draws is imported there"
+
+
+def test_what_goes_wrong_in_it_is_raised_here_and_the_next_is_answered():
+    failed, next_one = (second_process.submit(divmod, 7, divisor) for divisor in (0, 2))
+    assert next_one.result() == (3, 1)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        failed.result()

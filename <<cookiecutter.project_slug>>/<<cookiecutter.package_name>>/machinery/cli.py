@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HYDRA_FLAGS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i"}
 EXPLAIN = "explain"  # the word that runs nothing
 LOADING = ("monitor", "predict", "tune")  # jobs that load a model, or save one
+ELSEWHERE = {"great_expectations": ".data.expectations", "matplotlib": ".report.plots"}  # see second_process.py
 LAST = "last.json"  # in platform.outputs
 DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody, and
     "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
@@ -143,10 +144,11 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
         print(summary)
         return 0
     if not job:
-        from .data import validator
+        from . import second_process
 
-        if plan.will_import(validator.LIBRARY, word):
-            validator.second_process()
+        for library, module in ELSEWHERE.items():
+            if plan.will_import(library, word):
+                second_process.submit(second_process.load, module)
     if job in (None, *LOADING):  # before all else: it looks for each of its types in every module that is imported
         import skops.io  # noqa: F401
     from .pipeline import runner

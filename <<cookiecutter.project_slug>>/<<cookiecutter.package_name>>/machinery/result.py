@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ class StageResult:
     facts: dict[str, Any] = field(default_factory=dict)  # what later stages and the lineage need; JSON
     tags: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # sentences for the end of the run
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Figure | bytes] = field(default_factory=dict)  # bytes: of a PNG
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)  # file name -> content
     dataset: str = ""  # of a stage that opens the dataset: the digest of its table

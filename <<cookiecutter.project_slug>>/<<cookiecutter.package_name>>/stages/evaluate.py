@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..machinery.evaluation import calibration, curves, evaluation_data, measurement
 from ..machinery.evaluation.bootstrap import Bootstrap
 from ..machinery.evaluation.scored_model import score_model
-from ..machinery.report import figures, model_report, plots, sentences
+from ..machinery.report import figures, model_report, sentences
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
@@ -35,13 +35,16 @@ def evaluate(
     thresholds = calibration.threshold_table(scored)
     learned = curves.by_iteration(data, task) if columns.target else {}
 
+    chosen = getattr(data.model.pipeline[-1], "threshold", None)
+    answers = figures.of_answers(scored, target, task, curves=learned, thresholds=thresholds, chosen=chosen)
+
     bootstrap = Bootstrap(columns, task, evaluation, seed)
     digest = store.outcome(store.model_stage).model
     result = measurement.measure(data, scored, digest=digest, champion=champion, bootstrap=bootstrap)
 
-    drawn = figures.figures(result, scored, target, kind=task.kind, curves=learned, thresholds=thresholds)
-    result.figures.extend(name for name in drawn if name not in figures.IN_TABLES)
-    svgs = {name: plots.svg(drawn[name]) for name in result.figures}
+    bars, drawn = figures.of_result(result), answers.result()
+    result.figures.extend(drawn)
+    svgs = {name: each.svg for name, each in drawn.items()}
     setup = model_report.Setup.of(store, columns, task, split, evaluation, seed)
     texts = model_report.texts(result, setup, title="Candidate", figures=svgs)
     return StageResult(
@@ -51,7 +54,7 @@ def evaluate(
         facts=result.to_facts(),
         notes=sentences.notes(result),
         closing=sentences.score_table(result),
-        figures=drawn,
+        figures={name: each.png for name, each in (drawn | bars.result()).items()},
         tables=figures.tables(result, thresholds),
         texts=texts | {f"{name}.svg": svg for name, svg in svgs.items()},
     )

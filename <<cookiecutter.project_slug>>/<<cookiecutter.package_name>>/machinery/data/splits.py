@@ -143,12 +143,17 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     """
     schema = table.collect_schema()
     columns = key or schema.names()
-    salt = str(seed).encode()
+    keyed = blake2b(digest_size=8, key=str(seed).encode())
+
+    def digest(text: bytes) -> bytes:
+        state = keyed.copy()  # half the time of one that takes the key anew
+        state.update(text)
+        return state.digest()
 
     def hashed(keys: pl.Series) -> pl.Series:
         frame = keys.struct.unnest()
         texts = frame.select(pl.concat_str([_canonical(frame[name]) for name in columns], separator="\x1f"))
-        digests = b"".join(blake2b(text.encode(), digest_size=8, key=salt).digest() for text in texts.to_series())
+        digests = b"".join(map(digest, texts.to_series().cast(pl.Binary)))
         return pl.Series(np.frombuffer(digests, "<u8") / 2.0**64, dtype=pl.Float64)
 
     place = pl.struct(columns).map_batches(hashed, return_dtype=pl.Float64, is_elementwise=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +27,15 @@ class Bootstrap:
     task: Task
     evaluation: Evaluation
     seed: int
+    known: dict[tuple[ScoredModel, int], np.ndarray] = field(default_factory=dict)  # what `scores` gave
 
     def scores(self, scored: ScoredModel, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
         """The deciding score (draws,) on rows drawn from `rows`, which are the same for every model; NaN: undefined.
 
         `part`: draws one in so many.
         """
+        if (scored, part) in self.known:
+            return self.known[scored, part]
         group = [pl.col(name).cast(pl.String).fill_null("") for name in self.columns.group]
         together = rows.select(pl.concat_str(group, separator="\x1f")).to_series().to_numpy() if group else None
         alike = rows[self.columns.target or ""].cast(pl.String).to_numpy()
@@ -46,7 +49,7 @@ class Bootstrap:
         )
         scorer = scoring.scorer(self.task.metrics[0])
         with warnings.catch_warnings(action="ignore"), sklearn.config_context(skip_parameter_validation=True):
-            return np.array([_drawn(scorer, scored, at) for at in drawn])
+            return self.known.setdefault((scored, part), np.array([_drawn(scorer, scored, at) for at in drawn]))
 
     def gain(self, one: ScoredModel, other: ScoredModel, rows: pl.DataFrame) -> Gain:
         """What `one` scores more than the `other` on the same `rows`, and how sure that is."""

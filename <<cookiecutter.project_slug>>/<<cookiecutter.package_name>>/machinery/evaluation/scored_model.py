@@ -76,7 +76,7 @@ def record_answers(model: Any, frame: Any) -> RecordedAnswers:
     return RecordedAnswers(model, methods, len(frame))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoredModel:
     """What a model answers to n rows, and what is right."""
 

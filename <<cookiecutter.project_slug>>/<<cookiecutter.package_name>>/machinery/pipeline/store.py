@@ -260,7 +260,11 @@ class Store:
 def write(folder: Path, outcome: StageResult) -> None:
     """Writes the figures, tables and texts of `outcome` to files in `folder`."""
     for name, figure in outcome.figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+        path = folder / f"{name}.png"
+        if isinstance(figure, bytes):
+            path.write_bytes(figure)
+        else:
+            figure.savefig(path, dpi=150, metadata={"Software": None})
     for name, table in outcome.tables.items():
         table.write_csv(folder / f"{name}.csv")
     for name, text in outcome.texts.items():

@@ -1,52 +1,78 @@
-"""Figures and tables of an evaluation."""
+"""Figures of an evaluation, drawn in the second process, and its tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from . import plots
+from .. import second_process
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..config.schema import Task
     from ..evaluation.result import EvaluationResult
     from ..evaluation.scored_model import ScoredModel
 
-IN_TABLES = ("importance", "slices")  # figures that the report has as bars in its tables
+
+Calls = dict[str, tuple[str, dict[str, Any]]]  # a function of `plots` and its arguments, by the figure's name
 
 
-def figures(
-    result: EvaluationResult,
+class Drawn(NamedTuple):
+    png: bytes
+    svg: str  # to put into a page
+
+
+def of_answers(
     scored: ScoredModel,
     target: np.ndarray,
+    task: Task,
     *,
-    kind: str,
     curves: dict[str, list[tuple[int, float]]],
     thresholds: pl.DataFrame | None,
-) -> dict[str, Figure]:
-    """By name, the figures for the task `kind`: of the answers `scored` where `target` (n,) is right, of columns, of
-    slices, and of how the model was trained."""
-    metric, rows = result.metric or "", scored.rows
-    if kind == "anomaly":
-        drawn = {"anomaly_scores": plots.anomaly_scores(scored.oddness, scored.flagged)}
-    elif kind == "regression":
-        drawn = plots.regression(target, scored.answers.predict(rows))
+    chosen: float | None,
+) -> Future[dict[str, Drawn]]:
+    """By name, the figures for `task`: of the answers `scored` where `target` (n,) is right, and of how the model was
+    trained; a line stands at the threshold that was `chosen`."""
+    answers, rows = scored.answers, scored.rows
+    if task.kind == "anomaly":
+        calls: Calls = {"anomaly_scores": ("anomaly_scores", {"oddness": scored.oddness, "flagged": scored.flagged})}
+    elif task.kind == "regression":
+        calls = {"": ("regression", {"target": target, "predictions": answers.predict(rows)})}
     else:
-        answers = scored.answers
         likely = answers.predict_proba(rows) if hasattr(answers, "predict_proba") else None
-        drawn = plots.classification(target, likely, predicted=answers.predict(rows), classes=answers.classes_)
+        shown = {"target": target, "probabilities": likely, "predicted": answers.predict(rows)}
+        calls = {"": ("classification", shown | {"classes": answers.classes_})}
     if thresholds is not None:
-        drawn["thresholds"] = plots.threshold_curve(thresholds, chosen=result.model.threshold or 0.5)
-    if result.importances:
-        drawn["importance"] = plots.importance_bars(result.importances, metric=metric)
-    if sure := [each for each in result.slices if each.low is not None]:
-        drawn["slices"] = plots.slice_intervals(sure, metric=metric, reference=result.test[metric])
+        calls["thresholds"] = ("threshold_curve", {"table": thresholds, "chosen": chosen or 0.5})
     if curves:
-        drawn["curves"] = plots.training_curves(curves, metric=metric)
-    return drawn
+        calls["curves"] = ("training_curves", {"curves": curves, "metric": task.metrics[0]})
+    return second_process.submit(_drawn, calls)
+
+
+def of_result(result: EvaluationResult) -> Future[dict[str, Drawn]]:
+    """By name, the figures of columns and slices, which the report has as bars in its tables."""
+    calls: Calls = {}
+    if result.importances:
+        calls["importance"] = ("importance_bars", {"falls": result.importances, "metric": result.metric})
+    if sure := [each for each in result.slices if each.low is not None]:
+        how = {"metric": result.metric, "reference": result.test[result.metric or ""]}
+        calls["slices"] = ("slice_intervals", {"slices": sure, **how})
+    return second_process.submit(_drawn, calls)
+
+
+def _drawn(calls: Calls) -> dict[str, Drawn]:
+    """What functions of `plots` draw: a figure by the name of the call, or several by their own."""
+    from . import plots
+
+    drawn: dict[str, Figure] = {}
+    for name, (function, how) in calls.items():
+        made = getattr(plots, function)(**how)
+        drawn |= made if isinstance(made, dict) else {name: made}
+    return {name: Drawn(svg=plots.svg(figure), png=plots.png(figure)) for name, figure in drawn.items()}
 
 
 def tables(result: EvaluationResult, thresholds: pl.DataFrame | None) -> dict[str, pl.DataFrame]:

@@ -168,6 +168,13 @@ def svg(figure: Figure) -> str:
     return re.sub(f"#000000|{INK}", "currentColor", text)
 
 
+def png(figure: Figure) -> bytes:
+    """`figure` as the bytes of a PNG, always the same."""
+    buffer = io.BytesIO()
+    figure.canvas.print_figure(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def _roc(truths: list[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
     figure, axes = blank("ROC, test rows", grid="both")
     lines = [(name, *roc_curve(truth, chances)[:2]) for name, truth, chances in truths]

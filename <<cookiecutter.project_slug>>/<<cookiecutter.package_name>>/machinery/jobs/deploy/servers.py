@@ -98,7 +98,7 @@ def start(folder: Path, deploy: Deploy, settings: dict[str, Any]) -> None:
             ask(folder, "/health", timeout=2)
             return
         said, is_late = (folder / LOG).read_text("utf-8", "replace"), time.monotonic() > end
-        if is_late or "] died" in said or _has_ended(process):
+        if is_late or "] died" in said or _has_ended(process, deploy.workers):
             finish(running(folder.parent).get(folder.name, []), signal.SIGKILL, patience=0)
             why = f"{_START} seconds are over" if is_late else "it ends"
             raise ProjectError(f"the server does not start: {why}; its log says: {server_check.cause(said)}")
@@ -134,12 +134,12 @@ def finish(processes: list[psutil.Process], politely: int = signal.SIGTERM, *, p
             time.sleep(0.05)
 
 
-def _has_ended(server: Popen[bytes]) -> bool:
-    """Whether it has, or one of its workers, whose next one would end likewise: uvicorn takes a minute to see that."""
+def _has_ended(server: Popen[bytes], workers: int) -> bool:
+    """Whether it has, or one of several workers, whose next one would end likewise: uvicorn takes a minute to see."""
     with suppress(psutil.Error):
-        leader = psutil.Process(server.pid)
-        if server.poll() is None and ("uvicorn" not in leader.cmdline() or all(map(_is_alive, leader.children()))):
-            return False
+        leader = psutil.Process(server.pid)  # whose children are workers only where there are several
+        has_workers = workers > 1 and "uvicorn" in leader.cmdline()
+        return server.poll() is not None or (has_workers and not all(map(_is_alive, leader.children())))
     return True
 
 
