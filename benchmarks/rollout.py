@@ -156,7 +156,7 @@ def main(rate: float, figure: Path | None) -> None:
             os.kill(workers[0].pid, signal.SIGKILL)
             time.sleep(10)
 
-        by = ["approver=ana", "deploy.on_promote=true", "deploy.challenger_share=0"]
+        by = ["deploy=local", "approver=ana", "deploy.on_promote=true", "deploy.challenger_share=0"]
         share = ["deploy.challenger=2", "deploy.challenger_share=0.1", "deploy.sticky=X-Customer-ID"]
         parts = {
             "version 1 alone": lambda: time.sleep(8),

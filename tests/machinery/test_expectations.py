@@ -83,7 +83,8 @@ def test_it_begins_only_with_what_a_stage_that_will_run_imports(do, monkeypatch)
     assert begun[0][1:] == (".data.expectations",)
     assert do(*line, "seed=5")[0] == do(*line)[0] == 0 and len(begun) == 2, "a table that was checked is not again"
     assert do("evaluate", line[1], "model=dummy")[0] == 0
-    assert begun[2][1:] == (".report.plots",) and "matplotlib" not in sys.modules, "what draws is imported there"
+    assert begun[2][1:] == (".report.plots",), begun
+    assert "penguin_classifier.machinery.report.plots" not in sys.modules, "what draws is imported there"
 
 
 def test_what_goes_wrong_in_it_is_raised_here_and_the_next_is_answered():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
+FEW = 1000  # rows that threads cannot share with profit
 # Classifiers that predict the likeliest class, and so need not predict twice; a support vector machine may not.
 LIKELIEST = (
     "ExtraTreesClassifier",
@@ -49,8 +50,8 @@ def answers(model: Any, frame: pd.DataFrame, *, positive: str | None) -> pd.Data
     """
     from sklearn.base import is_outlier_detector
 
-    with ALONE, steadily():
-        n, last = len(frame), model[-1]
+    n, last = len(frame), model[-1]
+    with ALONE, steadily(few=n <= FEW):
         tiled = frame if n % TILE == 0 else frame.iloc[np.arange(-(-n // TILE) * TILE) % n]
         rows = _encoded(tiled, model.steps[:-1])
         if is_outlier_detector(last):
@@ -87,9 +88,12 @@ def predictions(last: Any, probabilities: np.ndarray) -> np.ndarray | None:
     return last.classes_[probabilities.argmax(axis=1)] if type(last).__name__ in LIKELIEST else None
 
 
-def steadily() -> Any:
-    """A context in which linear algebra takes one thread: with more, sums are taken in another order."""
-    return _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
+def steadily(few: bool = False) -> Any:
+    """A context in which linear algebra takes one thread: with more, sums are taken in another order.
+
+    With `few` rows all libraries do: their threads would wait for one another longer than they work.
+    """
+    return _libraries(len(sys.modules)).limit(limits=1, user_api=None if few else "blas")
 
 
 @functools.lru_cache(1)
