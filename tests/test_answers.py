@@ -52,7 +52,7 @@ def settings(project: Project, model: Path, **more) -> dict[str, str]:
 
 def log(folder: Path, **more) -> dict:
     """The settings of a log."""
-    usual = {"seconds": 3600, "megabytes": 100, "key": ["id"], "leave_out": ["island"], "answers": True}
+    usual = {"seconds": 3600, "megabytes": 100, "key": ["id"], "columns": [], "leave_out": ["island"], "answers": True}
     return usual | {"folder": str(folder)} | more
 
 

@@ -376,11 +376,10 @@ with server.storage():
     assert len(list((other.folder / "state/backup").iterdir())) == 2
 
     (other.folder / "state/users").mkdir()
-    for name in ("ana", "ben"):
-        there = (team.folder / f"state/users/{name}.env").read_text()
-        there = there.replace(f":{team.ports['HTTPS_PORT']}", f":{other.ports['HTTPS_PORT']}")
-        there = there.replace(str(team.folder), str(other.folder))  # whose certificate is another one
-        (other.folder / f"state/users/{name}.env").write_text(there)
+    there = (team.folder / "state/users/ana.env").read_text()
+    there = there.replace(f":{team.ports['HTTPS_PORT']}", f":{other.ports['HTTPS_PORT']}")
+    there = there.replace(str(team.folder), str(other.folder))  # whose certificate is another one
+    (other.folder / "state/users/ana.env").write_text(there)
     with other:
         yield other
 
@@ -388,18 +387,16 @@ with server.storage():
 @pytest.mark.slow
 def test_the_road_of_a_team(team, environment, programs, venv):
     """From a first line to a champion that was taken back and restored elsewhere, by what `ana` and `ben` type."""
-    (team.project.path / "conf/data/visits.yaml").write_text(DATA)
+    checks = "expectations: [{type: expect_column_values_to_not_be_null, kwargs: {column: a}}]\n"
+    (team.project.path / "conf/data/visits.yaml").write_text(DATA + checks)
     visits(1500, 1, 0).write_csv(team.project.path / "visits.csv")
     ports = dict(zip(("staging", "production"), free_ports(), strict=False))
-    at = {
-        place: ["deploy=" + place, f"deploy.port={port}", "deploy.env_manager=local"] for place, port in ports.items()
-    }
+    at = {each: [f"deploy={each}", f"deploy.port={ports[each]}", "deploy.env_manager=local"] for each in ports}
     name, there = "penguin-classifier-visits", "registered_model=penguin-classifier-visits-production"
 
-    def ana(job: str, *words: str, code: int = 0) -> str:
+    def ana(says: str, job: str, *words: str) -> None:
         done = team.python("ana", job, "data=visits", "platform=server", *words)
-        assert done.code == code, done.printed
-        return done.printed
+        assert done.code == 0 and says in done.printed, done.printed
 
     def live(count: int, seed: int, start: int) -> pl.DataFrame:
         """The labels of so many rows that were posted to production, a row in each request, and who answered them."""
@@ -414,42 +411,46 @@ def test_the_road_of_a_team(team, environment, programs, venv):
 
     line = [word for word in LINE[1:] if "model=" not in word] + ["model=logistic"]
     poor, good = [*line, "columns.drop=[b,mail]"], [*line, "promotion=manual"]
-    assert f"{name} version 1 is champion" in ana("register", *poor)
+    ana(f"{name} version 1 is champion", "register", *poor)
     try:
-        assert f"{name} version 1 answers at" in ana("deploy", *at["staging"])
+        ana(f"{name} version 1 answers at", "deploy", *at["staging"])
         to = ["to=production", "approver=ana", "evaluation.resamples=20", "gate.clean_tree=false"]
-        assert f"{name}-production version 1 of " in ana("promote", "version=1", *to, "columns.drop=[b,mail]")
+        ana(f"{name}-production version 1: champion", "promote", "version=1", *to, "columns.drop=[b,mail]")
         log = ["deploy.log_predictions=true", "deploy.log_seconds=1"]
-        assert f"{name}-production version 1 answers at" in ana("deploy", *at["production"], *log)
+        ana(f"{name}-production version 1 answers at", "deploy", *at["production"], *log)
 
-        assert f"{name} version 2 is challenger" in ana("register", *good)
-        assert f"{name}-production version 2 of " in ana("promote", "version=2", *to, "promotion=manual")
+        ana(f"{name} version 2 is challenger", "register", *good)
+        ana(
+            f"{name}-production version 2: challenger",
+            "promote",
+            "version=2",
+            *to,
+            "promotion=manual",
+            "gate.serving=false",
+        )
         share = ["deploy.challenger_share=0.1", "deploy.sticky=X-Customer-ID"]
-        assert "version 2 answers 10.0% of them" in ana("deploy", *at["production"], *log, *share)
+        ana("version 2 answers 10.0% of them", "deploy", *at["production"], *log, *share)
         labels = live(400, 2, 10_000)
         assert 400 * 0.1 - 3 * 6 < (labels["by"] == "2").sum() < 400 * 0.1 + 3 * 6
         labels.drop("by").write_csv(team.project.path / "labels.csv")
         time.sleep(2)
         asked = ["input=answers/production", "labels=labels.csv", "versions=[1,2]", there]
-        assert ", better\n" in ana("compare", *asked)
+        ana(", better\n", "compare", *asked)
 
-        moved = ["deploy=production", "deploy.on_promote=true", "deploy.challenger_share=0", "approver=ana", there]
-        with Traffic(
-            ports["production"], json.dumps({"dataframe_records": [{"a": 0.1, "b": -0.2}]}).encode()
-        ) as traffic:
-            told = ana("promote", "version=2", "reason=labels", *moved)
-            assert f"{name}-production version 2 is champion, approved by ana" in told
-            assert f"{name}-production version 1 is champion" in ana("rollback", "reason=trial", *moved)
-        assert traffic.turns == ["1", "2", "1"]
+        moved = ["deploy=production", "deploy.on_promote=true", "deploy.challenger_share=0", "approver=ana"]
+        row = json.dumps({"dataframe_records": [{"a": 0.1, "b": -0.2}]}).encode()
+        with Traffic(ports["production"], row, reloads=True) as traffic:  # at first one in ten by version 2
+            ana(f"{name}-production version 2 answers at", "promote", "version=2", "reason=labels", *moved)
+            ana(f"{name}-production version 1 answers at", "rollback", "reason=trial", *moved)
+            time.sleep(1)
+        assert traffic.versions == {"1", "2"} and traffic.turns[-1] == "1", [*sorted(traffic.answers)][-40:]
     finally:
         for place in at:
-            ana("deploy", "action=stop", *at[place])
+            ana("", "deploy", "action=stop", *at[place])
     with restored(team, environment, programs, venv) as other:
-        for user, data, model in (("ben", "penguins", MODEL), ("ana", "visits", f"{name}-production")):
-            file = {"penguins": "data/raw/penguins.csv", "visits": team.project.path / "visits.csv"}[data]
-            words = [f"input={file}", f"output=scores-{data}.csv", f"registered_model={model}"]
-            scored = other.python(user, "predict", *words)
-            assert scored.code == 0 and f"scored by {model} version 1" in scored.printed, scored.printed
+        words = [f"input={team.project.path}/visits.csv", "output=scores.csv", there]
+        scored = other.python("ana", "predict", *words)
+        assert scored.code == 0 and f"scored by {name}-production version 1" in scored.printed, scored.printed
         assert other.make("users").code == 0, "the administrator has the new server's password"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..config.schema import Columns, Deploy, Objective
     from ..data.splits import Sides
     from ..model.loader import Model
@@ -48,6 +48,15 @@ def _files(model: Model, sides: Sides, **about: Any) -> dict[str, str]:
             raise
         return {}
     return {reference.EXAMPLES: reference.statistics(model, sides, **about)}
+
+
+@contextmanager
+def decided_at(deploy: Deploy | None, registered_model: str) -> Iterator[str]:
+    """The name of the model that is decided on, in whose registry the block runs: that of the deployment, if any."""
+    from ..mlflow import stores
+
+    with stores.using(deploy.registry if deploy else None):
+        yield deploy.model if deploy else registered_model
 
 
 def decided_and_deployed(decide: Callable[[], T], name: str, number: str | None, at: Deploying) -> tuple[T, str]:

@@ -136,6 +136,14 @@ def _at(address: str | Path, to: str | None, files: str) -> tuple[Path, Descript
     return folder, description
 
 
+def inputs(address: str) -> list[str]:
+    """The columns that the model at `address` takes: of its files MLmodel alone is read. None of a foreign one."""
+    try:
+        return [*(mlflow.models.get_model_info(address).metadata or {}).get("inputs", {})]
+    except Exception as error:
+        raise ProjectError(f"{address} cannot be read: {one_line(error)}") from error
+
+
 def download(address: str, folder: Path, *, files: str) -> None:
     """The files of the model at `address` in `folder`. Raises ProjectError as `load` does."""
     _at(address, str(folder), files)

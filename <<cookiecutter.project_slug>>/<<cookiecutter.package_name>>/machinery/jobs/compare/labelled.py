@@ -7,7 +7,10 @@ them may have been trained on these.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import astuple, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from ...pipeline.store import Store
 
 AT = "log.time"  # the column of a log of answers that says when
+KEEPER = ["log.version", "log.also"]  # those that say which were kept: what that version takes, and which more
 _SCORED = 100_000  # rows at most, evenly spread
 
 
@@ -66,14 +70,19 @@ def contest(
                 elif AT in there and {*absent} & {*key}:
                     why = f" (this log never held it: deploy.log_key=[{','.join(key)}] at the next -e deploy)"
                 raise ProjectError(f"{named} has no column {', '.join(absent)}{why}; it has {', '.join(there)}")
-            others = [each for each in dict.fromkeys([*names, AT, *columns.group]) if each in there.keys() - kinds]
+            others = [
+                each for each in dict.fromkeys([*names, AT, *KEEPER, *columns.group]) if each in there.keys() - kinds
+            ]
             return inputs.selected(raw, kinds, extra=[*map(pl.col, others)], named=named, **how)[0].collect(), named
 
     rows, named = read(str(input), models[0].inputs | models[1].inputs, key if labels else [target])
     notes, count = [], len(rows)
     if AT in rows.columns:
-        rows = rows.filter(pl.col(AT) > max(map(registry.registered_at, pair))).sort(AT)
+        rows = rows.filter(pl.col(AT) > max(map(registry.registered_at, pair)))
         notes += [f"{count - len(rows):,} of {count:,} rows were answered before both versions were there: left out"]
+        count, taken = len(rows), {*models[0].inputs, *models[1].inputs}
+        rows = _whole(rows, taken, partial(registry.version, pair[0].name)).sort(AT)
+        notes += [f"of {count - len(rows):,} rows was kept only what the version that answered takes: left out"]
     if labels:
         told, what = read(labels, {}, [*key, target])
         tables = (_keyed(each, key) for each in (rows, told.drop_nulls(target)))
@@ -81,7 +90,7 @@ def contest(
         count = len(rows)
         rows = rows.drop(target, strict=False).join(told.select(*key, target), on=key, maintain_order="left")
         notes += [f"{count - len(rows):,} of {count:,} rows have no label in {what}"]
-    notes = [note for note in notes if not note.startswith("0 ")]
+    notes = [note for note in notes if not note.startswith(("0 ", "of 0 "))]
     rows, least = rows.drop_nulls(target), bootstrap.evaluation.min_rows
     rows = frames.sample(rows.lazy(), rows=len(rows), most=_SCORED)
     if len(rows) < least:
@@ -89,6 +98,18 @@ def contest(
         raise ProjectError("; ".join([few, *notes]))
     roles = replace(columns, group=[each for each in columns.group if each in rows.columns])
     return _result(pair, models, rows, replace(bootstrap, columns=roles), notes)
+
+
+def _whole(rows: pl.DataFrame, needed: set[str], versions: Callable[[str], ModelVersion | None]) -> pl.DataFrame:
+    """The `rows` of a log of which all `needed` columns were kept: its own of each of the `versions`, and some more."""
+    if not {*KEEPER} <= {*rows.columns}:
+        return rows
+    keepers = rows.select(KEEPER).unique()
+    fit = []
+    for number, also in keepers.iter_rows():
+        version = versions(number)
+        fit.append(needed <= {*(model_format.inputs(version.uri) if version else ()), *json.loads(also)})
+    return rows.join(keepers.filter(pl.Series(fit, dtype=pl.Boolean)), on=KEEPER, how="semi", nulls_equal=True)
 
 
 def _keyed(table: pl.DataFrame, key: list[str]) -> pl.DataFrame:

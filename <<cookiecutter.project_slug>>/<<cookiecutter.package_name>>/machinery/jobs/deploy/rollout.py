@@ -60,7 +60,9 @@ class Deployment:
             main = inputs.version(self.deploy.model, wanted, data=self.data, key="deploy.alias")
             challenger, before = self._challenger(main), self._linked(MAIN)
             replaced = _about(before)
-            home, other = self._server(main), self._server(challenger) if challenger else None
+            both = [main, challenger] if challenger else [main]
+            taken = {name: None for each in both for name in model_format.inputs(each.uri)}
+            home, other = [*(self._server(each, sorted(taken)) for each in both), None][:2]
             proxy.run(self.deploy, self.folder, self.store)
             decide()
             self._turn(MAIN, home)
@@ -144,11 +146,12 @@ class Deployment:
         number = aliases.get(name, {}).get("version", name)
         return registry.version(self.deploy.model, number) if number != main.version else None
 
-    def _server(self, version: ModelVersion) -> Path:
+    def _server(self, version: ModelVersion, columns: list[str]) -> Path:
         """The folder of a server that answers as `version` did: of one that runs as it should, else of a new one."""
         wanted = {"model": version.name, "version": version.version, "files": version.noted.files}
         wanted |= {name: getattr(self.deploy, name) for name in ("workers", "timeout", "env_manager")}
-        settings = servers.layers(self.deploy, version.noted.trained.target if version.noted.trained else None)
+        target = version.noted.trained.target if version.noted.trained else None
+        settings = servers.layers(self.deploy, target, columns)
         wanted["layers"] = hashlib.sha256(json.dumps(settings).encode()).hexdigest()  # an address may hold a password
         for home in filter(None, map(self._linked, (MAIN, CHALLENGER))):
             if wanted.items() <= _about(home).items() and servers.version(home):

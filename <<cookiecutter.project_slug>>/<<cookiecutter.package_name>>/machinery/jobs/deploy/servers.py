@@ -63,10 +63,13 @@ def ask(folder: Path, path: str, body: bytes | None = None, *, timeout: float) -
         connection.close()
 
 
-def layers(deploy: Deploy, target: str | None) -> dict[str, Any]:
-    """The settings of the log of answers and of the cache; `target`: what a model predicts, see model_server."""
+def layers(deploy: Deploy, target: str | None, columns: list[str]) -> dict[str, Any]:
+    """The settings of the log of answers and of the cache, see model_server.
+
+    `target`: what a model predicts; `columns`: what it takes, and the one beside it, which the log keeps.
+    """
     folder = str(Path(deploy.log_folder).resolve())
-    log: dict[str, Any] = {"folder": folder, "key": deploy.log_key, "leave_out": deploy.sensitive}
+    log: dict[str, Any] = {"folder": folder, "key": deploy.log_key, "columns": columns, "leave_out": deploy.sensitive}
     log |= {"seconds": deploy.log_seconds, "megabytes": deploy.log_megabytes, "answers": target not in deploy.sensitive}
     cache = {"address": deploy.cache, "seconds": deploy.cache_seconds, "personal": bool(deploy.sensitive)}
     return ({"log": log} if deploy.log_predictions else {}) | ({"cache": cache} if deploy.cache else {})

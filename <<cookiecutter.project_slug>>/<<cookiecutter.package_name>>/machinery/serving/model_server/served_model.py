@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection
 from contextvars import ContextVar
@@ -53,8 +54,10 @@ def layered(model: Any, identity: dict[str, str], settings: dict[str, Any]) -> S
     """`model` with the cache and the log that `settings` ask for; `identity`: its name, version and own id.
 
     {"cache": {"address": "redis://...", "seconds": 3600, "personal": False},
-     "log": {"folder": "answers", "seconds": 3600, "megabytes": 1000, "key": ["id"], "leave_out": [], "answers": True}}
-    Of rows that is logged which the model takes, with the columns of `key`, but not what to `leave_out`.
+     "log": {"folder": "answers", "seconds": 3600, "megabytes": 1000, "key": ["id"], "columns": ["a"], "leave_out": [],
+             "answers": True}}
+    Of rows that is logged which the model takes, with the columns of `key`, and `columns` that the one beside it takes,
+    but not what to `leave_out`.
     """
     inputs = (model.metadata.metadata or {}).get("inputs", {})
     cache, log = (dict(settings.get(name) or {}) for name in ("cache", "log"))
@@ -62,8 +65,9 @@ def layered(model: Any, identity: dict[str, str], settings: dict[str, Any]) -> S
         raise SystemExit("this model does not say which columns it takes: serve it without a cache and without a log")
     if log:
         left_out, key = log.pop("leave_out"), log.pop("key")
-        kinds = {name: inputs.get(name, "") for name in [*key, *inputs] if name not in left_out}
-        about = {name: identity[name] for name in ("model", "version")}
+        also = [name for name in log.pop("columns") if name not in (*inputs, *left_out)]
+        kinds = {name: inputs.get(name, "") for name in [*key, *inputs, *also] if name not in left_out}
+        about = {name: identity[name] for name in ("model", "version")} | {"also": json.dumps(also)}
         log = {**log, "folder": Path(log["folder"]), "kinds": kinds, "about": about}
     return ServedModel(
         model,
