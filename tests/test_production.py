@@ -395,7 +395,8 @@ def test_the_road_of_a_team(team, environment, programs, venv):
     name, there = "penguin-classifier-visits", "registered_model=penguin-classifier-visits-production"
 
     def ana(says: str, job: str, *words: str) -> None:
-        done = team.python("ana", job, "data=visits", "platform=server", *words)
+        known = team.user("ana") | {"PATH": team.known["PATH"]}
+        done = team.project.python(job, "data=visits", "platform=server", *words, **known)
         assert done.code == 0 and says in done.printed, done.printed
 
     def live(count: int, seed: int, start: int) -> pl.DataFrame:

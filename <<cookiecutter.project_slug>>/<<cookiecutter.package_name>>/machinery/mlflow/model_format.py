@@ -136,7 +136,7 @@ def _at(address: str | Path, to: str | None, files: str) -> tuple[Path, Descript
     return folder, description
 
 
-def inputs(address: str) -> list[str]:
+def taken(address: str) -> list[str]:
     """The columns that the model at `address` takes: of its files MLmodel alone is read. None of a foreign one."""
     try:
         return [*(mlflow.models.get_model_info(address).metadata or {}).get("inputs", {})]

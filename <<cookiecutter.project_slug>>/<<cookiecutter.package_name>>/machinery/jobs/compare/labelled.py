@@ -70,9 +70,8 @@ def contest(
                 elif AT in there and {*absent} & {*key}:
                     why = f" (this log never held it: deploy.log_key=[{','.join(key)}] at the next -e deploy)"
                 raise ProjectError(f"{named} has no column {', '.join(absent)}{why}; it has {', '.join(there)}")
-            others = [
-                each for each in dict.fromkeys([*names, AT, *KEEPER, *columns.group]) if each in there.keys() - kinds
-            ]
+            wanted = dict.fromkeys([*names, AT, *KEEPER, *columns.group])
+            others = [each for each in wanted if each in there.keys() - kinds]
             return inputs.selected(raw, kinds, extra=[*map(pl.col, others)], named=named, **how)[0].collect(), named
 
     rows, named = read(str(input), models[0].inputs | models[1].inputs, key if labels else [target])
@@ -104,11 +103,10 @@ def _whole(rows: pl.DataFrame, needed: set[str], versions: Callable[[str], Model
     """The `rows` of a log of which all `needed` columns were kept: its own of each of the `versions`, and some more."""
     if not {*KEEPER} <= {*rows.columns}:
         return rows
-    keepers = rows.select(KEEPER).unique()
-    fit = []
+    keepers, fit = rows.select(KEEPER).unique(), []
     for number, also in keepers.iter_rows():
-        version = versions(number)
-        fit.append(needed <= {*(model_format.inputs(version.uri) if version else ()), *json.loads(also)})
+        own = model_format.taken(version.uri) if (version := versions(number)) else ()
+        fit.append(needed <= {*own, *json.loads(also)})
     return rows.join(keepers.filter(pl.Series(fit, dtype=pl.Boolean)), on=KEEPER, how="semi", nulls_equal=True)
 
 

@@ -61,7 +61,7 @@ class Deployment:
             challenger, before = self._challenger(main), self._linked(MAIN)
             replaced = _about(before)
             both = [main, challenger] if challenger else [main]
-            taken = {name: None for each in both for name in model_format.inputs(each.uri)}
+            taken = {name: None for each in both for name in model_format.taken(each.uri)}
             home, other = [*(self._server(each, sorted(taken)) for each in both), None][:2]
             proxy.run(self.deploy, self.folder, self.store)
             decide()
