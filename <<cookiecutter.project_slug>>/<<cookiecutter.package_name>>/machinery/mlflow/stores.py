@@ -108,13 +108,15 @@ def _refused(address: str) -> str | None:
 def using(address: str | None) -> Iterator[None]:
     """Until the end of the block, MLflow's calls go to the server at `address`; None: to where they go anyway."""
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    _use(address or before[0], address or before[1])
+    if address:
+        _use(address, address)
     try:
         if sentence := silence():
             raise Unavailable(sentence)
         yield
     finally:
-        _use(*before)
+        if address:
+            _use(*before)
 
 
 def _use(tracking: str, registry: str) -> None:
