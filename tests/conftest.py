@@ -291,15 +291,17 @@ def wider(environment: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def airflow() -> Path:
-    """Airflow, which has other dependencies than a project, in an environment of its own; kept."""
+    """Airflow, which has other dependencies than a project, in an environment of its own; and its database; kept."""
     with locked(f"airflow-{AIRFLOW}-{sys.version_info.minor}") as folder:
         if not (folder / "ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
             for words in (
                 ["uv", "venv", "--quiet", "--python", sys.executable, str(folder)],
                 ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin/python"), AIRFLOW],
+                [str(folder / "bin/airflow"), "db", "migrate"],
             ):
-                made = subprocess.run(words, env=settings(), text=True, capture_output=True)
+                home = settings(AIRFLOW_HOME=str(folder / "home"), AIRFLOW__CORE__LOAD_EXAMPLES="false")
+                made = subprocess.run(words, env=home, text=True, capture_output=True)
                 assert made.returncode == 0, made.stderr
             (folder / "ready").touch()
     return folder

@@ -114,6 +114,7 @@ class Card:
 class Platform:
     server: bool
     outputs: str
+    catalog: str | None
 
 
 @dataclass
