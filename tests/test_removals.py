@@ -106,7 +106,7 @@ def no_server(root: Path) -> None:
 def no_clusters(root: Path) -> None:
     """What is left asks for nothing: the image takes its commit from its Dockerfile alone."""
     if (root / "deploy").exists():
-        delete(root, "deploy/kubernetes", "deploy/kubernetes.mk")
+        delete(root, "deploy/kubernetes", "deploy/kubernetes.mk", "deploy/slurm.sbatch")
     cut(root, "pyproject.toml", "^kubernetes = .*\n")
 
 
