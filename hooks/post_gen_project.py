@@ -17,9 +17,17 @@ UNDER_CRUFT = "_output_dir" not in ANSWERS  # cookiecutter itself always says wh
 BEGAN = ".cookiecutter.began"  # what the pre hook leaves where a project is generated over files that are there
 LOCK_SECONDS = 120
 JOBS = f"{ANSWERS['package_name']}/machinery/jobs"
+PLATFORMS = {  # what each of these answers brings along, and "all" as well
+    "server": ("deploy/server", "deploy/server.mk"),
+    "kubernetes": ("deploy/kubernetes",),
+    "slurm": ("deploy/slurm.sbatch",),
+    "airflow": ("deploy/airflow",),
+    "databricks": ("deploy/databricks",),
+}
 UNNECESSARY = {
     ".github": ANSWERS["ci"] == "none",
     "deploy": ANSWERS["deploy"] == "none",
+    **{path: ANSWERS["deploy"] not in (name, "all") for name, paths in PLATFORMS.items() for path in paths},
     **dict.fromkeys(
         ("conf/deploy", "conf/job/deploy.yaml", f"{JOBS}/deploy", "deploy/deploy.mk", ".github/workflows/deploy.yml"),
         ANSWERS["deploy"] != "all",

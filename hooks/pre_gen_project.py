@@ -32,13 +32,14 @@ IMPORTED = """
     rpds ruamel sklearn yaml
 """
 BROUGHT = """
-    appnope ast_serialize asttokens async_timeout azure_core botocore cfgv comm debugpy distlib executing
-    fastjsonschema filelock google_api_core google_cloud_core google_crc32c google_resumable_media
-    googleapis_common_protos identify iniconfig ipykernel_launcher ipython ipython_pygments_lexers isodate jedi
-    jmespath jupyter jupyter_client jupyter_core librt matplotlib_inline msal msal_extensions mypy_extensions
-    mypyc nbformat nest_asyncio2 nodeenv nvidia_nccl_cu12 nvidia_nccl_cu13 parso pathspec pexpect platformdirs
-    pluggy prompt_toolkit proto_plus ptyprocess pure_eval py pygments pyjwt python_discovery pyzmq s3transfer
-    stack_data tornado traitlets virtualenv zmq
+    aiohappyeyeballs aiohttp aiosignal appnope ast_serialize asttokens async_timeout azure_core botocore cfgv comm
+    debugpy distlib durationpy executing fastjsonschema filelock frozenlist google_api_core google_cloud_core
+    google_crc32c google_resumable_media googleapis_common_protos identify iniconfig ipykernel_launcher ipython
+    ipython_pygments_lexers isodate jedi jmespath jupyter jupyter_client jupyter_core librt matplotlib_inline msal
+    msal_extensions multidict mypy_extensions mypyc nbformat nest_asyncio2 nodeenv nvidia_nccl_cu12
+    nvidia_nccl_cu13 oauthlib parso pathspec pexpect platformdirs pluggy prompt_toolkit propcache proto_plus
+    ptyprocess pure_eval py pygments pyjwt python_discovery pyzmq requests_oauthlib s3transfer stack_data tornado
+    traitlets virtualenv websocket_client yarl zmq
 """
 # A requirement as either file has it: `numpy==2.4.6 \` at the start of a line, "mlflow[auth]>=3.17,<3.18" in quotes.
 REQUIREMENT = re.compile(r'(?:^|")([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]"]*\])?[<>=~!]=', re.MULTILINE)

@@ -25,6 +25,7 @@ import uv
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "<<cookiecutter.project_slug>>"
 CACHE = ROOT / ".cache"
+AIRFLOW = "apache-airflow==3.3.2"
 EXTRAS = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 SECRET = "hemmelig7f3a91"  # a password or a key: nothing that is kept or printed may hold it
 PYTHONS = [
@@ -285,6 +286,24 @@ def wider(environment: Path) -> Path:
                 made = subprocess.run(words, env=settings(), text=True, capture_output=True)
                 assert made.returncode == 0, made.stderr
             ready.write_text(" ".join(added[2:]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def airflow() -> Path:
+    """Airflow, which has other dependencies than a project, in an environment of its own; and its database; kept."""
+    with locked(f"airflow-{AIRFLOW}-{sys.version_info.minor}") as folder:
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            for words in (
+                ["uv", "venv", "--quiet", "--python", sys.executable, str(folder)],
+                ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin/python"), AIRFLOW],
+                [str(folder / "bin/airflow"), "db", "migrate"],
+            ):
+                home = settings(AIRFLOW_HOME=str(folder / "home"), AIRFLOW__CORE__LOAD_EXAMPLES="false")
+                made = subprocess.run(words, env=home, text=True, capture_output=True)
+                assert made.returncode == 0, made.stderr
+            (folder / "ready").touch()
     return folder
 
 

@@ -328,6 +328,7 @@ ANSWERS = [
     ("ci=none", ".cookiecutter.json", '"ci": "none"'),
     ("deploy=none", ".cookiecutter.json", '"deploy": "none"'),
     ("deploy=server", "deploy/server/compose.yaml", "\nservices:\n"),
+    *[(f"deploy={name}", ".cookiecutter.json", name) for name in ("kubernetes", "slurm", "airflow", "databricks")],
     ("deploy=all", "conf/deploy/production.yaml", "on_promote: "),
 ]
 
@@ -338,7 +339,10 @@ def test_an_answer_shows_and_leaves_nothing_of_the_template(baked, answer, name,
     made = files(project)
     assert text in made[name].read_text(encoding="utf-8")
     assert (".github/workflows/ci.yml" in made) == (answer != "ci=none")
-    assert ("deploy/server.mk" in made) == (answer in ("deploy=server", "deploy=all"))
+    for platform in ("server", "kubernetes", "slurm", "airflow", "databricks"):
+        brought = any(name.startswith(f"deploy/{platform}") for name in made)
+        is_there = any(FOLDER.glob(f"deploy/{platform}*"))
+        assert brought == (is_there and answer in (f"deploy={platform}", "deploy=all")), platform
     for part in (
         "conf/deploy/",
         "conf/job/deploy.yaml",

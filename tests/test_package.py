@@ -206,7 +206,7 @@ def test_what_is_yours_can_be_read_in_half_an_hour():
 
 
 def test_the_machinery_earns_its_lines():
-    assert sum(map(code, MODULES)) < 11910, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
+    assert sum(map(code, MODULES)) < 12150, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
 
 
 def test_there_is_no_jinja_in_the_package():

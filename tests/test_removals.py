@@ -103,6 +103,13 @@ def no_server(root: Path) -> None:
         delete(root, "deploy/server", "deploy/server.mk")
 
 
+def no_clusters(root: Path) -> None:
+    """What is left asks for nothing: the image takes its commit from its Dockerfile alone."""
+    if (root / "deploy").exists():
+        delete(root, "deploy/kubernetes", "deploy/kubernetes.mk", "deploy/slurm.sbatch")
+    cut(root, "pyproject.toml", "^kubernetes = .*\n")
+
+
 PARTS: dict[str, Callable[[Path], None]] = {  # by the README's words for them
     "sample data": no_sample_data,
     "the notebook": no_notebook,
@@ -112,6 +119,7 @@ PARTS: dict[str, Callable[[Path], None]] = {  # by the README's words for them
     "anomalies": no_anomaly,
     "the image": no_image,
     "the server for the team": no_server,
+    "Kubernetes, SLURM": no_clusters,
 }
 
 

@@ -179,6 +179,12 @@ def test_types_that_no_text_has_are_taken_as_features_take_them():
         assert all(profiles.bars(table.sample[name]) for name, each in made.items() if each.role != "drop")
 
 
+def test_decimals_become_doubles():
+    prices = pl.LazyFrame({"price": pl.Series(["1.10", None]).cast(pl.Decimal(10, 2))})
+    read = parsing.read(prices, {}, missing=[]).collect()["price"]
+    assert read.dtype == pl.Float64 and read.to_list() == [1.1, None]
+
+
 def test_nan_is_no_class_and_a_category_is_its_text():
     labels = [float("nan") if at % 9 == 0 else float(at % 2) for at in range(ROWS)]
     table, kind, _ = decided({"y": labels})

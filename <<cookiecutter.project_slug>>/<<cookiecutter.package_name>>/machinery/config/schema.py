@@ -96,6 +96,7 @@ class Tracking:
     autolog: bool
     system_metrics: bool
     sample_rows: int
+    run_name: str | None
 
 
 @dataclass
@@ -113,6 +114,7 @@ class Card:
 class Platform:
     server: bool
     outputs: str
+    catalog: str | None
 
 
 @dataclass

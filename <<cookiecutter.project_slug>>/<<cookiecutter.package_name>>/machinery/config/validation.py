@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import tomllib
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ def refuse(config: Settings) -> None:
     name = config.registered_model
     if not name.strip(". ") or len(name) > 200 or set(name) & set("/:@'\""):  # else said after all is trained
         raise ConfigError(f"registered_model={name}: a name has 1 to 200 characters, and none of / : @ ' \"")
+    names = [name, *(each.registered_model for each in config.environments.values() if not each.registry)]
+    for each in names if config.platform.catalog else ():
+        if not re.fullmatch(r"[^.\s]+(\.[^.\s]+){2}", each):
+            raise ConfigError(f"{each} is no name in Unity Catalog, which are catalog.schema.model, without spaces")
     required = config.tags.get("required") or []
     without = [name for name in required if name not in OWN_TAGS and not config.tags.get(name)]
     if without and config.platform.server:

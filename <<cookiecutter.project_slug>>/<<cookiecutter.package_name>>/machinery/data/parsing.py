@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,8 @@ def read(table: pl.LazyFrame, types: dict[str, Type], *, missing: list[str]) -> 
         if type_.odd not in _ODD:
             raise ProjectError(f"types.{name}.odd={type_.odd}: it is {' or '.join(_ODD)}")
     plain = [_stripped(name, missing) for name, dtype in schema.items() if dtype == pl.String]
-    # What no library but polars takes:
-    plain += [pl.col(name).cast(pl.Float64) for name, dtype in schema.items() if str(dtype) in ("Int128", "UInt128")]
+    # What no library but polars takes, and decimals, which a model's signature has no type for:
+    plain += [pl.col(name).cast(pl.Float64) for name, dtype in schema.items() if re.match(r"U?Int128|Dec", str(dtype))]
     return table.with_columns(plain).with_columns(
         _read(pl.col(name), schema[name], type_, strict=type_.odd == "stop") for name, type_ in types.items()
     )

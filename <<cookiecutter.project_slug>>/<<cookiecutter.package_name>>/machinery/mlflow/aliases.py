@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ..errors import ProjectError, Unavailable
-from . import registry, run_history, version_tags
+from . import catalog, registry, run_history, version_tags
 from .version_tags import LONGEST
 
 PATIENCE = 60  # seconds that one change may take, some requests: after them, whoever was at it is taken for dead
@@ -54,12 +54,12 @@ def holders(name: str) -> dict[str, str]:
 
 def history(name: str) -> list[Change]:
     """Every change of an alias of the registered model `name`, the newest first."""
-    changes = []
-    for key, text in MlflowClient().get_registered_model(name).tags.items():
+    changes, form = [], catalog.name_of(STAMP)
+    for key, text in catalog.from_registry(MlflowClient().get_registered_model(name).tags).items():
         stamp = re.fullmatch(r"(alias .* UTC)(?: (\d+))?", key)
         match = re.fullmatch(r"(\w+): (\S+) -> (\S+) by (.*?): (.*)", text, re.DOTALL)
         if stamp and match:
-            when = datetime.strptime(stamp[1], STAMP).replace(tzinfo=UTC)
+            when = datetime.strptime(stamp[1], form).replace(tzinfo=UTC)
             old, new = (None if each == "none" else each for each in match.group(2, 3))
             changes.append(Change(int(stamp[2] or 0), when, match[1], old, new, match[4], match[5]))
     return sorted(changes, reverse=True)
@@ -146,7 +146,8 @@ class _Intent(NamedTuple):
 def _intent(name: str) -> _Intent | None:
     """The last change of several steps; None where there is none."""
     try:
-        return _Intent(*json.loads(MlflowClient().get_registered_model(name).tags.get(INTENT, "")))
+        tags = catalog.from_registry(MlflowClient().get_registered_model(name).tags)
+        return _Intent(*json.loads(tags.get(catalog.name_of(INTENT), "")))
     except (ValueError, TypeError):
         return None
 
@@ -155,7 +156,7 @@ def _carry_out(turn: _Turn, intent: _Intent) -> None:
     """Takes the steps of `intent` that have not been taken yet."""
     _keep(turn, intent)
     for number, tags in intent.tags.items():
-        for tag, text in tags.items() if registry.version(turn.name, number) else ():
+        for tag, text in catalog.to_registry(tags).items() if registry.version(turn.name, number) else ():
             turn.client.set_model_version_tag(turn.name, number, tag, text)
     for alias, old, new, why in intent.moves:
         if _held(turn.name).get(alias) != new and (not new or registry.version(turn.name, new)):
@@ -164,7 +165,12 @@ def _carry_out(turn: _Turn, intent: _Intent) -> None:
 
 
 def _keep(turn: _Turn, intent: _Intent) -> None:
-    turn.client.set_registered_model_tag(turn.name, INTENT, json.dumps(intent))
+    _tag(turn, INTENT, json.dumps(intent))
+
+
+def _tag(turn: _Turn, tag: str, text: str) -> None:
+    for key, part in catalog.to_registry({tag: text}).items():
+        turn.client.set_registered_model_tag(turn.name, key, part)
 
 
 def _is_repeated(turn: _Turn, last: _Intent, command: str, champion: str) -> bool:
@@ -210,7 +216,10 @@ def _move(turn: _Turn, alias: str, old: str | None, new: str | None, who: str, w
     if old != new and not (last and last[3:6] == (old, new, who)):  # noted by a process that was killed then
         now, number = datetime.fromtimestamp(time.time() + turn.ahead, UTC), changes[0].number + 1 if changes else 1
         text = f"{alias}: {old or 'none'} -> {new or 'none'} by {who}: {why}"
-        turn.client.set_registered_model_tag(turn.name, f"{now:{STAMP}} {number}", text[:LONGEST])
+        _tag(turn, f"{now:{STAMP}} {number}", text[: catalog.PART if catalog.is_used() else LONGEST])
+        for each in changes[catalog.CHANGES :] if catalog.is_used() else ():
+            key = catalog.name_of(f"{each.when:{STAMP}} {each.number}")
+            turn.client.delete_registered_model_tag(turn.name, key)
     if new:
         turn.client.set_registered_model_alias(turn.name, alias, new)
         return
@@ -244,7 +253,7 @@ def _alone(name: str) -> Iterator[_Turn]:
     ProjectError
     where this user may not change aliases, and where a dead process's lock cannot be taken away.
     """
-    client, lock = MlflowClient(), f"{name}.promotion"
+    client, lock = MlflowClient(), f"{name}{'_' if catalog.is_used() else '.'}promotion"  # three levels, not four
     note = f"held while an alias of {name} changes: {uuid.uuid4().hex}"
     try:
         turn = _Turn(client, name, lock, note, _wait(client, lock, note))

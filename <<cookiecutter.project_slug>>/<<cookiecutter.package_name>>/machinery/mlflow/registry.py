@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ..result import APPROVED, PAGES
-from . import stores, version_tags
+from . import catalog, stores, version_tags
 from .version_tags import VersionTags
 
 
@@ -90,6 +90,9 @@ def versions(name: str) -> list[str]:
 
 def twin(name: str, digest: str) -> ModelVersion | None:
     """The newest version of `name` that is the same model."""
+    if catalog.is_used():  # it searches by the name alone, and gives no tags
+        each = (version(name, number) for number in reversed(versions(name)))
+        return next((one for one in each if one and one.digest == digest), None)
     twins = MlflowClient().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
     return registered(max(twins, key=lambda each: int(each.version))) if twins else None
 
@@ -97,7 +100,7 @@ def twin(name: str, digest: str) -> ModelVersion | None:
 def register(name: str, model_id: str, *, tags: dict[str, str]) -> ModelVersion:
     """A new version of `name` out of a logged model."""
     with redirect_stderr(io.StringIO()):  # MLflow says there that it did what it did
-        return registered(mlflow.register_model(f"models:/{model_id}", name, tags=tags))
+        return registered(mlflow.register_model(f"models:/{model_id}", name, tags=catalog.to_registry(tags)))
 
 
 def describe(version: ModelVersion, description: str, about: str, tags: dict[str, str]) -> None:
@@ -107,12 +110,12 @@ def describe(version: ModelVersion, description: str, about: str, tags: dict[str
     if not client.get_registered_model(name).description:
         client.update_registered_model(name, about)
         held = partial(client.get_registered_model, name)
-        stores.describe_once(tags, partial(client.set_registered_model_tag, name), held)
+        stores.describe_once(catalog.to_registry(tags), partial(client.set_registered_model_tag, name), held)
 
 
 def note(version: ModelVersion, tags: dict[str, str]) -> ModelVersion:
     """`version` with `tags` on it."""
-    for name, value in tags.items():
+    for name, value in catalog.to_registry(tags).items():
         MlflowClient().set_model_version_tag(version.name, version.version, name, value)
     return replace(version, tags={**version.tags, **tags})
 
@@ -140,4 +143,5 @@ def sign_card(version: ModelVersion, approved: str) -> str:
 
 def registered(entity: Any) -> ModelVersion:
     """What MLflow says of a version, as this package has it."""
-    return ModelVersion(entity.name, str(entity.version), entity.tags.get("digest", ""), dict(entity.tags))
+    tags = catalog.from_registry(entity.tags)
+    return ModelVersion(entity.name, str(entity.version), tags.get("digest", ""), tags)

@@ -17,6 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..errors import ProjectError, one_line
+from . import catalog
 
 RECORDED = ("config.json", "lineage.json", "uncommitted.diff", "uncommitted.txt")  # what a run is reproduced from
 SOME = 1000  # runs deleted at once: an argument of a command has its length
@@ -134,6 +135,8 @@ def run_of(address: str) -> str:
 
 def versions(*, held: bool) -> dict[str, list[ModelVersion]]:
     """The versions that hold an alias, or those that hold none, by the run that made each."""
+    if catalog.is_used():
+        raise ProjectError("Unity Catalog does not say which versions hold an alias: delete old ones in its own pages")
     by_run: dict[str, list[ModelVersion]] = {}
     for each in MlflowClient().search_model_versions():
         if bool(each.aliases) == held:

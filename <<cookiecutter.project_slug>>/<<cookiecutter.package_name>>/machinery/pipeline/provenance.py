@@ -35,7 +35,8 @@ _SECRET = re.compile(
 
 
 def tree(root: Path) -> dict[str, str]:
-    """Commit, branch and whether the work tree below `root` is dirty, as tags; none outside a git work tree."""
+    """Commit, branch and whether the work tree below `root` is dirty, as tags; none outside a git work tree, but in an
+    image that was built of a commit and nothing else (deploy/kubernetes/Dockerfile)."""
     try:
         commit, branch = (
             _git(root, *words).decode(errors="replace").strip()
@@ -43,7 +44,8 @@ def tree(root: Path) -> dict[str, str]:
         )
         dirty = bool(_git(root, "--no-optional-locks", "status", "--porcelain", "--", "."))
     except (OSError, subprocess.CalledProcessError):
-        return {}
+        commit = os.environ.get("IMAGE_COMMIT", "")
+        return {"git.commit": commit, "git.dirty": "false"} if commit else {}
     return {"git.commit": commit, "git.branch": branch or "(detached)", "git.dirty": str(dirty).lower()}
 
 

@@ -60,7 +60,8 @@ def run_job(word: str, plan: Plan) -> int:
     since 1970), `layout`, `code` (the project's fingerprints), `progress`, and `bring_up_to_date(stage)`, which does
     that to a stage and all before it.
     """
-    config, name = plan.config, f"{word}-{plan.config.choices['data']}"
+    config = plan.config
+    name = config.tracking.run_name or f"{word}-{config.choices['data']}"
 
     def bring_up_to_date(last: str) -> None:
         line = PipelineRun(plan)
@@ -119,6 +120,7 @@ def _tracked(word: str, name: str, about: str, plan: Plan) -> Iterator[list[str]
         tags = {"stage": word, "seed": str(config.seed), "lock": provenance.lock(root)} | provenance.tree(root)
         tags |= provenance.about() | tracking.versions() | _labels(config)
         metrics = config.tracking.system_metrics
+        name = config.tracking.run_name or name
         with tracking.run(name, tags=tags, description=about, system_metrics=metrics, private=private) as run_id:
             plan.result.run_id, plan.result.experiment_id = run_id, tracking.experiment_id()
             plan.result.look = tracking.ui_hint()
@@ -265,7 +267,7 @@ class PipelineRun:
         config = self.config
         name = f"{config.choices['model']}-{config.choices['data']}-{key[:8]}"
         if not self.model_id or outcome.model:  # the stages after it make no other model
-            tracking.rename(name)
+            tracking.rename(config.tracking.run_name or name)
         if outcome.dataset:
             tracking.log_dataset(name=config.choices["data"], digest=outcome.dataset, source=self.raw_config["source"])
             if config.tracking.sample_rows:

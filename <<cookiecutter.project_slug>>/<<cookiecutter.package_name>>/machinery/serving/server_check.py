@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,7 +59,8 @@ def wrong_answer(folder: Path, rows: pl.DataFrame, *, private: bool) -> str | No
     """How the model in `folder`, once it is served, answers `rows` otherwise than here; see `difference`."""
     model = model_format.load(folder)
     frame = derived.typed(rows, model.inputs).to_pandas()
-    return difference(folder, frame, model.predict(frame), private=private)
+    manager = "uv" if shutil.which("uv") else "local"  # an image has none: what it has is the lock
+    return difference(folder, frame, model.predict(frame), private=private, manager=manager)
 
 
 class Reply(NamedTuple):

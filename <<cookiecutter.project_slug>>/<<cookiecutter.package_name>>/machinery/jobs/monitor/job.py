@@ -35,6 +35,7 @@ def monitor(
     drift: Drift,
     registered_model: str,
     project: str,
+    experiment_name: str,
     source: dict[str, Any],
     columns: Columns,
     missing: list[str],
@@ -69,7 +70,8 @@ def monitor(
     except ProjectError as error:
         _alert(f"{registered_model} could not be watched: {tracking.sentence_of(error, bool(columns.sensitive))}")
         raise
-    tracking.chart(registered_model, result.scores, experiment=f"{project}-monitoring", tags=result.tags)
+    place = experiment_name if experiment_name.startswith("/") else project  # Databricks has paths
+    tracking.chart(registered_model, result.scores, experiment=f"{place}-monitoring", tags=result.tags)
     if result.code:
         failure = _alert(result.summary, model=chosen.name, version=chosen.version, look=tracking.ui_hint())
         result.notes += [failure] if failure else []
