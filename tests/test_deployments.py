@@ -288,7 +288,7 @@ REFUSED = [
         f"{MODEL} version 4: the server answers the recorded examples otherwise",
     ),
     (["deploy.alias=99"], 1, f"deploy.alias=99 of {MODEL} is not there: it has 1, 2"),
-    (["deploy.port=PORT"], 1, r"nginx does not (start|take its new configuration): .* already in use.; deploy.port="),
+    (["deploy.port=PORT"], 1, r"nginx does not (start|take its new configuration): .* in use.*; deploy.port="),
     (["deploy.challenger_share=1.5"], 2, "deploy.challenger_share=1.5: it is a share of the requests"),
     (["deploy.sticky=X Y; return 200"], 2, "deploy.sticky=X Y; return 200: it is a header's name"),
     (["deploy.host=127.0.0.1; user root"], 2, "deploy.host="),

@@ -122,4 +122,4 @@ def _why(log: bytes) -> str:
     lines = log.decode(errors="replace").splitlines()
     urgent = [line.partition("[emerg] ")[2] for line in lines if "[emerg]" in line]
     why = one_line(re.sub(r"^\d+#\d+: ", "", next(iter([*urgent, *lines]), "it gives no reason")))
-    return f"{why}; deploy.port=... names another" if "already in use" in why else why
+    return f"{why}; deploy.port=... names another" if " in use" in why else why
