@@ -19,7 +19,7 @@ LOCK_SECONDS = 120
 JOBS = f"{ANSWERS['package_name']}/machinery/jobs"
 PLATFORMS = {  # what each of these answers brings along, and "all" as well
     "server": ("deploy/server", "deploy/server.mk"),
-    "kubernetes": ("deploy/kubernetes",),
+    "kubernetes": ("deploy/kubernetes", "deploy/kubernetes.mk"),
     "slurm": ("deploy/slurm.sbatch",),
     "airflow": ("deploy/airflow",),
     "databricks": ("deploy/databricks",),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -147,7 +148,15 @@ def test_a_real_airflow_watches_trains_asks_a_person_and_promotes(environment, a
             assert champion(address)["version"] == "1"
 
             # what is no key is refused by the form, and what the project refuses is not tried again
-            assert "ParamValidationError" in it.test(always=True, settings=["; touch hacked"])
+            for params in (
+                {"settings": ["; touch hacked"]},
+                {"settings": ["--cfg"]},
+                {"promotion": "now"},
+                {"data": ""},
+            ):
+                with pytest.raises(urllib.error.HTTPError, match="400"):
+                    body = {"logical_date": None, "conf": params}
+                    ask(f"{server}/api/v2/dags/{DAG}/dagRuns", "POST", body, it.token(server))
             printed = it.test(always=True, data=EVIL)
             assert it.states(server)["ingest"] == "failed" and printed.count("starting task_id=ingest") == 1
             assert "penguin_classifier: data=$(touch hacked)" in printed, printed[-3000:]

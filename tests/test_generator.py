@@ -103,7 +103,8 @@ def parsed(path):
     if kind in (".toml",) or path.name == "uv.lock":
         return tomllib.loads(text)
     if kind in (".yaml", ".yml", "MLproject"):
-        return yaml.safe_load(text)
+        documents = list(yaml.safe_load_all(text))  # of Kubernetes, several in a file
+        return documents[0] if len(documents) == 1 else documents
     if kind in (".json", ".ipynb", ".cookiecutter.json"):
         return json.loads(text)
     return ast.parse(text) if kind == ".py" else None

@@ -393,6 +393,30 @@ def test_mlflows_backend_runs_a_job_that_goes_on_after_its_pod_is_gone(project: 
     assert typed["description"] in made[2]["mlflow.note.content"] and made[2]["platform"] == "server", (made, last)
 
 
+@pytest.mark.slow
+def test_without_a_backend_the_engine_here_runs_it(project: Project, cluster: Cluster, tmp_path: Path):
+    run = f"""#!/bin/sh
+test "$1" = run || exit 0
+shift
+while test "$1" != {IMAGE}:latest; do
+    test "$1" != -e || export "$2"
+    shift
+done
+shift
+export PYTHONPATH={cluster.image}/project
+exec "$1" {cluster.image}"$2" "$3" "$4" "$5" result={tmp_path}/result.json
+"""
+    (tmp_path / "docker").write_text(run)
+    (tmp_path / "docker").chmod(0o755)
+    known = {"DOCKER_HOST": f"tcp://{cluster.address}", "PATH": f"{tmp_path}:{project.environment}/bin:/usr/bin:/bin"}
+    known |= {"MLFLOW_TRACKING_URI": cluster.configuration["MLFLOW_TRACKING_URI"]}
+    words = ["-e", "explain", "-P", "description=it's [a, b]", "--experiment-name", "penguin-classifier"]
+    done = project.run("mlflow", "run", "deploy/kubernetes", *words, **known)
+    assert done.code == 0 and "register" in done.printed, done.printed
+    said = json.loads((tmp_path / "result.json").read_text())
+    assert said["command"] == "explain" and "it\\'s [a, b]" in said["overrides"][0], said
+
+
 def test_what_is_missing_is_a_sentence_before_anything_is_pushed(environment: Path, tmp_path: Path):
     project = Project(bake(tmp_path, deploy="kubernetes"), environment)  # which has not the extra
     run, folder = project.path / "deploy/kubernetes/run.py", project.path / "deploy/kubernetes"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import Project, bake, served
+import yaml
+from conftest import FOLDER, Project, bake, served
 from test_projects import NAME
 
 ROW = {
@@ -140,11 +141,20 @@ def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path)
     assert command[-2:] == ["--port", steps["EXPOSE"]]
     known = dict(word.split("=", 1) for step, words in found if step == "ENV" for word in words.split())
     command[command.index("0.0.0.0")] = "127.0.0.1"
+    champion = next(yaml.safe_load_all((FOLDER / "deploy/kubernetes/base/champion.yaml").read_text()))
+    pod = champion["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert [str(port["containerPort"]) for port in container["ports"]] == [steps["EXPOSE"]]
+    assert str(pod["securityContext"]["runAsUser"]) == steps["USER"]
+    probes = {container[kind]["httpGet"]["path"] for kind in ("startupProbe", "readinessProbe", "livenessProbe")}
+    before = {path for path in image.rglob("*") if "__pycache__" not in path.parts}
     with served(inside, *command[:-1], "{port}", path="/health", **known) as address:
         probe = [word.replace(steps["EXPOSE"], address.rpartition(":")[2]) for word in health]
         assert inside.run(*probe).code == 0
         status, text = post(address, split(*rows))
         assert status == 200 and json.loads(text)["predictions"] == written
+        for path in probes:
+            assert urllib.request.urlopen(f"{address}{path}").status == 200
         with urllib.request.urlopen(f"{address}/health") as answer:
             what, headers = json.load(answer), answer.headers
         assert what["model"] == f"{NAME}-penguins" and what["version"].isdigit() and what["model_id"], what
@@ -153,6 +163,8 @@ def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path)
         with urllib.request.urlopen(wanted) as answer:
             assert told(answer.headers) == told(headers) and answer.headers["X-Request-ID"] == "mine"
     assert inside.run(*probe).code != 0, "it says that it is well, and is gone"
+    after = {path for path in image.rglob("*") if "__pycache__" not in path.parts}
+    assert after == before, "its root is read only in Kubernetes"
 
 
 def told(headers) -> tuple[str, str]:
