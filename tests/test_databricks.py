@@ -34,6 +34,11 @@ for turn in range(12):
 changes = aliases.history(name)
 assert [each.number for each in changes] == list(range(changes[0].number, changes[0].number - len(changes), -1))
 print(len(changes), changes[0].alias, changes[0].new, changes[0].who)
+version = registry.version(name, "2")
+assert version.noted.rolled_back and len(version.noted.reason) > 1000
+registry.note(version, registry.approval_tags(version, who="ana", why="again"))
+again = registry.version(name, "2").noted
+assert (again.rolled_back, again.reason) == ("", "again")
 try:
     run_history.versions(held=True)
 except ProjectError as error:

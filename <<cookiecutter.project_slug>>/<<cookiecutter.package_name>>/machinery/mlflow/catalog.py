@@ -30,10 +30,10 @@ def to_registry(tags: dict[str, str]) -> dict[str, str]:
         return tags
     fitting = {}
     for tag, text in tags.items():
-        parts = [text[at : at + PART] for at in range(0, len(text), PART)]
+        parts = [text[at : at + PART] for at in range(0, len(text), PART)] or [""]
         for at, part in enumerate(parts, 1):
             fitting[name_of(tag) + f" {at}" * (at > 1)] = f"[{at} of {len(parts)}: {part}]" if parts[1:] else part
-    return {tag: text if _PART.fullmatch(text) else text.strip() for tag, text in fitting.items()} or tags
+    return {tag: text if _PART.fullmatch(text) else text.strip() for tag, text in fitting.items()}
 
 
 def from_registry(tags: dict[str, str]) -> dict[str, str]:
