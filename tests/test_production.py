@@ -429,6 +429,7 @@ def test_the_road_of_a_team(team, environment, programs, venv):
             "promotion=manual",
             "gate.serving=false",
         )
+        live(20, 4, 30_000)  # of which version 1, that alone answers, keeps what it takes, and version 2 takes more
         share = ["deploy.challenger_share=0.1", "deploy.sticky=X-Customer-ID"]
         ana("version 2 answers 10.0% of them", "deploy", *at["production"], *log, *share)
         labels = live(400, 2, 10_000)
@@ -436,7 +437,7 @@ def test_the_road_of_a_team(team, environment, programs, venv):
         labels.drop("by").write_csv(team.project.path / "labels.csv")
         time.sleep(2)
         asked = ["input=answers/production", "labels=labels.csv", "versions=[1,2]", there]
-        ana(", better\n", "compare", *asked)
+        ana(", better\nnote: of 20 rows was kept only what the version that answered takes", "compare", *asked)
 
         moved = ["deploy=production", "deploy.on_promote=true", "deploy.challenger_share=0", "approver=ana"]
         row = json.dumps({"dataframe_records": [{"a": 0.1, "b": -0.2}]}).encode()
