@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
@@ -27,6 +26,7 @@ from ..result import RECORD
 SCHEMES = ("s3", "gs", "abfs", "abfss")
 PATIENCE = {"max_retries": 4, "retry_timeout": timedelta(seconds=40)}  # no failure takes more than a minute
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|FilesystemNotFound|(?i:bucket does not exist)")
+NO_ROLE = re.compile(r"/latest/api/token|/metadata/identity|computeMetadata")  # where clouds tell it; asked last
 _AT_A_TIME = 8  # files that travel
 
 
@@ -120,16 +120,20 @@ class Bucket:
             said = _first_line(error)
             if NO_BUCKET.search(str(error)):
                 raise ConfigError(f"{about}: there is no such bucket") from error
+            if NO_ROLE.search(said):
+                raise ConfigError(f"{about}: the environment has no credentials, and this machine no role") from error
             if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-                raise ProjectError(f"{about}: these credentials may not read and write there: {said}") from error
+                raise ProjectError(f"{about}: these credentials may not read, write and list there: {said}") from error
             raise Unavailable(f"{about} cannot be reached: {said}") from error
 
 
 def _first_line(error: Exception) -> str:
-    return one_line(str(error).partition("\n")[0])[:500]
+    return one_line(re.split(r"\n|: <", str(error))[0])[:500]  # without the server's page
 
 
 def _at_once(function: Callable[[Any], object], items: Iterable[Any]) -> None:
     """Calls `function` with each of `items`, some at a time; raises what one of them raises."""
+    from concurrent.futures import ThreadPoolExecutor  # here: a folder needs none
+
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         list(pool.map(function, items))
