@@ -28,6 +28,7 @@ OWNERS = {  # who may name a library
 }
 WRITERS = (
     "machinery/pipeline/store",
+    "machinery/pipeline/bucket",
     "machinery/pipeline/code_fingerprint",
     "machinery/locks",
     "machinery/mlflow/model_format",

@@ -18,7 +18,7 @@ from ..config import credentials
 from ..config.schema import Settings
 from ..layout import Layout
 from ..result import PAGES, StageResult
-from . import provenance
+from . import bucket, provenance
 from .code_fingerprint import CodeFingerprint
 from .command_result import CommandResult
 from .execution import view
@@ -60,7 +60,8 @@ class Plan:
     ) -> None:
         self.layout, self.stages, self.began = layout, layout.stages, began
         self.config, self.raw_config, self.overrides = config, raw_config, overrides
-        self.store = Store(Path(config.platform.outputs))
+        outputs = config.platform.outputs
+        self.store = Store(bucket.local_folder(outputs), bucket.Bucket(outputs) if "://" in outputs else None)
         self.code = CodeFingerprint(layout.root, layout.package, cache=self.store.root / "code.json")
         self.result = CommandResult("")
         self.steps: dict[str, Step] = {}

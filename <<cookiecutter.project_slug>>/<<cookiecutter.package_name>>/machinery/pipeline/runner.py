@@ -212,7 +212,7 @@ class PipelineRun:
     def _run(self, step: Step) -> bool:
         """Runs a stage in an MLflow run of its own and keeps its result in the store.
 
-        False where another process has just done that while this one waited.
+        False where another process has done that by now.
         """
         stage, plan = step.stage, self.plan
         opened = next((each.facts["columns"] for each in self.outcomes.values() if each.dataset), None)
@@ -241,11 +241,11 @@ class PipelineRun:
                     step.key = self.store.keys[stage] = hashed([step.key, outcome.dataset])
                 parts = plan.written(step.fingerprint_parts)
                 about = {"run": run_id, "store": tracking.address(), "data": self.config.choices["data"]}
-                self.store.commit(stage, outcome, fingerprint_parts=parts, **about)
+                first = self.store.commit(stage, outcome, fingerprint_parts=parts, **about)
                 tracking.log_outcome(outcome, None)
                 tracking.set_tags(provenance.threads())
                 _log_members(outcome, tags["process"])
-        return True
+        return first
 
     def _inputs(self, step: Step) -> dict[str, Any]:
         """The arguments of a stage that is about to run, open sections as they stand in the config."""

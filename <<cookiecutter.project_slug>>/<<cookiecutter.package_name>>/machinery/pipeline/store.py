@@ -22,16 +22,18 @@ from ..result import RECORD, StageResult
 if TYPE_CHECKING:
     import polars as pl
 
+    from .bucket import Bucket
+
 WAY_OUT = "free it, or name another folder as platform.outputs=..."
 WORK = "workspaces"
 SETTLED = 50_000_000  # ns: a file written less than so long ago may be written again without a new time
 
 
 class Store:
-    """The outputs of the stages of one command, each in the folder of its key."""
+    """The outputs of the stages of one command, each in the folder of its key; of what a `bucket` has, a copy."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, bucket: Bucket | None = None) -> None:
+        self.root, self.bucket = root, bucket
         self.keys: dict[str, str] = {}  # of the stages so far
         self.drafts: dict[str, Path] = {}  # where a stage writes while it runs
 
@@ -98,13 +100,17 @@ class Store:
     def why_unusable(self, stage: str) -> str | None:
         """Why `stage`'s output cannot be used again: "outputs/split/88ee/table.parquet is missing"; None where it can.
 
-        It can where every file of it has the bytes that were written.
+        It can where every file of it has the bytes that were written. What is not here is looked for in the bucket.
         """
-        folder = self._kept(stage)
+        flaw = self._flaw(self._kept(stage))
+        return None if flaw and self._fetch(stage) else flaw
+
+    def _flaw(self, folder: Path) -> str | None:
+        """Why what is in `folder` is no whole output; None where it is."""
         if not folder.exists():
             return "there is none"
         try:
-            record = self.record(stage)
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             StageResult(**record["outcome"]), record["run"]  # raise where something else stands there
             for name, value in record["files"].items():
                 if not (folder / name).exists():
@@ -114,6 +120,31 @@ class Store:
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return f"{folder / RECORD} cannot be read"
         return None
+
+    def _fetch(self, stage: str) -> bool:
+        """Whether the bucket has a whole output of `stage`, which is then here too."""
+        if not self.bucket:
+            return False
+        final = self._kept(stage)
+        try:
+            with _held(final.with_name(f".{final.name}.fetched")) as folder:
+                if self._flaw(final):  # nor has another process fetched it in the meantime
+                    if not self.bucket.fetch(f"{stage}/{final.name}", folder) or self._flaw(folder):
+                        return False
+                    self._keep(folder, final)
+        except OSError as error:
+            self._refuse_unwritable(error)
+            raise
+        return True
+
+    def _keep(self, folder: Path, final: Path) -> None:
+        """Gives `folder` the name `final`, in one step."""
+        _discard(final)  # damaged, or made again by reuse=false
+        try:
+            os.rename(folder, final)
+        except OSError:  # another process has just fetched the same
+            if self._flaw(final):
+                raise
 
     def workspace_of(self, stage: str) -> Path:
         """A folder for work of `stage` that is to go on where a kill left it; gone once the stage has ended well."""
@@ -186,24 +217,30 @@ class Store:
         finally:
             draft.unlink(missing_ok=True)
 
-    def commit(self, stage: str, outcome: StageResult, **about: Any) -> None:
+    def commit(self, stage: str, outcome: StageResult, **about: Any) -> bool:
         """Turns the draft of `stage`, with the files of `outcome` in it, into its output.
 
         `about`: what else is recorded, such as run="1f3a...". The record is written last, and the folder gets its name
-        in one step: so an output is whole, or it is not there.
+        in one step: so an output is whole, or it is not there. False where another machine was first: its output is
+        `stage`'s then.
         """
         folder = self.drafts[stage]
         write(folder, outcome)
         paths = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-        files = {str(file.relative_to(folder)): self.digest(file) for file in paths}
+        files = {file.relative_to(folder).as_posix(): self.digest(file) for file in paths}
         plain = {field.name for field in fields(StageResult)} - {"figures", "tables", "texts", "code"}
         outcome_plain = {name: value for name, value in vars(outcome).items() if name in plain}
         record = {"stage": stage, "key": self.keys[stage], **about, "outcome": outcome_plain, "files": files}
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
         final = self._kept(stage)
-        _discard(final)  # damaged, or made again by reuse=false
-        os.rename(folder, final)
+        first = True
+        while self.bucket and not (first := self.bucket.send(f"{stage}/{final.name}", folder, files)):
+            if self._fetch(stage):  # else it is damaged there, and sent again
+                break
+        if first:
+            self._keep(folder, final)
         shutil.rmtree(self._workspace(stage), ignore_errors=True)
+        return first
 
     def digest(self, path: Path) -> str:
         """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""
