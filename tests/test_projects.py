@@ -408,6 +408,12 @@ def test_a_store_of_another_version_is_said(fresh):
     assert "Traceback" not in done.printed
 
 
+def test_a_command_that_ends_early_leaves_nobody_who_says_more(fresh):
+    """The second process is still importing then, and has nobody to answer to."""
+    done = fresh.run("python", "-m", fresh.package, "source.source=nowhere.csv")
+    assert done.code == 1 and len(done.lines) == 1 and "the source is not there: " in done.printed, done.printed
+
+
 def test_a_missing_package_is_said(fresh):
     bare = fresh.run(sys.executable, "-S", "-m", fresh.package)
     assert bare.code == 1 and "run through `uv run`, or `uv sync` first" in bare.printed, bare.printed

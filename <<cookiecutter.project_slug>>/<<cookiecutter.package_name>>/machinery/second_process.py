@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from importlib import import_module
 from subprocess import PIPE, Popen
 from typing import Any
@@ -28,17 +28,19 @@ def companion() -> Popen[bytes]:
 
 def answer_requests() -> None:
     """What the process does: it calls what stdin says, and writes to stdout what that gave, all of it pickled."""
-    requests, answers, sys.stdout = sys.stdin.buffer, sys.stdout.buffer, sys.stderr  # a library's words are no answer
-    with suppress(EOFError):
+    stdout, sys.stdout = sys.stdout, sys.stderr  # a library's words are no answer
+    try:
         while True:
-            function, args, more = pickle.load(requests)
+            function, args, more = pickle.load(sys.stdin.buffer)
             answered: tuple[Any, str | None]
             try:
                 answered = function(*args, **more), None
             except Exception:
                 answered = None, traceback.format_exc()
-            pickle.dump(answered, answers)
-            answers.flush()
+            pickle.dump(answered, stdout.buffer)
+            stdout.flush()
+    except (EOFError, BrokenPipeError):  # nobody asks any more
+        os._exit(0)
 
 
 def submit(function: Callable[..., Any], *args: Any, **more: Any) -> Future[Any]:
