@@ -77,6 +77,8 @@ def test_a_second_process_says_the_same_and_its_end_is_one_sentence(tmp_path):
 def test_it_begins_only_with_what_a_stage_that_will_run_imports(do, monkeypatch):
     begun, submit = [], second_process.submit
     monkeypatch.setattr(second_process, "submit", lambda *words, **more: begun.append(words) or submit(*words, **more))
+    plots = "penguin_classifier.machinery.report.plots"
+    monkeypatch.delitem(sys.modules, plots, raising=False)
     line = ["split", "data=penguins"]
     assert do("explain", *line[1:])[0] == 0 and not begun
     assert do(*line)[0] == 0 and len(begun) == 2, "before the first stage, and by the stage that needs it"
@@ -84,7 +86,7 @@ def test_it_begins_only_with_what_a_stage_that_will_run_imports(do, monkeypatch)
     assert do(*line, "seed=5")[0] == do(*line)[0] == 0 and len(begun) == 2, "a table that was checked is not again"
     assert do("evaluate", line[1], "model=dummy")[0] == 0
     assert begun[2][1:] == (".report.plots",), begun
-    assert "penguin_classifier.machinery.report.plots" not in sys.modules, "what draws is imported there"
+    assert plots not in sys.modules, "what draws is imported there"
 
 
 def test_what_goes_wrong_in_it_is_raised_here_and_the_next_is_answered():
