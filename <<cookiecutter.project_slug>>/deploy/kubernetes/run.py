@@ -1,5 +1,5 @@
 """`mlflow run deploy/kubernetes --backend kubernetes`, once all that it needs is there: what is missing is one sentence
-before an image is pushed. Its words are those of `mlflow run`: python deploy/kubernetes/run.py -e train -P model=ridge"""
+before an image is pushed. Its words are those of `mlflow run`: python deploy/kubernetes/run.py -e train -P seed=7"""
 
 import importlib.util
 import json
@@ -28,7 +28,8 @@ def missing() -> str | None:
     if not yaml.safe_load(job.read_text("utf-8"))["metadata"].get("namespace"):
         return f"{job} has no metadata.namespace: write there in which one Jobs run"
     if not os.environ.get(SERVER[0], "").startswith(("http://", "https://", "databricks")):
-        return f"{SERVER[0]} has to name a server that pods reach (or {SERVER[1]}, as they see it): set it, or `uv run --env-file .env`"
+        other = f"or {SERVER[1]}, as they see it"
+        return f"{SERVER[0]} has to name a server that pods reach ({other}): set it, or `uv run --env-file .env`"
     if not importlib.util.find_spec("kubernetes"):
         return f"{sys.executable} has no kubernetes: `uv sync --extra kubernetes`, or `make kubernetes`"
     if not shutil.which("docker"):
