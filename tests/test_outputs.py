@@ -18,6 +18,8 @@ import pytest
 from conftest import SECRET, Project, bake
 from moto.server import ThreadedMotoServer
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("ingest", "validate", "split", "train")
 SMALL = ("model=logistic", "evaluation.resamples=20", "evaluation.importance_repeats=0")
 
