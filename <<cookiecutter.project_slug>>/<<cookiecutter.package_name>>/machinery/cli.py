@@ -193,9 +193,8 @@ def _write(result: CommandResult, file: str, plans: list[Plan], argv: list[str],
     from .pipeline.store import Store
 
     typed = [word.partition("=")[2] for word in argv if word.removeprefix("--").startswith("platform.outputs=")]
-    store = (
-        plans[0].store if plans else Store(local_folder(typed[-1] if typed else "outputs"))
-    )  # what conf says is not known
+    unplanned = local_folder(typed[-1] if typed else "outputs")  # what conf says is not known
+    store = plans[0].store if plans else Store(unplanned)
     path = Path(file) if file else store.root / LAST
     values = plans[0].hidden if plans else credentials.hidden("")
     text = json.dumps(_hidden(asdict(result), values), indent=2, ensure_ascii=False, default=str)

@@ -27,7 +27,7 @@ class Bootstrap:
     task: Task
     evaluation: Evaluation
     seed: int
-    known: dict[tuple[ScoredModel, int], np.ndarray] = field(default_factory=dict)  # what `scores` gave
+    known: dict[tuple[ScoredModel, int], np.ndarray] = field(default_factory=dict, init=False)  # what `scores` gave
 
     def scores(self, scored: ScoredModel, rows: pl.DataFrame, part: int = 1) -> np.ndarray:
         """The deciding score (draws,) on rows drawn from `rows`, which are the same for every model; NaN: undefined.

@@ -106,7 +106,7 @@ def _whole(rows: pl.DataFrame, needed: set[str], versions: Callable[[str], Model
     keepers, fit = rows.select(KEEPER).unique(), []
     for number, also in keepers.iter_rows():
         own = model_format.taken(version.uri) if (version := versions(number)) else ()
-        fit.append(needed <= {*own, *json.loads(also)})
+        fit.append(needed <= {*own, *json.loads(also or "[]")})
     return rows.join(keepers.filter(pl.Series(fit, dtype=pl.Boolean)), on=KEEPER, how="semi", nulls_equal=True)
 
 

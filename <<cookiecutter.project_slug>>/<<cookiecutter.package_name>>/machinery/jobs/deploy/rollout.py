@@ -61,8 +61,8 @@ class Deployment:
             challenger, before = self._challenger(main), self._linked(MAIN)
             replaced = _about(before)
             both = [main, challenger] if challenger else [main]
-            taken = {name: None for each in both for name in model_format.taken(each.uri)}
-            home, other = [*(self._server(each, sorted(taken)) for each in both), None][:2]
+            columns = sorted({name for each in both for name in model_format.taken(each.uri)})
+            home, other = self._server(main, columns), self._server(challenger, columns) if challenger else None
             proxy.run(self.deploy, self.folder, self.store)
             decide()
             self._turn(MAIN, home)
