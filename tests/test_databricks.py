@@ -129,7 +129,9 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
     """In a registry that refuses what Unity Catalog does; runs are on a real server."""
     project = Project(bake(tmp_path / "project", deploy="databricks"), environment)
     assert (done := project.python("explain", *PLACE, "registered_model=churn", **plugin)).code == 2
-    assert done.lines[-1].endswith("churn is no name in Unity Catalog, which are catalog.schema.model, without spaces")
+    assert done.lines[-1].endswith(
+        "churn: names in Unity Catalog are catalog.schema.model, without spaces: platform.catalog=main.default"
+    )
     store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/files"]
     with served(project, "mlflow", "server", "--port", "{port}", *store, path="/health") as address:
         plugin["MLFLOW_TRACKING_URI"] = address

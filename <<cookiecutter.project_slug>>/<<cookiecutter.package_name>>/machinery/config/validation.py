@@ -33,7 +33,8 @@ def refuse(config: Settings) -> None:
     names = [name, *(each.registered_model for each in config.environments.values() if not each.registry)]
     for each in names if config.platform.catalog else ():
         if not re.fullmatch(r"[^.\s]+(\.[^.\s]+){2}", each):
-            raise ConfigError(f"{each} is no name in Unity Catalog, which are catalog.schema.model, without spaces")
+            levels = "names in Unity Catalog are catalog.schema.model, without spaces: platform.catalog=main.default"
+            raise ConfigError(f"registered_model={each}: {levels}")
     required = config.tags.get("required") or []
     without = [name for name in required if name not in OWN_TAGS and not config.tags.get(name)]
     if without and config.platform.server:
