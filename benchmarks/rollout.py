@@ -45,7 +45,7 @@ for at, (when, what) in enumerate(told["marks"]):
 axes.set(xlabel="seconds", ylabel="milliseconds of an answer", title=told["title"])
 low, high = axes.get_ylim()
 axes.set_ylim(low, high * 4)
-axes.legend(frameon=False, loc="lower right", markerscale=4)
+axes.legend(frameon=False, loc="upper right", markerscale=4)
 page.savefig(sys.argv[2], dpi=130)
 """
 
