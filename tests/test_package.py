@@ -207,7 +207,12 @@ def test_what_is_yours_can_be_read_in_half_an_hour():
 
 
 def test_the_machinery_earns_its_lines():
-    assert sum(map(code, MODULES)) < 12150, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
+    """Engines and networks, folders that can be deleted, are counted by themselves."""
+    counts = dict.fromkeys(("engines", "networks", "rest"), 0)
+    for name in MODULES:
+        counts[next((each for each in counts if f"/{each}/" in name), "rest")] += code(name)
+    assert counts["rest"] < 12150, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
+    assert max(counts["engines"], counts["networks"]) <= 500, counts
 
 
 def test_there_is_no_jinja_in_the_package():
