@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import uv
+from spark_cluster import SparkCluster, spark_cluster
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "<<cookiecutter.project_slug>>"
@@ -287,6 +288,15 @@ def wider(environment: Path) -> Path:
                 assert made.returncode == 0, made.stderr
             ready.write_text(" ".join(added[2:]))
     return folder
+
+
+@pytest.fixture(scope="session")
+def spark(wider: Path) -> Iterator[SparkCluster]:
+    """Two workers on this machine, of the pyspark in `wider`."""
+    if not shutil.which("java"):
+        pytest.skip("Spark wants Java")
+    with spark_cluster(wider) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
