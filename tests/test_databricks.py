@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import Project, bake, served
 from databricks.bundles.jobs import Job
+from unity_catalog import UNITY, Workspace
 
 MODEL = "ml.churn.penguin-classifier-penguins"
 QUICK = ("evaluation.resamples=0", "evaluation.importance_repeats=0", "columns.key=[]")
@@ -49,20 +50,11 @@ print(version.noted.trained.by, version.noted.gate, version.noted.scores.rows)
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> dict[str, str]:
-    """The environment in which MLflow finds the registry of unity_catalog.py."""
-    about = tmp_path / "plugin/unity_catalog-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: unity-catalog\nVersion: 1.0\n")
-    point = "test-databricks-uc = unity_catalog:Store"
-    (about / "entry_points.txt").write_text(f"[mlflow.model_registry_store]\n{point}\n")
-    (tmp_path / "plugin/unity_catalog.py").write_text(Path(__file__).with_name("unity_catalog.py").read_text())
-    # what Databricks has, by which a task gives a value to the next one
-    (tmp_path / "plugin/sitecustomize.py").write_text(RUNTIME.format(str(tmp_path / "values.json")))
-    return {
-        "PYTHONPATH": str(tmp_path / "plugin"),
-        "MLFLOW_REGISTRY_URI": f"test-databricks-uc:///{tmp_path}/catalog.db",
-    }
+def runtime(tmp_path: Path) -> dict[str, str]:
+    """The environment of a task: what Databricks has, by which it gives a value to the next one."""
+    (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime/sitecustomize.py").write_text(RUNTIME.format(str(tmp_path / "values.json")))
+    return {"PYTHONPATH": str(tmp_path / "runtime")}
 
 
 def bundle(project: Path) -> dict:
@@ -125,19 +117,22 @@ def test_the_bundle_is_what_databricks_takes(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environment, plugin, tmp_path):
-    """In a registry that refuses what Unity Catalog does; runs are on a real server."""
+def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environment, runtime, tmp_path):
+    """MLflow's own client, in a workspace that refuses what Unity Catalog does and keeps things on a real server."""
     project = Project(bake(tmp_path / "project", deploy="databricks"), environment)
-    assert (done := project.python("explain", *PLACE, "registered_model=churn", **plugin)).code == 2
+    assert (done := project.python("explain", *PLACE, "registered_model=churn", **runtime)).code == 2
     assert done.lines[-1].endswith(
         "churn: names in Unity Catalog are catalog.schema.model, without spaces: platform.catalog=main.default"
     )
-    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/files"]
-    with served(project, "mlflow", "server", "--port", "{port}", *store, path="/health") as address:
-        plugin["MLFLOW_TRACKING_URI"] = address
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--default-artifact-root", f"{tmp_path}/files"]
+    with (
+        served(project, "mlflow", "server", "--port", "{port}", *store, path="/health") as address,
+        Workspace(address, tmp_path / "catalog") as workspace,
+    ):
+        here = runtime | workspace.environment()
 
         def run(*words: str) -> str:
-            done = project.run("python", "-m", project.package, *words, *PLACE, **plugin)
+            done = project.run("python", "-m", project.package, *words, *PLACE, **here)
             assert done.code == 0, done.printed
             return done.printed
 
@@ -149,7 +144,7 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
                 for each in words(project.path, job, key, **typed)
                 if each.partition("=")[0] not in {each.partition("=")[0] for each in places}
             ]
-            done = project.run("python", "deploy/databricks/run.py", *given, *places, **plugin)
+            done = project.run("python", "deploy/databricks/run.py", *given, *places, **here)
             assert done.code == 0, done.printed
             return done.printed
 
@@ -166,12 +161,13 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
         copy = "environments.production.registered_model=prod.churn.penguins"
         said = task("deploy", "promote", "model=logistic", *QUICK, copy, version="1", approver="ana")
         assert "version 1 is prod.churn.penguins version 1: champion" in said
-        done = project.run("python", "-c", FLIPS, **plugin)
+        done = project.run("python", "-c", FLIPS, **here)
         assert done.code == 0, done.printed
         changes, alias, *_ = done.lines[-2].split()
         assert int(changes) <= 24 and alias in ("champion", "previous", "challenger")
         assert done.lines[-1].split()[:2] == ["hash", "passed"]
+        assert f"POST {UNITY}model-versions/finalize" in workspace.asked
         code = "import mlflow; print(*sorted(each.name for each in mlflow.search_experiments()))"
-        named = project.run("python", "-c", code, **plugin).lines[-1]
+        named = project.run("python", "-c", code, **here).lines[-1]
         place = "/Shared/penguin-classifier_ml_penguins"
         assert named == f"{place} {place}-monitoring Default"
