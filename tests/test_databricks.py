@@ -132,7 +132,7 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
         here = runtime | workspace.environment()
 
         def run(*words: str) -> str:
-            done = project.run("python", "-m", project.package, *words, *PLACE, **here)
+            done = project.python(*words, *PLACE, **here)
             assert done.code == 0, done.printed
             return done.printed
 
@@ -148,7 +148,9 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
             assert done.code == 0, done.printed
             return done.printed
 
-        assert f"{MODEL} version 1: champion" in task("train", "register", "model=logistic", *QUICK)
+        said = task("train", "register", "model=logistic", *QUICK)
+        assert f"{MODEL} version 1: champion" in said and "Tracing" not in said
+        assert f"look: {workspace.host}/ml/experiments/" in said
         assert f"{MODEL} version 2: challenger" in run("register", "model=dummy", *QUICK)
         assert "registered before as the same model" in run("register", "model=logistic", "card.contact=ana", *QUICK)
         said = "tried. " * 300
@@ -161,13 +163,13 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
         copy = "environments.production.registered_model=prod.churn.penguins"
         said = task("deploy", "promote", "model=logistic", *QUICK, copy, version="1", approver="ana")
         assert "version 1 is prod.churn.penguins version 1: champion" in said
-        done = project.run("python", "-c", FLIPS, **here)
+        done = project.fork("-c", FLIPS, **here)
         assert done.code == 0, done.printed
         changes, alias, *_ = done.lines[-2].split()
         assert int(changes) <= 24 and alias in ("champion", "previous", "challenger")
         assert done.lines[-1].split()[:2] == ["hash", "passed"]
         assert f"POST {UNITY}model-versions/finalize" in workspace.asked
         code = "import mlflow; print(*sorted(each.name for each in mlflow.search_experiments()))"
-        named = project.run("python", "-c", code, **here).lines[-1]
+        named = project.fork("-c", code, **here).lines[-1]
         place = "/Shared/penguin-classifier_ml_penguins"
         assert named == f"{place} {place}-monitoring Default"

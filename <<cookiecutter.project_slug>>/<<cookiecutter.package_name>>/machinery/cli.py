@@ -35,6 +35,7 @@ DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines,
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "_MLFLOW_ENABLE_UC_TRACE_UPSELL": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model needs less than all that the project locks
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # after 0, 6, 12 and 24 seconds: a server that is started anew is
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "3",  # waited for, and no failure takes more than a minute

@@ -21,6 +21,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.databricks_utils import get_databricks_host_creds
 
 from ..errors import INTERRUPTED, ConfigError, ProjectError, one_line
 from ..result import PAGES, RECORD, StageResult
@@ -313,8 +314,11 @@ def address() -> str:
 def ui_hint() -> str:
     """Where people can look at the active run: its address on a server, else the command that opens the UI."""
     address = mlflow.get_tracking_uri()
+    run = f"experiments/{experiment_id()}/runs/{_active()}"
+    if address.startswith("databricks"):
+        return f"{get_databricks_host_creds(address).host}/ml/{run}"
     if address.startswith("http"):
-        return f"{_hide(address)}/#/experiments/{experiment_id()}/runs/{_active()}"
+        return f"{_hide(address)}/#/{run}"
     here = address == f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     return "uv run mlflow ui" + ("" if here else f" --backend-store-uri {address}")
 
