@@ -1,6 +1,6 @@
 # Needs git, make and Python 3.11 or later: everything else is installed into .venv by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint
+.PHONY: help demo test quick lint pins
 PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -23,6 +23,22 @@ LINTED := hooks tests benchmarks docs "<<cookiecutter.project_slug>>/<<cookiecut
 lint: .venv/ready ## ruff, on this repository and on the package where it stands
 	$(RUN) ruff check --no-cache $(LINTED)
 	$(RUN) ruff format --no-cache --check $(LINTED)
+
+# A project makes them, from the template's own as they are: what pyproject.toml allows stays, unless it is to be renewed.
+FOLDER := <<cookiecutter.project_slug>>
+MADE := .cache/pins/penguin-classifier
+pins: .venv/ready ## remake the pins of projects from their pyproject.toml (UPGRADE=--upgrade: the newest)
+	rm -rf .cache/pins && mkdir -p .cache/pins
+	COOKIECUTTER_MLPROJECT_LOCK=no $(RUN) cookiecutter --no-input . --output-dir .cache/pins
+	$(RUN) $(MAKE) -C $(MADE) lock
+	cp $(MADE)/requirements.txt "$(FOLDER)"
+	{ sed '/- pip:/q' "$(FOLDER)/conda.yaml"; sed '1,/- pip:/d' $(MADE)/conda.yaml; } > .cache/pins/conda.yaml
+	mv .cache/pins/conda.yaml "$(FOLDER)"
+	cd "$(FOLDER)/deploy/server" && head=$$(sed 1q requirements.txt) \
+		&& pin=$$(sed -n 's/^mlflow==\([0-9.]*\).*/\1/p' ../../requirements.txt) \
+		&& sed "s/^\(mlflow.*==\).*/\1$$pin/" requirements.in > new && mv new requirements.in \
+		&& $(RUN) uv pip compile --quiet --universal --no-annotate --no-header $(UPGRADE) requirements.in -o requirements.txt \
+		&& { echo "$$head"; cat requirements.txt; } > new && mv new requirements.txt
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: name one from 3.11 on, as in make PYTHON=python3.12 $(MAKECMDGOALS)")'

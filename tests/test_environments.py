@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections import Counter
 from itertools import product
@@ -160,6 +161,46 @@ def test_make_lock_holds_to_pins_that_are_not_the_newest(project: Path) -> None:
     done("make", "lock", "UPGRADE=--upgrade-package jinja2", folder=project)
     assert "jinja2==3.1.4" not in [str(pin) for pin in conda_pins(project)]
     check_agreement(project)
+
+
+@pytest.mark.slow
+def test_make_pins_renews_what_is_asked_and_nothing_else(tmp_path: Path) -> None:
+    """In a copy of this repository that has an older Jinja everywhere: all files that hold pins are remade."""
+    listed = done("git", "ls-files", "--cached", "--others", "--exclude-standard", folder=ROOT).splitlines()
+    for name in (name for name in listed if (ROOT / name).is_file()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    folder = tmp_path / FOLDER.name
+    files = [folder / name for name in ("requirements.txt", "conda.yaml", "deploy/server/requirements.txt")]
+    before = [file.read_text() for file in files]
+    for file, text in zip(files, before, strict=True):
+        file.write_text(re.sub(r"(?m)^( *- )?jinja2==\d\S+", r"\1jinja2==3.1.4", text))
+    done("make", "-o", ".venv/ready", "pins", "UPGRADE=--upgrade-package jinja2", folder=tmp_path)
+    assert [file.read_text() for file in files] == before
+    assert (folder / "deploy/server/requirements.in").read_text() == (
+        FOLDER / "deploy/server/requirements.in"
+    ).read_text()
+
+
+@pytest.mark.slow
+def test_make_licenses_names_one_for_each_locked_package(project: Path, environment: Path) -> None:
+    """But for what other platforms take; very few only have a file that says so."""
+    [lock] = environment.parent.glob("*/uv.lock")
+    shutil.copy(lock, project)
+    made = subprocess.run(
+        ["make", "licenses"],
+        cwd=project,
+        env=settings(UV_PROJECT_ENVIRONMENT=str(environment)),
+        text=True,
+        capture_output=True,
+    )
+    assert made.returncode == 0, made.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in made.stdout.splitlines()[2:]]
+    pins = versions(conda_pins(FOLDER), facts(environment / "bin/python") | {"sys_platform": sys.platform})
+    assert {re.sub(r"[-_.]+", "-", name.lower()): version for name, version, _ in rows} == pins
+    assert [license for *_, license in rows].count("UNKNOWN") < 5
+    assert any(license.startswith("Apache") for name, _, license in rows if name == "mlflow")
 
 
 @pytest.mark.slow

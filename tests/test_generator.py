@@ -382,7 +382,7 @@ def test_the_printed_folder_is_seen_from_where_the_user_stands(bake, tmp_path):
 
 def test_what_the_user_changed_is_skipped_where_files_are_to_be_skipped(baked, bake, tmp_path):
     project = baked()
-    mine = {name: f"mine: {name}" for name in ("LICENSE", "uv.lock", ".cookiecutter.json", ".github/dependabot.yml")}
+    mine = {name: f"mine: {name}" for name in ("LICENSE", "uv.lock", ".cookiecutter.json", ".github/theirs.yml")}
     mine[".github/workflows/ci.yml"] = "mine: ci"
     for name, text in mine.items():
         (project / name).write_text(text)
@@ -401,13 +401,13 @@ def test_what_the_user_changed_is_skipped_where_files_are_to_be_skipped(baked, b
 
 def test_what_is_overwritten_is_what_the_template_has(baked, bake):
     project = baked()
-    for name in ("LICENSE", ".cookiecutter.json", ".github/dependabot.yml"):
+    for name in ("LICENSE", ".cookiecutter.json", ".github/theirs.yml"):
         (project / name).write_text("mine")
     assert bake("license=Proprietary", "ci=none", options=("--no-input", "-f")).returncode == 0
     assert "All rights reserved" in (project / "LICENSE").read_text()
     kept = parsed(project / ".cookiecutter.json")
     assert (kept["license"], kept["_commit"]) == ("Proprietary", git(ROOT, "rev-parse", "HEAD").strip())
-    assert [path.name for path in (project / ".github").iterdir()] == ["dependabot.yml"]
+    assert [path.name for path in (project / ".github").iterdir()] == ["theirs.yml"]
 
 
 CRUFT = """
