@@ -1,6 +1,6 @@
 # Needs git, make and Python 3.11 or later: everything else is installed into .venv by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint pins
+.PHONY: help demo test quick lint pins braces
 PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -39,6 +39,10 @@ pins: .venv/ready ## remake the pins of projects from their pyproject.toml (UPGR
 		&& sed "s/^\(mlflow.*==\).*/\1$$pin/" requirements.in > new && mv new requirements.in \
 		&& $(RUN) uv pip compile --quiet --universal --no-annotate --no-header $(UPGRADE) requirements.in -o requirements.txt \
 		&& { echo "$$head"; cat requirements.txt; } > new && mv new requirements.txt
+
+braces: ## the template with other delimiters in .cache/braces/, for Windows and cruft
+	rm -rf .cache/braces
+	$(PYTHON) docs/braces.py .cache/braces
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: name one from 3.11 on, as in make PYTHON=python3.12 $(MAKECMDGOALS)")'

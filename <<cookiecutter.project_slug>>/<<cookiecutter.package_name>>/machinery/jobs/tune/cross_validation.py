@@ -44,6 +44,8 @@ def worker_pool(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(make,))
 
     def submit(*arguments: Any) -> Future[float]:
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return pool.submit(_score, *arguments)
         # A process that this starts inherits the mask, so that only the parent gets Ctrl-C.
         masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
