@@ -9,11 +9,12 @@ import socket
 import stat
 import subprocess
 import sys
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Project, bake, remember_types, settings
+from conftest import FOLDER, ROOT, Project, bake, remember_types, settings
 
 # GitHub's own words for `run:` without `shell:`
 SHELL = ["bash", "-e", "-c"]
@@ -187,6 +188,23 @@ def test_both_trees_pin_the_same_actions(generated: Path) -> None:
             for name, commit in re.findall(r"uses: *([^@\s]+)@(.*)", path.read_text()):
                 pins.setdefault(name, set()).add(commit)
     assert all(len(commits) == 1 for commits in pins.values()), pins
+
+
+def test_the_matrix_has_every_two_answers_and_every_entry_point(tmp_path: Path) -> None:
+    for name in ("tests/pairs.py", "cookiecutter.json"):
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "copy" / name)
+    run_job(ROOT / ".github/workflows/matrix.yml", "pairs", tmp_path / "copy")
+    rows = json.loads((tmp_path / "github-output").read_text().removeprefix("rows="))
+    choices = json.loads((ROOT / "cookiecutter.json").read_text())["_choices"]
+    asked = [name for name in choices if name != "license"]
+    for first, second in combinations(asked, 2):
+        met = {(row[first], row[second]) for row in rows}
+        assert met == {*product(choices[first], choices[second])}, (first, second)
+    assert len(rows) <= 24 and all(row["answers"].split() == [f"{name}={row[name]}" for name in asked] for row in rows)
+    entries = set(re.findall(r"(?m)^  (\w+):$", (FOLDER / "MLproject").read_text()))
+    script = (ROOT / "tests/every_entry_point.sh").read_text()
+    assert {*re.findall(r"run -e (\w+)", script), "main"} == entries and "\nrun -P " in script
 
 
 @pytest.mark.slow
