@@ -24,7 +24,7 @@ TEMPLATE = re.compile(r"<[%#<]|[%#>]>|{[{%#]|[}%#]}|\${")
 # What YAML, TOML or JSON cannot carry between double quotes: controls, line ends, surrogates (bytes that are no UTF-8).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
-FOLDERS = "conf data deploy notebooks outputs test tests mlruns mlartifacts"
+FOLDERS = "conf data deploy docs notebooks outputs test tests mlruns mlartifacts"
 # What the template's own lists of requirements do not tell: packages that are imported by another name, and what the
 # development tools and extras bring along, which no project can be called like. A test holds both against a lock.
 IMPORTED = """

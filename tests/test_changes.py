@@ -1,4 +1,4 @@
-"""The changes that the generated README describes, each made in a project of its own as it says, in the files that it
+"""The changes that a project's pages describe, each made in a project of its own as it says, in the files that it
 names: style and types stay clean, and the next command does what was wanted."""
 
 import json
@@ -21,7 +21,8 @@ SMALL = ["model=forest", "model.n_estimators=10", *QUICK]
 RAW = ["species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 PACKAGE = "penguin_classifier"
 METRICS = f"{PACKAGE}/metrics.py"
-README = (FOLDER / "README.md").read_text().replace("<< cookiecutter.package_name >>", PACKAGE)
+PAGES = "".join(path.read_text() for path in (FOLDER / "README.md", *(FOLDER / "docs").glob("*.md")))
+PAGES = PAGES.replace("<< cookiecutter.package_name >>", PACKAGE)
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def project(checked: Project) -> Project:
 
 
 def example(start: str) -> str:
-    """The block of code in the README that begins with `start`."""
-    [block] = [each for each in re.findall(r"(?ms)^```\w*\n(.*?)^```", README) if each.startswith(start)]
+    """The block of code on the pages that begins with `start`."""
+    [block] = [each for each in re.findall(r"(?ms)^```\w*\n(.*?)^```", PAGES) if each.startswith(start)]
     return block
 
 
@@ -91,7 +92,7 @@ def importances(project: Project) -> set[str]:
 
 
 def test_a_feature_as_an_expression(project: Project) -> None:
-    """Once from the command line, then in the dataset's file as the README has it; raw rows go in at every door."""
+    """Once from the command line, then in the dataset's file as the pages have it; raw rows go in at every door."""
     words = ["-P", "model=forest", "-P", "features.derive.bill_ratio=bill_length_mm / bill_depth_mm"]
     tried = project.mlflow("-e", "train", *words)
     assert tried.code == 0 and re.search(r"on 262 rows x 7 columns", tried.printed), tried.printed
@@ -109,7 +110,7 @@ def test_a_feature_as_an_expression(project: Project) -> None:
 
 def test_a_feature_as_a_function(project: Project) -> None:
     append(project, f"{PACKAGE}/features.py", "\n\n" + example("def bill_area("))
-    [named] = re.findall(r"`(bill_area: \{_target_: .*?\})`", README)
+    [named] = re.findall(r"`(bill_area: \{_target_: .*?\})`", PAGES)
     append(project, "conf/data/penguins.yaml", f"\nfeatures:\n  derive:\n    {named}\n")
     assert_clean(project, f"{PACKAGE}/features.py", "conf/data/penguins.yaml")
     champion(project)
@@ -162,7 +163,7 @@ def test_a_source_that_joins_tables(project: Project) -> None:
 
 
 def test_the_source_with_a_history(project: Project) -> None:
-    """The README's line, and its command for new rows."""
+    """The pages' line, and its command for new rows."""
     chance = random.Random(3)
     customers, orders = ["customer_id,age,left"], ["customer_id,amount"]
     for each in range(300):
@@ -178,7 +179,7 @@ def test_the_source_with_a_history(project: Project) -> None:
     champion(project, "data=customers", data="customers")
     assert importances(project) == {"age", "history_rows", "mean_amount"}
     append(project, "new.csv", "\n".join(customers[:21]) + "\n")
-    [typed] = re.findall(r"`-e (predict -P source\.table.*?)`", README)
+    [typed] = re.findall(r"`-e (predict -P source\.table.*?)`", PAGES)
     command, *words = [word for word in typed.split() if word != "-P"]
     answers = [project.python(command, *words, "data=customers"), project.python("monitor", "data=customers")]
     other = [word for word in words if word.startswith("source.")]
@@ -211,9 +212,9 @@ def test_the_metric_of_the_readme(project: Project) -> None:
     replace(project, METRICS, "import numpy as np\n", "import numpy as np\nfrom sklearn.metrics import make_scorer\n")
     append(project, METRICS, "\n\n" + example("def sharpness("))
     assert_clean(project, METRICS)
-    [metrics] = re.findall(r'`-P "(task\.metrics=\[\w+\.metrics\.profit,.*?\])"`', README)
-    [threshold] = re.findall(r"`-P\s(task\.threshold=\w+\.metrics\.profit) -P split\.validation=0\.15`", README)
-    [floor] = re.findall(r"`-P (gate\.min_scores\.profit=[\d.]+)`", README)
+    [metrics] = re.findall(r'`-P "(task\.metrics=\[\w+\.metrics\.profit,.*?\])"`', PAGES)
+    [threshold] = re.findall(r"`-P\s(task\.threshold=\w+\.metrics\.profit) -P split\.validation=0\.15`", PAGES)
+    [floor] = re.findall(r"`-P (gate\.min_scores\.profit=[\d.]+)`", PAGES)
     both = metrics.replace("]", f",{PACKAGE}.metrics.sharp]")
     lines = champion(project, both, floor, threshold, "split.validation=0.15")
     assert any(re.match(r"  sharp  +-0\.\d{4} ", line) for line in lines), lines

@@ -10,7 +10,7 @@ from ..result import StageResult
 
 @dataclass
 class CommandResult:
-    """What a command did: written to outputs/last.json, also when it failed; the README says what the keys hold."""
+    """What a command did: written to outputs/last.json, also when it failed; its keys: docs/trouble.md."""
 
     command: str  # "register", "monitor", ...
     overrides: list[str] = field(default_factory=list)  # of Hydra: ["++model.n_estimators=200"]
