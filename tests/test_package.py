@@ -32,6 +32,7 @@ WRITERS = (
     "machinery/pipeline/code_fingerprint",
     "machinery/locks",
     "machinery/mlflow/model_format",
+    "machinery/model/networks/checkpoints",
     "machinery/serving/model_server/answer_log",
 )
 # import-linter's; what only a type checker imports does not count.

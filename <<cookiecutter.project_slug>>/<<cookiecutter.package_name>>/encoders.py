@@ -76,7 +76,8 @@ def _encoded(
     means = preprocessing.TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed))
     levels = _of_text(means, preprocessing.StandardScaler()) if supervised else _of_text(onehot)
     categories, settings = levels if trees else _of_text(onehot), estimator.get_params(deep=False)
-    if trees and settings.get("categorical_features") == "from_dtype" and rare["max_categories"] < settings["max_bins"]:
+    few = rare["max_categories"] < settings.get("max_bins", np.inf)
+    if trees and few and settings.get("categorical_features") == "from_dtype":
         unseen: dict[str, Any] = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan}  # is missing
         codes = preprocessing.OrdinalEncoder(**unseen)  # of which the rare ones are counted much faster than of texts
         categories = _of_text(codes, preprocessing.OrdinalEncoder(**unseen, **rare))

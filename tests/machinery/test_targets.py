@@ -11,7 +11,7 @@ from penguin_classifier.machinery.errors import ConfigError
 from penguin_classifier.machinery.evaluation import estimators
 from penguin_classifier.machinery.layout import Layout
 from penguin_classifier.machinery.mlflow import model_format
-from test_config import EXTRAS, LAYOUT, ONLY, resolve
+from test_config import LAYOUT, ONLY, resolve, skip_without_library
 
 PACKAGE = "penguin_classifier"
 BAD = [
@@ -132,8 +132,7 @@ def test_the_models_of_conf_hold_nothing_that_is_not_trusted(model):
     import pandas as pd
     from skops.io import dumps, get_untrusted_types
 
-    if model in EXTRAS:
-        pytest.importorskip(model)
+    skip_without_library(model)
     draw, n = np.random.default_rng(0), 120
     texts = draw.choice(["a fine red house", "one more green boat to sail", "blue is it", "go on with it now"], n)
     frame = pd.DataFrame({"number": draw.normal(size=n), "category": draw.choice(["a", "b"], n), "text": texts})

@@ -48,6 +48,7 @@ def train(
     return StageResult(
         f"{estimator} on {sides.rows['train']:,} rows x {count} column{'s' * (count != 1)}",
         scores=scores,
+        tags=getattr(estimators.inner(last), "tags_", {}),  # how a network's training ended
         tables=tables,
         model=digest,
         facts={"estimator": estimator, "model": repr(last), "scores": scores, "kinds": fitted.kinds, "digest": digest},

@@ -48,10 +48,8 @@ def refuse(config: Settings) -> None:
 
 
 def refuse_absent(targets: list[str], config: Settings, *, root: Path) -> None:
-    """Raises ConfigError where one of a model's `targets` is of an extra in `root`'s pyproject.toml that is not
-    there."""
-    for target in targets:
-        library = str(target).partition(".")[0]
+    """Raises ConfigError where one of a model's `targets` names an extra of pyproject.toml in `root` that is absent."""
+    for library in (part for target in targets for part in str(target).split(".")):  # networks.torch.TorchClassifier
         if library and importlib.util.find_spec(library) is None:
             project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             if library in project.get("optional-dependencies", {}):

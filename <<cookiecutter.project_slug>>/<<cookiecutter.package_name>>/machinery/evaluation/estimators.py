@@ -57,7 +57,8 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         raise ProjectError(f"{name} is no model for {kind}: choose another model=..., or task=...")
     if kind == "classification" and target is not None and len(np.unique(target)) < 2:
         raise ProjectError(f"the training rows hold one class only ({target[0]}): a classifier needs two")
-    takes, fitted, given = inspect.signature(estimator.fit).parameters, model, frame
+    takes = inspect.signature(getattr(estimator, "regressor", estimator).fit).parameters  # of a transformed target, too
+    fitted, given = model, frame
     if len(frame) > MANY:  # the first step takes the frame out of a list: what is encoded replaces it in memory
         given, frame = [frame], frame.head(0)
         fitted = Pipeline([("frame", FunctionTransformer(methodcaller("pop"))), *model.steps])

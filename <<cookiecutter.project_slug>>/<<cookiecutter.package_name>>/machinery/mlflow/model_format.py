@@ -65,9 +65,12 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
     trusted = get_untrusted_types(data=packed)
     _refuse_untrusted("this model", trusted)
     root = Path(sys.modules[package].__file__ or "").parent
-    own = any(name.startswith(f"{package}.") for name in trusted)
+    own = [name for name in trusted if name.startswith(f"{package}.")]
+    guess = any(not name.startswith(f"{package}.machinery.") for name in own)  # MLflow loads it to see what it imports
+    classes = [getattr(sys.modules[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in own]
     needed = [*trusted, *(["polars"] if model.prepares else []), *model.libraries]
-    pins = [f"{name}=={metadata.version(name)}" for name in _distributions(needed, package)]
+    needed += [library for each in classes for library in getattr(each, "libraries", ())]
+    pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _distributions(needed, package)]
     with tempfile.TemporaryDirectory() as scratch:
         travelling = _travelling(Path(scratch), package, model.code)
         mlflow.sklearn.save_model(
@@ -83,8 +86,8 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
                 "derived": [asdict(column) for column in model.columns],
                 "libraries": model.libraries,
             },
-            pip_requirements=None if own else pins,  # None: MLflow loads it elsewhere to see what its code imports
-            extra_pip_requirements=pins if own else None,
+            pip_requirements=None if guess else pins,
+            extra_pip_requirements=pins if guess else None,
             serialization_format="skops",
             skops_trusted_types=trusted,  # named one by one in the model's file
         )

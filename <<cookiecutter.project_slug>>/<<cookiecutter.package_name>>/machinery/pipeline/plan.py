@@ -246,6 +246,7 @@ class Plan:
         """The versions of the libraries that the model comes from and the lock does not pin: extras."""
         lock = self.layout.lock.read_text(encoding="utf-8")
         names = {text.partition(".")[0] for text in leaves(self.config.model) if isinstance(text, str)}
+        names |= self.code.libraries(self.code.reachable(self.code.named(self.config.model)))
         versions = {}
         for name in sorted(name for name in names if re.fullmatch(r"\w+", name)):
             if not re.search(rf"(?m)^{name}==", lock):
