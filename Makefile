@@ -1,6 +1,6 @@
 # Needs git, make and Python 3.11 or later: everything else is installed into .venv by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint pins braces
+.PHONY: help demo test quick lint pins braces site
 PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -39,6 +39,10 @@ pins: .venv/ready ## remake the pins of projects from their pyproject.toml (UPGR
 		&& sed "s/^\(mlflow.*==\).*/\1$$pin/" requirements.in > new && mv new requirements.in \
 		&& $(RUN) uv pip compile --quiet --universal --no-annotate --no-header $(UPGRADE) requirements.in -o requirements.txt \
 		&& { echo "$$head"; cat requirements.txt; } > new && mv new requirements.txt
+
+site: .venv/ready ## the pages as a searchable site: python3 -m http.server --directory .cache/site/site
+	$(RUN) python docs/site.py .cache/site
+	NO_MKDOCS_2_WARNING=1 $(RUN) uv run --quiet --isolated --only-group docs mkdocs build --quiet --strict --config-file .cache/site/mkdocs.yml
 
 braces: ## the template with other delimiters in .cache/braces/, for Windows and cruft
 	rm -rf .cache/braces
