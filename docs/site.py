@@ -27,12 +27,15 @@ NAVIGATION = {  # pages by what somebody wants to do; one that stands nowhere go
     "Keep and change": ["updating", "removing", "forking", "contributing", "security_policy", "changelog"],
     "Why": ["decisions", "measured"],
 }
+TITLES = {"index": "The template", "project": "A generated project", "security_policy": "Report a weakness"}
+WIDE = ".md-grid { max-width: 84rem }"  # as commands are
 SETTINGS = {
     "site_name": "cookiecutter-mlproject",
     "docs_dir": "pages",
     "use_directory_urls": False,  # any server of files will do
     "theme": {"name": "material", "font": False, "features": ["content.code.copy", "search.highlight", "toc.follow"]},
     "plugins": ["search"],
+    "extra_css": ["wide.css"],
     "markdown_extensions": ["tables", "pymdownx.superfences", "pymdownx.highlight", {"toc": {"permalink": True}}],
     "validation": {name: "warn" for name in ("omitted_files", "absolute_links", "unrecognized_links", "anchors")},
     "extra": {"generator": False},
@@ -117,9 +120,13 @@ def write(folder: Path) -> None:
             (target / f"{name}.md").write_text(linked(text, path, names), encoding="utf-8")
     for picture in (ROOT / "docs").glob("*.png"):
         shutil.copy(picture, target)
+    (target / "wide.css").write_text(WIDE, encoding="utf-8")
     placed = {name for each in NAVIGATION.values() for name in each}
     navigation = NAVIGATION | {"More": sorted(pages.keys() - placed)}
-    there = {title: [f"{name}.md" for name in each if name in pages] for title, each in navigation.items()}
+    there = {
+        title: [{TITLES[name]: f"{name}.md"} if name in TITLES else f"{name}.md" for name in each if name in pages]
+        for title, each in navigation.items()
+    }
     settings = SETTINGS | {"nav": [{title: each} for title, each in there.items() if each]}
     (folder / "mkdocs.yml").write_text(json.dumps(settings, indent=1), encoding="utf-8")  # JSON is YAML
 
