@@ -1,5 +1,6 @@
 """Generated projects to run things in: baked once for each set of answers, one environment for all of them."""
 
+import atexit
 import fcntl
 import functools
 import hashlib
@@ -16,9 +17,10 @@ import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 import uv
 from spark_cluster import SparkCluster, spark_cluster
@@ -62,6 +64,7 @@ class Project:
     path: Path
     environment: Path
     package: str = "penguin_classifier"
+    printed: dict[int, Path] = field(default_factory=dict)  # by what runs
 
     def run(self, *words: str, folder: Path | None = None, **more: str) -> Done:
         """What a command typed in the project's folder (or in `folder`) prints, and its exit code."""
@@ -84,23 +87,29 @@ class Project:
 
     def fork(self, module: str, *words: str, folder: Path | None = None, **more: str) -> Done:
         """`python -m module`, or `python -c code`, in a process that need not import the libraries: see forks.py."""
-        self.start(*words, module=module, folder=folder, **more)
-        return self.end()
+        return self.end(self.start(*words, module=module, folder=folder, **more))
 
     def start(self, *words: str, module: str = "", folder: Path | None = None, **more: str) -> int:
         """The id of a process that does what `python` does; `end` waits for it."""
         known = settings(**more)
         known["PATH"] = f"{self.environment / 'bin'}{os.pathsep}{known['PATH']}"
-        self.printed = Path(tempfile.mkstemp()[1])
-        request = [str(self.path), module or self.package, str(folder or self.path), words, known, str(self.printed)]
-        return int(forks(self.environment).ask(json.dumps(request)))
+        printed = Path(tempfile.mkstemp()[1])
+        request = [str(self.path), module or self.package, str(folder or self.path), words, known, str(printed)]
+        process = int(forks(self.environment).ask(request))
+        self.printed[process] = printed
+        return process
 
-    def end(self) -> Done:
-        """What the command that was started has printed, and its exit code (below 0: the signal that ended it)."""
-        code = int(forks(self.environment).ask())
-        printed = self.printed.read_text()
-        self.printed.unlink()
-        return Done(code, printed)
+    def end(self, process: int) -> Done:
+        """What a command that was started has printed, and its exit code (below 0: the signal that ended it)."""
+        code, printed = int(forks(self.environment).ask(process)), self.printed.pop(process)
+        try:
+            return Done(code, printed.read_text())
+        finally:
+            printed.unlink()
+
+    def together(self, *commands: list[str], **more: str) -> list[Done]:
+        """What `python` gives for commands that run at the same time."""
+        return [self.end(process) for process in [self.start(*words, **more) for words in commands]]
 
     def ask(self, code: str) -> str:
         """What `code` prints, run where mlflow can be imported and `client` is the embedded store's."""
@@ -118,10 +127,9 @@ class Forks:
         known = settings(MLFLOW_LOGGING_LEVEL="WARNING", GX_ANALYTICS_ENABLED="false")  # read while they are imported
         self.process = subprocess.Popen(words, cwd="/", env=known, text=True, **pipes)
 
-    def ask(self, line: str = "") -> str:
-        """The next line that it says, after it was told `line`."""
-        if line:
-            print(line, file=self.process.stdin, flush=True)
+    def ask(self, request: list | int) -> str:
+        """The line that it answers."""
+        print(json.dumps(request), file=self.process.stdin, flush=True)
         return self.process.stdout.readline()
 
 
@@ -178,24 +186,27 @@ class served:
         self.project, self.path, self.more = project, path, more
 
     def __enter__(self) -> str:
-        known = settings(
-            **{"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.more
-        )  # more processes, of no use here
-        known["PATH"] = f"{self.project.environment / 'bin'}{os.pathsep}{known['PATH']}"
-        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-        self.process = subprocess.Popen(self.words, cwd=self.project.path, env=known, **options)
-        for _ in range(240):
+        more = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.more  # else more processes, of no use here
+        self.forked = self.words[0] == "mlflow"
+        if self.forked:
+            self.process = self.project.start(*self.words[1:], module="mlflow", **more)
+        else:
+            known = settings(**more)
+            known["PATH"] = f"{self.project.environment / 'bin'}{os.pathsep}{known['PATH']}"
+            options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+            self.process = subprocess.Popen(self.words, cwd=self.project.path, env=known, **options).pid
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(self.address + self.path).close()
                 return self.address
             except OSError:
-                assert self.process.poll() is None, f"{self.words} ended"
-                time.sleep(0.5)
+                assert psutil.Process(self.process).status() != psutil.STATUS_ZOMBIE, f"{self.words} ended"
+                time.sleep(0.1)
         raise AssertionError(f"{self.words} does not answer")
 
     def __exit__(self, *_) -> None:
-        os.killpg(self.process.pid, 15)
-        self.process.wait()
+        os.killpg(self.process, 15)
+        self.project.end(self.process) if self.forked else os.waitpid(self.process, 0)
         for _ in range(100):  # a worker that it started may answer for a moment longer
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))):
@@ -204,17 +215,24 @@ class served:
 
 
 def bake(output: Path, **answers: str) -> Path:
-    """The folder of a project generated by cookiecutter's command, without the lock step."""
-    output.mkdir(parents=True, exist_ok=True)
-    words = [f"{key}={value}" for key, value in answers.items()]
+    """The folder of a project generated by cookiecutter's command, without the lock step; its copy, the second time."""
+    made = baked(*(f"{key}={value}" for key, value in answers.items()))
+    return shutil.copytree(made, output / made.name, symlinks=True)
+
+
+@functools.cache
+def baked(*answers: str) -> Path:
+    """A project that is only copied."""
+    output = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, output)
     result = subprocess.run(
-        [sys.executable, "-m", "cookiecutter", "--no-input", str(ROOT), "--output-dir", str(output), *words],
+        [sys.executable, "-m", "cookiecutter", "--no-input", str(ROOT), "--output-dir", output, *answers],
         env=settings(COOKIECUTTER_MLPROJECT_LOCK="no"),
         text=True,
         capture_output=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    [made] = [path for path in output.iterdir() if path.is_dir()]
+    [made] = Path(output).iterdir()
     return made
 
 

@@ -1,7 +1,8 @@
 """Runs command lines of generated projects in processes forked from one that has imported their libraries: five
-seconds saved for each. Started by the projects' own Python. On each line of stdin a JSON list of the project's folder,
-a module (or -c, and the first word is code), the folder of the command, the words, the environment and a file for what
-is printed; on stdout a line with the process's id at its start, and one with its exit code at its end."""
+seconds saved for each. Started by the projects' own Python. A line of stdin is a JSON list of the project's folder, a
+module (or -c, and the first word is code), the folder of the command, the words, the environment and a file for what is
+printed, answered on stdout by the id of the process that begins; or such an id, answered by the exit code at its end.
+"""
 
 import contextlib
 import functools
@@ -55,6 +56,8 @@ def child(project: str, module: str, folder: str, words: list[str], known: dict[
         if module == "-c":
             exec(compile(words[0], module, "exec"), {"__name__": "__main__"})
         elif module in ("mlflow", "pytest"):
+            if words[0] != "run":
+                os.setsid()  # a server is ended with all that it starts
             logging.getLogger("mlflow").setLevel("INFO")  # as it would have come
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         else:
@@ -98,15 +101,18 @@ class Answering(NamedTuple):
 
 
 for line in sys.stdin:
+    request = json.loads(line)
+    if isinstance(request, int):
+        print(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]), flush=True)
+        continue
     process = os.fork()
     if not process:
         code = 99
         try:
-            code = child(*json.loads(line))
+            code = child(*request)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             sys.stderr.flush()
             os._exit(code)
     print(process, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)

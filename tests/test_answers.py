@@ -94,12 +94,12 @@ def test_every_row_that_was_answered_is_there_once_also_through_a_kill(default, 
         done = clients.map(ask, batches)
         for _ in range(100):
             next(done)
-        words = ["pgrep", "-P", str(server.process.pid), "-f", "spawn_main"]
+        words = ["pgrep", "-P", str(server.process), "-f", "spawn_main"]
         workers = subprocess.run(words, capture_output=True, text=True).stdout.split()
         assert len(workers) == 2
         os.kill(int(workers[0]), signal.SIGKILL)
         list(done)
-        os.killpg(server.process.pid, signal.SIGKILL)  # and then all of them
+        os.killpg(server.process, signal.SIGKILL)  # and then all of them
     assert list(folder.glob(".*.jsonl")), "there is nothing that was left to be found"
     with Server(default, model, said, log=log(folder)) as address:
         post(address, {"columns": COLUMNS, "data": [row(10_000)]}, "last")

@@ -354,7 +354,7 @@ def test_a_model_that_trains_for_long(project: Project) -> None:
         assert time.monotonic() < until, "no curve while it runs"
         time.sleep(0.2)
     os.kill(process, signal.SIGKILL)
-    assert project.end().code == -signal.SIGKILL and len(seen[0]) < 40
+    assert project.end(process).code == -signal.SIGKILL and len(seen[0]) < 40
     done = project.python(*words)
     assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
     killed, whole = sorted(curve(project).values())

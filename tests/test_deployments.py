@@ -323,7 +323,7 @@ def test_two_at_once_and_one_that_is_killed(deployed):
     while not any((home / "socket").exists() for home in set(deployed.servers()) - before):
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
-    assert deployed.project.end().code == -signal.SIGKILL
+    assert deployed.project.end(pid).code == -signal.SIGKILL
     assert len(deployed.processes()) == 2, "a server that nobody switched to is left"
     assert deployed.post()[0] == "1"
 

@@ -1,6 +1,5 @@
 """platform.outputs as an address: projects in folders of their own, as on two machines, share only a bucket."""
 
-import concurrent.futures
 import hashlib
 import json
 import os
@@ -131,9 +130,8 @@ def test_what_is_damaged_there_is_made_again(machines, server, bucket):
 
 
 def test_two_at_once(machines, server, bucket):
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        words = ["python", "-m", "penguin_classifier", "train", *SMALL, bucket.outputs]
-        ended = list(pool.map(lambda each: each.run(*words, **server), machines))
+    running = [(each, each.start("train", *SMALL, bucket.outputs, **server)) for each in machines]
+    ended = [each.end(process) for each, process in running]
     assert [each.code for each in ended] == [0, 0], ended
     records = bucket.records()
     for each in machines:  # who was second took what the first had made
@@ -156,7 +154,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_is_trusted(machines, server, b
             time.sleep(0.001)
         time.sleep(random.Random(number).uniform(0, 0.2))
         os.kill(process, signal.SIGKILL)
-        hit += first.end().code == -signal.SIGKILL
+        hit += first.end(process).code == -signal.SIGKILL
         left += wanted not in bucket.records(place)  # of files alone
         if wanted == STAGES[-1]:
             last = second.python(*words, **server)

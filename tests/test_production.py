@@ -2,7 +2,6 @@
 compose.yaml; users, their runs, a database that is killed, back-up, restoring, upgrade."""
 
 import base64
-import concurrent.futures
 import hashlib
 import json
 import os
@@ -227,13 +226,11 @@ class Team:
 
     def python(self, name: str, *words: str) -> Done:
         """What the package says to `name`."""
-        return self.project.run(
-            "python", "-m", self.project.package, *words, PATH=self.known["PATH"], **self.user(name)
-        )
+        return self.project.end(self.start(name, *words))
 
-    def line(self, name: str, trees: int) -> Done:
-        """The whole line in the project, as `name`."""
-        return self.python(name, *LINE, f"model.n_estimators={trees}")
+    def start(self, name: str, *words: str) -> int:
+        """The process of a command that `name` types."""
+        return self.project.start(*words, PATH=self.known["PATH"], **self.user(name))
 
     def postgres(self) -> int:
         """The process of this team's PostgreSQL."""
@@ -281,20 +278,20 @@ def team(environment: Path, programs: Path, venv: Path) -> Iterator[Team]:
 @pytest.mark.slow
 def test_two_lines_at_once_through_tls_while_the_database_is_killed(team):
     """By users with EDIT, of everything and of this experiment and this model; who may only read is told so."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        running = [pool.submit(team.line, *each) for each in (("ana", 5), ("ben", 10))]
-        while not list(team.project.path.glob("outputs/**/*.parquet")):  # until a first stage is through
-            assert not running[0].done(), running[0].result().printed
-            time.sleep(0.1)
-        os.kill(team.postgres(), signal.SIGKILL)
-        both = [each.result() for each in running]
+    running = [team.start(name, *LINE, f"model.n_estimators={trees}") for name, trees in (("ana", 5), ("ben", 10))]
+    until = time.monotonic() + 60
+    while not list(team.project.path.glob("outputs/**/*.parquet")):  # until a first stage is through
+        assert time.monotonic() < until, [team.project.end(each) for each in running]
+        time.sleep(0.1)
+    os.kill(team.postgres(), signal.SIGKILL)
+    both = [team.project.end(each) for each in running]
     team.until("postgres ended with -9: started again")
     for done in both:
         assert done.code == 0, done.printed
         second = "became champion meanwhile" in done.printed  # and the candidate was compared with none
         assert re.search(rf"{MODEL} version \d is {'challenger' if second else 'champion'}", done.printed), done.printed
         assert f"look: https://localhost:{team.ports['HTTPS_PORT']}/#/experiments/" in done.printed
-    refused = team.line("eve", 20)
+    refused = team.python("eve", *LINE, "model.n_estimators=20")
     assert refused.code == 1 and len(refused.lines) == 1, refused.printed
     assert "does not let eve do this (runs/create): its administrator gives the permission" in refused.printed
 

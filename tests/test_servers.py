@@ -1,7 +1,6 @@
 """That a tracking server, with SQLite or PostgreSQL behind it, with passwords or without, does what the embedded store
 does, also where two do something at the same moment."""
 
-import concurrent.futures
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import SECRET, Done, Project, bake, holding, served
+from conftest import SECRET, Project, bake, holding, served
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +38,6 @@ print(json.dumps([aliases.holders("{MODEL}"), changes[::-1], tags]))"""
     return aliases, changes, {str(version): each for version, each in tags.items()}
 
 
-def together(project: Project, *commands: list[str], **known: str) -> list[Done]:
-    """What commands give that are started at the same moment."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        started = [pool.submit(project.run, "python", "-m", project.package, *words, **known) for words in commands]
-        return [each.result() for each in started]
-
-
 def candidates(project: Project, known: dict[str, str]) -> None:
     """A champion, 1, and two versions that wait, 2 and 3; where nothing changed, nothing is done."""
     first = project.python(*LINE, **known)
@@ -61,7 +53,7 @@ def one_wins(project: Project, known: dict[str, str]) -> None:
     """Two people promote different versions at the same moment: one does, and the other is told."""
     before = told(project, known)[0]["champion"]
     commands = [["promote", f"version={version}", f"approver=person{version}"] for version in "23"]
-    [won, lost] = sorted(together(project, *commands, **known), key=lambda done: done.code)
+    [won, lost] = sorted(project.together(*commands, **known), key=lambda done: done.code)
     assert (won.code, lost.code, len(lost.lines)) == (0, 1, 1), won.printed + lost.printed
     version = re.search(r"version (\d) is champion, approved by person\1; version 1 is previous", won.printed)[1]
     assert f"version {version} of {MODEL} became champion meanwhile, by person{version}: " in lost.printed
@@ -89,20 +81,18 @@ def test_a_server_with_sqlite(plain):
     file = project.path / project.package / "machinery/mlflow/aliases.py"
     file.write_text(re.sub(r"(?m)^PATIENCE = \d+", "PATIENCE = 5", file.read_text()))
     code = f"client.create_registered_model('{MODEL}.promotion', description='held')"
-    made = project.run(
-        "python", "-W", "ignore", "-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **known
-    )
+    made = project.fork("-c", f"import mlflow; client = mlflow.MlflowClient(); {code}", **known)
     assert made.code == 0, made.printed  # as a process leaves it that is killed
     process = project.start("promote", "version=3", "approver=ana", **known)
     time.sleep(4)  # it waits by now, and is killed too
     os.kill(process, signal.SIGKILL)
-    assert project.end().code == -signal.SIGKILL
+    assert project.end(process).code == -signal.SIGKILL
     done = project.python("promote", "version=3", "approver=bo", **known)
     assert done.code == 0 and told(project, known)[0]["champion"] == "3", done.printed
 
     lines = [[*LINE, "model.n_estimators=60"], [*LINE, "model=logistic"]]
     lines[1] = [word for word in lines[1] if "model.n_" not in word and word != "model=forest"]
-    for done in together(project, *[[*words, "gate.max_loss=1"] for words in lines], **known):
+    for done in project.together(*[[*words, "gate.max_loss=1"] for words in lines], **known):
         assert done.code == 0, done.printed
     _, changes, tags = told(project, known)
     assert changes[-1][1] in ("4", "5") and len(changes) in (5, 6), changes
@@ -147,9 +137,7 @@ def admit(project: Project, known: dict[str, dict[str, str]], *calls: str) -> No
     """What the administrator does."""
     address = known["admin"]["MLFLOW_TRACKING_URI"]
     start = f"from mlflow.server import get_app_client\nclient = get_app_client('basic-auth', '{address}')\n"
-    done = project.run(
-        "python", "-W", "ignore", "-c", start + "\n".join(f"client.{each}" for each in calls), **known["admin"]
-    )
+    done = project.fork("-c", start + "\n".join(f"client.{each}" for each in calls), **known["admin"])
     assert done.code == 0, done.printed
 
 

@@ -1,7 +1,6 @@
 """That nothing is computed twice, that nothing is skipped, that a run can be made again, and that no crash does harm:
 each by causing it."""
 
-import concurrent.futures
 import os
 import random
 import re
@@ -240,7 +239,7 @@ def test_a_kill_at_any_moment_does_no_harm(fresh):
             time.sleep(0.001)
         time.sleep(random.Random(number).uniform(0, 0.03 if wanted in ("split", "register") else 0.15))
         os.kill(process, signal.SIGKILL)
-        if fresh.end().code == -signal.SIGKILL:
+        if fresh.end(process).code == -signal.SIGKILL:
             hit.append(wanted)
         if wanted == STAGES[-1] or number == 29:
             last = fresh.python(*words, **where)
@@ -254,9 +253,7 @@ def test_a_kill_at_any_moment_does_no_harm(fresh):
 
 def test_ten_at_once_on_a_store_that_does_not_exist_yet(fresh):
     words = [[*SMALL, f"seed={seed}"] for seed in (1, 1, 1, 1, 1, 1, 2, 3, 4, 5)]
-    run = fresh.run
-    with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        ended = list(pool.map(lambda each: run("python", "-m", fresh.package, *each), words))
+    ended = fresh.together(*words)
     for each in ended:
         assert each.code == 0 and "locked" not in each.printed and "Traceback" not in each.printed, each.printed
     [seed_one] = {results_of(each.printed) for each in ended[:6]}
@@ -296,10 +293,10 @@ def test_a_server_that_dies_and_comes_back(fresh, tmp_path):
     server = served(fresh, *words, "--workers", "1", "--port", "{port}")
     known = {"MLFLOW_TRACKING_URI": server.address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     with server:
-        fresh.start(*SMALL, **known)
+        process = fresh.start(*SMALL, **known)
         wait_for(fresh.path / "outputs/train")
     began = time.monotonic()
-    broken = fresh.end()
+    broken = fresh.end(process)
     assert broken.code == 75 and "does not answer" in broken.lines[-1] and "goes on from there" in broken.lines[-1]
     assert "Traceback" not in broken.printed and time.monotonic() - began < 30, broken.printed
     with server:
@@ -329,7 +326,7 @@ def test_an_interrupt_ends_at_once_and_is_told(fresh):
     time.sleep(1)  # now it fits
     began = time.monotonic()
     os.kill(process, signal.SIGINT)
-    ended = fresh.end()
+    ended = fresh.end(process)
     assert ended.code == 130 and "interrupted" in ended.lines[-1] and time.monotonic() - began < 5, ended.printed
     code = "print([run.info.status for run in client.search_runs(['0'], \"tags.cause = 'interrupted'\")])"
     assert fresh.ask(code) == "['KILLED', 'KILLED']"

@@ -39,7 +39,7 @@ def test_a_search_that_is_killed_goes_on_and_gives_the_same(fresh):
     while sum(file.read_text().count('"op_code":6') for file in journals.glob("*/journal.jsonl")) < 4:  # told trials
         time.sleep(0.02)
     os.kill(process, signal.SIGKILL)
-    assert fresh.end().code == -signal.SIGKILL
+    assert fresh.end(process).code == -signal.SIGKILL
     again = fresh.python(*words, "platform.outputs=outputs/b")
     assert again.code == 0, again.printed
     assert trials(fresh).equals(made), "not the same as without the kill"
