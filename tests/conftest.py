@@ -38,6 +38,24 @@ PYTHONS = [
 ]  # those beside this one, as pyenv has them
 
 
+# Files whose tests share what takes long to make: each in one process, and begun first.
+TOGETHER = ["test_airflow", "test_production", "test_keys", "test_kubernetes", "test_tables", "test_deployments"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests come last: no process is left alone with a long one."""
+    for item in items:
+        if item.path.stem in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    places = {name: place for place, name in enumerate(TOGETHER)}
+    items.sort(key=lambda item: (not item.get_closest_marker("slow"), places.get(item.path.stem, len(places))))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, because tests also wait: for servers, disks and package indexes."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def settings(**more: str) -> dict[str, str]:
     """A user's environment: uv and the machine's Pythons on PATH, nothing of the test run's own."""
     hidden = ("VIRTUAL_ENV", "UV_PYTHON", "PYENV_VERSION", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # of `make test`

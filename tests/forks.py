@@ -24,13 +24,15 @@ for name in (
     "mlflow.store.artifact.local_artifact_repo alembic.command hydra.compose antlr4 sklearn.metrics mlflow.pyfunc git "
     "matplotlib.backends.backend_agg matplotlib.backends.backend_svg narwhals.stable.v2 filelock dotenv "
     "hydra._internal.core_plugins.basic_sweeper hydra._internal.core_plugins.basic_launcher PIL.JpegImagePlugin "
-    "pandas.io.formats.csvs sklearn.utils._pprint mlflow.cli"
+    "pandas.io.formats.csvs sklearn.utils._pprint mlflow.cli narwhals._pandas_like.namespace pyarrow.pandas_compat "
+    "mlflow.store.tracking.sqlalchemy_workspace_store mlflow.store.model_registry.sqlalchemy_workspace_store"
 ).split():
     importlib.import_module(name)
 for name in ("IPython", "pytest", "_pytest.assertion.rewrite", "_pytest.fixtures"):  # not every environment has them
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 sqlalchemy.orm.configure_mappers()
+importlib.import_module("mlflow.utils.requirements_utils")._init_packages_to_modules_map()  # as when a model is saved
 gc.freeze()  # its pages stay shared, and no child looks for garbage among them
 
 
