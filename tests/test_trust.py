@@ -1,7 +1,6 @@
 """That nothing is computed twice, that nothing is skipped, that a run can be made again, and that no crash does harm:
 each by causing it."""
 
-import concurrent.futures
 import os
 import random
 import re
@@ -254,9 +253,7 @@ def test_a_kill_at_any_moment_does_no_harm(fresh):
 
 def test_ten_at_once_on_a_store_that_does_not_exist_yet(fresh):
     words = [[*SMALL, f"seed={seed}"] for seed in (1, 1, 1, 1, 1, 1, 2, 3, 4, 5)]
-    run = fresh.run
-    with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        ended = list(pool.map(lambda each: run("python", "-m", fresh.package, *each), words))
+    ended = fresh.together(*words)
     for each in ended:
         assert each.code == 0 and "locked" not in each.printed and "Traceback" not in each.printed, each.printed
     [seed_one] = {results_of(each.printed) for each in ended[:6]}

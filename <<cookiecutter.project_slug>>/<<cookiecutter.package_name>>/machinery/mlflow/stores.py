@@ -151,7 +151,7 @@ def refusal(error: BaseException) -> ProjectError | None:
     if sentence := silence():
         return Unavailable(f"{sentence}; what is done is kept, and the same command goes on from there")
     text, address = str(error), mlflow.get_tracking_uri()
-    if "schema" in text and isinstance(error, MlflowException):
+    if "database schema" in text and isinstance(error, MlflowException):
         return ProjectError(
             f"{address} was made by another MLflow than this one ({mlflow.__version__}): "
             f"`uv run mlflow db upgrade {address}` brings an older one up to date"

@@ -288,7 +288,12 @@ def log_dataset(*, name: str, digest: str, source: dict[str, Any]) -> None:
     """Names the table that the active run used; `source` as conf/ states it."""
     plain = {key: str(value) for key, value in source.items()}
     dataset = _Named(CodeDatasetSource(plain), name=name, digest=digest[:32])
-    mlflow.log_input(dataset, context="training")
+    try:
+        mlflow.log_input(dataset, context="training")
+    except MlflowException as error:
+        if "INTO datasets" not in str(error):
+            raise
+        mlflow.log_input(dataset, context="training")  # of two that name it first at one moment, MLflow lets one
 
 
 def versions() -> dict[str, str]:
