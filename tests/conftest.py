@@ -38,17 +38,21 @@ PYTHONS = [
 ]  # those beside this one, as pyenv has them
 
 
-# Files whose tests share what takes long to make: each in one process, and begun first.
-TOGETHER = ["test_airflow", "test_production", "test_keys", "test_kubernetes", "test_tables", "test_deployments"]
+# Tests that share what takes long to make: those of a file, or with a cluster. Each in one process, and begun first.
+TOGETHER = "test_airflow spark test_production test_keys test_kubernetes test_tables test_deployments".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests come last: no process is left alone with a long one."""
-    for item in items:
-        if item.path.stem in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    places = {name: place for place, name in enumerate(TOGETHER)}
-    items.sort(key=lambda item: (not item.get_closest_marker("slow"), places.get(item.path.stem, len(places))))
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        group = "spark" if "spark" in item.fixturenames else item.path.stem
+        if group not in TOGETHER:
+            return not item.get_closest_marker("slow"), len(TOGETHER)
+        item.add_marker(pytest.mark.xdist_group(group))
+        return False, TOGETHER.index(group)
+
+    items.sort(key=place)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -242,17 +242,14 @@ def test_uv_sync_installs_exactly_the_pins(project: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
-@pytest.mark.parametrize("name", ["requirements.txt", "conda.yaml"])
-def test_the_pins_install_on_every_python(project: Path, version: str, name: str) -> None:
+def test_the_pins_install_on_every_python(project: Path, version: str) -> None:
+    """Those of requirements.txt, with their hashes; conda.yaml has the same ones, and runs in test_workflows.py."""
     if run("uv", "python", "find", version, folder=project).returncode != 0:
         pytest.skip(f"no Python {version} on this machine")
     done("uv", "venv", "--python", version, "env", folder=project)
-    python, pins, wanted = project / "env/bin/python", conda_pins(project), project / "requirements.txt"
-    if name == "conda.yaml":
-        wanted = project / "plain.txt"
-        wanted.write_text("\n".join(map(str, pins)))
-    hashes = ["--require-hashes"] if name == "requirements.txt" else []
-    done("uv", "pip", "install", "--python", str(python), *hashes, "-r", str(wanted), folder=project)
+    python, pins = project / "env/bin/python", conda_pins(project)
+    words = ["--python", str(python), "--require-hashes", "-r", "requirements.txt"]
+    done("uv", "pip", "install", *words, folder=project)
     assert installed(python) == versions(pins, facts(python))
     done("uv", "pip", "check", "--python", str(python), folder=project)
 

@@ -155,6 +155,9 @@ def test_the_ui_shows_runs_and_models(default):
         assert json.load(urllib.request.urlopen(request))["runs"]
 
 
+SMALL = [part for word in ["model=logistic", *QUICK] for part in ("-P", word)]
+
+
 @pytest.mark.parametrize("manager", ["uv", "virtualenv"])
 def test_isolated_environments(fresh, manager):
     if manager == "virtualenv":
@@ -173,7 +176,7 @@ def test_isolated_environments(fresh, manager):
     if tools.exists():
         more["PATH"] = path
     for stage in ["split", "main"] if manager == "uv" else ["main"]:
-        done = fresh.mlflow("-e", stage, manager=manager, **more)
+        done = fresh.mlflow("-e", stage, *SMALL, manager=manager, **more)
         assert done.code == 0, done.printed
     assert f"{NAME}-penguins version 1 is champion" in done.lines
 
@@ -181,7 +184,7 @@ def test_isolated_environments(fresh, manager):
 def test_the_conda_environment_as_uv_makes_it(environment, tmp_path):
     project = Project(bake(tmp_path / "conda", environment="conda"), environment)
     assert "conda_env: conda.yaml" in (project.path / "MLproject").read_text()
-    done = project.mlflow(manager="uv", MLFLOW_ENV_ROOT=str(tmp_path / "environments"))
+    done = project.mlflow(*SMALL, manager="uv", MLFLOW_ENV_ROOT=str(tmp_path / "environments"))
     assert done.code == 0 and f"{NAME}-penguins version 1 is champion" in done.lines, done.printed
 
 

@@ -38,7 +38,7 @@ def take(project: Project, path: object, *words: str, to: str = "split", **more:
     """What `ingest` says of the table at `path`: described by `profile`, then brought up to the stage `to`."""
     told = project.python("profile", f"path={path}", "target=churned", "name=trial", "trial_seconds=0", *words, **more)
     assert told.code == 0 and "wrote conf/data/trial.yaml" in told.printed, told.printed
-    done = project.python(to, "data=trial", "evaluation.importance_repeats=0", **more)
+    done = project.python(to, "data=trial", "model=logistic", "evaluation.importance_repeats=0", **more)
     assert done.code == 0 and re.search(r"^split +\d+ train, \d+ test rows", done.printed, re.M), done.printed
     assert f"ingest    {ROWS} rows x {TABLE.width} columns" in done.printed, done.printed
     facts = ingested(project)
