@@ -43,12 +43,13 @@ TOGETHER = "test_airflow spark test_production test_keys test_kubernetes test_ta
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests come last: no process is left alone with a long one."""
+    """Quick tests come last, so that no process is left alone with a long one; and a hundred while the first process
+    makes the environment."""
 
     def place(item: pytest.Item) -> tuple[bool, int]:
-        group = "spark" if "spark" in item.fixturenames else item.path.stem
+        group, quick = "spark" if "spark" in item.fixturenames else item.path.stem, not item.get_closest_marker("slow")
         if group not in TOGETHER:
-            return not item.get_closest_marker("slow"), len(TOGETHER)
+            return (False, 0) if quick and group == "test_generator" else (quick, len(TOGETHER))
         item.add_marker(pytest.mark.xdist_group(group))
         return False, TOGETHER.index(group)
 
