@@ -41,7 +41,8 @@ def fit(
 
     `sides` maps the sides of the split to their rows; those of "validation" choose the threshold, where task.threshold
     names a scorer. `seams`: `progress(step, **values)`, which reaches MLflow at once, and `workspace`, a folder that
-    survives a kill; an estimator gets those that its `fit` takes. Raises ProjectError for what cannot be fitted.
+    survives a kill; an estimator gets those that its `fit` takes, and is fitted in `autolog`. Raises ProjectError for
+    what cannot be fitted.
     """
     rows, target = sides["train"], columns.target
 

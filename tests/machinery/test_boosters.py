@@ -3,6 +3,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.evaluation import curves, estimators
 from penguin_classifier.machinery.mlflow import model_format
@@ -63,3 +64,29 @@ def test_an_argument_that_a_library_does_not_heed_is_refused():
     lightgbm = pytest.importorskip("lightgbm")
     with pytest.raises(ProjectError, match=r"LGBMClassifier cannot be fitted: "):
         fitted(lightgbm.LGBMClassifier(num_leaves=1, verbose=-1))
+
+
+LOGGED = [
+    ("boosting", {"estimator_name": "Pipeline", "estimator__max_iter": "300"}, {"estimator.html"}),
+    ("xgboost", {"num_boost_round": "300"}, {"feature_importance_weight.json"}),
+    ("lightgbm", {"num_boost_round": "300"}, {"feature_importance_gain.json"}),
+]
+
+
+@pytest.mark.parametrize("model, shown, files", LOGGED)
+def test_mlflows_autologging_is_of_the_candidates_fit_alone_and_of_its_library(do, model, shown, files):
+    if model != "boosting":
+        pytest.importorskip(model)
+    quick = ["evaluation.importance_repeats=0", "evaluation.resamples=0"]
+    code, printed = do("evaluate", "data=penguins", f"model={model}", "tracking.autolog=true", *quick)
+    assert code == 0, printed
+    client, stages = MlflowClient(), []
+    for run in client.search_runs(["0"]):
+        about, logged = run.data.params | run.data.tags, {each.path for each in client.list_artifacts(run.info.run_id)}
+        stages.append(run.data.tags["stage"])
+        if run.info.run_name.startswith("train-"):
+            assert shown.items() <= about.items() and files <= logged, (about, logged)
+            assert not run.inputs.dataset_inputs and not run.outputs.model_outputs  # the command's run has them, once
+        else:  # those of a baseline, of a guard against leakage
+            assert not {*shown} & {*about} and not files & logged, (about, logged)
+    assert {"split", "train", "evaluate"} <= {*stages}

@@ -307,13 +307,10 @@ def test_two_may_describe_an_experiment_at_once(do, monkeypatch, written, code):
         assert MlflowClient().get_registered_model("a").tags == {"task": "binary"}
 
 
-def test_autologging_sees_the_candidate_alone(do):
-    do("evaluate", "data=penguins", "model=logistic", "evaluation.importance_repeats=0", "tracking.autolog=true")
-    runs = MlflowClient().search_runs(["0"])
-    logged = {
-        run.data.tags["stage"]: run.data.tags["estimator_name"] for run in runs if "estimator_name" in run.data.tags
-    }
-    assert logged == {"train": "Pipeline"}
+@pytest.mark.parametrize("word", ["platform=server", "columns.sensitive=[sex]"])
+def test_autologging_is_refused_where_it_has_to_be_clear_what_is_logged(do, word):
+    code, printed = do("train", "data=penguins", "tracking.autolog=true", word)
+    assert code == 2 and "tracking.autolog=true is for platform=local without columns.sensitive" in printed, printed
 
 
 def test_a_reader_that_stops_reading_ends_nothing():

@@ -28,11 +28,12 @@ def train(
     seed: int,
     progress: Callable[..., None],
     workspace: Path,
+    autolog: Callable[..., Any],
 ) -> StageResult:
     """Fits a candidate to the training rows and saves it as an MLflow model, in the folder `model` of the stage."""
     sides = splits.Sides(store.table(training.TABLE))
     how: dict[str, Any] = {"model": model, "columns": columns, "features": features, "task": task, "seed": seed}
-    fitted = training.fit(sides, **how, progress=progress, workspace=workspace)
+    fitted = training.fit(sides, **how, progress=progress, workspace=workspace, autolog=autolog)
     where = {"stage": "train", "table": training.TABLE, "package": training.PACKAGE}
     digest = jobs.save_model(fitted, store, sides, columns=columns, task=task, **where)
     last = fitted.pipeline[-1]

@@ -40,6 +40,9 @@ def refuse(config: Settings) -> None:
     if without and config.platform.server:
         wanted = f"platform=server wants the tags {', '.join(required)} (tags.required)"
         raise ConfigError(f"{wanted}: give one as tags.{without[0]}=...")
+    if config.tracking.autolog and (config.platform.server or config.columns.sensitive):
+        why = "MLflow picks what it logs, past what keeps credentials and sensitive values out"
+        raise ConfigError(f"tracking.autolog=true is for platform=local without columns.sensitive: {why}")
     _refuse_idle(config)
     counts = {f"evaluation.{name}": value for name, value in vars(config.evaluation).items() if type(value) is int}
     for name, count in (counts | {"tracking.sample_rows": config.tracking.sample_rows}).items():

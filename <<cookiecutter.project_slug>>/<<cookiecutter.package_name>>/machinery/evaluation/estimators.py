@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 import warnings
+from contextlib import nullcontext
 from operator import methodcaller
 from typing import Any
 
@@ -48,11 +49,12 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
     """`model` fitted to `frame` (n, d) and `target` (n,), and set to predict on one thread.
 
     One BLAS thread, and one job at prediction: with more, sums are taken in another order and the last bits differ from
-    machine to machine. Of the `seams`, such as `progress`, the estimator gets those that its `fit` names. Raises
-    ProjectError for an estimator of the wrong kind and for what scikit-learn refuses.
+    machine to machine. Of the `seams`, such as `progress`, the estimator gets those that its `fit` names; in `autolog`
+    it is fitted. Raises ProjectError for an estimator of the wrong kind and for what scikit-learn refuses.
     """
     estimator = model[-1]
-    name = type(inner(estimator)).__name__
+    last, autolog = inner(estimator), seams.pop("autolog", nullcontext)
+    name = type(last).__name__
     if not SUITS[kind](estimator):
         raise ProjectError(f"{name} is no model for {kind}: choose another model=..., or task=...")
     if kind == "classification" and target is not None and len(np.unique(target)) < 2:
@@ -64,7 +66,7 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         fitted = Pipeline([("frame", FunctionTransformer(methodcaller("pop"))), *model.steps])
     wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
-        with loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
+        with autolog(last), loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
             fitted.fit(given, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from . import run_history, stores
 ARTIFACTS = (".png", ".csv", ".html", ".md", ".txt", ".json")  # of an outcome's files, those that people look at
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes runs without a model for chats
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+FLAVORS = {"xgboost": "xgboost", "lightgbm": "lightgbm", "lightning": "pytorch"}  # of libraries beside scikit-learn
 LIBRARIES = ("mlflow", "scikit-learn", "polars", "pandas", "numpy", "great-expectations", "hydra-core")
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns that uv's environments have no pip
 
@@ -302,13 +304,17 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def autologged() -> Iterator[None]:
-    """MLflow's autologging of scikit-learn for the block; the model itself is logged by this package."""
-    mlflow.sklearn.autolog(log_models=False, silent=True)
+def autologged(estimator: Any) -> Iterator[None]:
+    """MLflow's autologging of the library of `estimator`, for the block; this package logs models and data itself."""
+    parts = [part for each in type(estimator).__mro__ for part in each.__module__.split(".")]
+    flavor = next((FLAVORS[part] for part in parts if part in FLAVORS), "sklearn")
+    autolog = import_module(f"mlflow.{flavor}").autolog
+    less = {"checkpoint": False} if flavor == "pytorch" else {}  # it would pickle them
+    autolog(log_models=False, log_datasets=False, silent=True, **less)
     try:
         yield
     finally:
-        mlflow.sklearn.autolog(disable=True, silent=True)
+        autolog(disable=True, silent=True)
 
 
 def address() -> str:

@@ -25,7 +25,7 @@ from .execution import view
 from .source_fingerprint import fingerprint
 from .store import Store
 
-UNSEEN = ("model_id", "progress", "workspace")  # where a stage works and what it is called there: no part of the key
+UNSEEN = ("autolog", "model_id", "progress", "workspace")  # where a stage works and what is logged: no part of its key
 CODE = ("pipeline.execution", "pipeline.store")  # of the machinery: what decides what a stage gives, whichever it is
 HANDED = {"champion": "mlflow.registry"}  # where the class of an argument is that a stage need not import
 COPIED = "evaluation.copied"  # what runs instead of the stage that makes a model of the section `model`

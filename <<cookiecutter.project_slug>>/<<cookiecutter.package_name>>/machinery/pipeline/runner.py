@@ -11,7 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +230,6 @@ class PipelineRun:
             with tracking.run(f"{stage}-{step.key[:8]}", tags=tags, nested=True, private=private) as run_id:
                 inputs, module = self._inputs(step), plan.module(stage)
                 function = plan.layout.load(module, module.rpartition(".")[2])
-                if self.config.tracking.autolog and "model" in inputs:  # other stages fit baselines, and guards
-                    function = tracking.autologged()(function)
                 try:
                     outcome = execute(function, self.store, inputs=inputs, seed=self.config.seed, libraries=libraries)
                 except ProjectError as error:
@@ -259,7 +257,8 @@ class PipelineRun:
             inputs["tags"] = {name: self.plan.hide(value) for name, value in labels.items()}
         if "workspace" in inputs:
             inputs["workspace"] = self.store.workspace_of(step.stage)
-        seams = {"model_id": self.model_id, "progress": tracking.log_progress}
+        autolog = tracking.autologged if self.config.tracking.autolog else nullcontext
+        seams = {"model_id": self.model_id, "progress": tracking.log_progress, "autolog": autolog}
         return inputs | {name: value for name, value in seams.items() if name in inputs}
 
     def _log(self, stage: str, key: str, outcome: StageResult) -> None:
