@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -15,6 +17,27 @@ RUNS = """
 import json
 told = lambda run: [*map(run.data.tags.get, ["stage", "mlflow.parentRunId"]), run.data.params, run.data.metrics]
 print(json.dumps([[run.info.status, *told(run)] for run in client.search_runs(["0"], max_results=1000)]))
+"""
+
+WATCHED = """
+
+from pathlib import Path  # noqa: E402
+from sklearn.linear_model import LogisticRegression  # noqa: E402
+
+
+class Watched(LogisticRegression):
+    \"\"\"Tells after each of ten epochs how well it does, which is better the better its `quality` is.\"\"\"
+
+    def __init__(self, *, quality: float) -> None:
+        super().__init__()
+        self.quality = quality
+
+    def fit(self, X: Any, y: Any, *, progress: Any = None) -> Watched:
+        for epoch in range(1, 11):
+            with Path("epochs.txt").open("a") as file:
+                print(self.quality, file=file)
+            progress(epoch, validation_roc_auc=self.quality * epoch / 10, validation_loss=1.0)
+        return super().fit(X, y)
 """
 
 
@@ -65,3 +88,24 @@ def test_trials_at_once(fresh):
     assert len(states) == 6 and {*states} <= {"FINISHED", "KILLED"}
     text = (fresh.path / "conf/experiment/logistic_penguins.yaml").read_text()
     assert "override /model: logistic" in text and "override /data: penguins" in text
+
+
+def test_a_fit_that_tells_how_its_epochs_do_is_given_up_within_it(fresh):
+    models = fresh.path / "penguin_classifier/models.py"
+    models.write_text(models.read_text() + WATCHED)
+    (fresh.path / "conf/model/watched.yaml").write_text("_target_: penguin_classifier.models.Watched\nquality: 0.9\n")
+    (fresh.path / "conf/tune/watched.yaml").write_text("space: {model: {quality: {low: 0.1, high: 0.9}}}\n")
+    words = ["model=watched", "tune.sampler=random"]
+    done = fresh.python("tune", *words, "tune.jobs=1", "tune.folds=2", "tune.trials=16")
+    assert done.code == 0 and "pruned" in done.printed, done.printed
+    table, epochs = trials(fresh), Counter((fresh.path / "epochs.txt").read_text().split())
+    assert len(table) == 16
+    before: list[float] = []
+    for row in table.iter_rows(named=True):  # from the third epoch and the sixth trial on: the worst quarter so far
+        quality = row["model.quality"]
+        late = len(before) >= 5 and quality < np.percentile(before, 25)
+        assert (row["state"], epochs[str(quality)]) == (("pruned", 3) if late else ("complete", 20)), (row, before)
+        before.append(quality)
+    again = fresh.python("tune", *words, "tune.jobs=1", "tune.folds=2", "tune.trials=16")
+    assert again.code == 0 and trials(fresh).equals(table), again.printed  # those that were given up are kept, too
+    assert Counter((fresh.path / "epochs.txt").read_text().split()) == epochs

@@ -42,7 +42,7 @@ def cross_validated(
                 del scores[max(reversed(scores), key=took.__getitem__)]
             if name in scores:
                 began, config = time.monotonic(), configs[name]
-                scores[name].append(folds.score(fold, config.model, config.features, config.task))
+                scores[name].append(folds.score(fold, config.model, config.features, config.task)[0])
                 took[name] = max(took[name] * bool(fold), time.monotonic() - began)
         if fold + 1 >= FEWEST and time.monotonic() + sum(took[each] for each in scores) > end:
             break

@@ -28,7 +28,7 @@ def training_folds(table: Path, **how: Any) -> Folds:
 
 
 @contextmanager
-def worker_pool(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator[Callable[..., Future[float]]]:
+def worker_pool(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator[Callable[..., Future[Any]]]:
     """A function like `Folds.score` that gives a future: done at once for one job, else computed by `jobs` processes.
 
     Each process may use `cores` / `jobs` threads. They end with the block, and with this process, whatever ends it.
@@ -43,7 +43,7 @@ def worker_pool(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator
     )  # for gradient boosting, which reads it when a process starts
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(make,))
 
-    def submit(*arguments: Any) -> Future[float]:
+    def submit(*arguments: Any) -> Future[Any]:
         if not hasattr(signal, "pthread_sigmask"):  # Windows
             return pool.submit(_score, *arguments)
         # A process that this starts inherits the mask, so that only the parent gets Ctrl-C.
@@ -64,8 +64,8 @@ def worker_pool(make: Callable[[], Folds], *, jobs: int, cores: int) -> Iterator
         os.environ.pop("OMP_NUM_THREADS") if threads is None else os.environ.update(OMP_NUM_THREADS=threads)
 
 
-def _done(call: Callable[..., float], *arguments: Any) -> Future[float]:
-    future: Future[float] = Future()
+def _done(call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    future: Future[Any] = Future()
     try:
         future.set_result(call(*arguments))
     except Exception as error:
@@ -89,5 +89,5 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _score(*arguments: Any) -> float:
+def _score(*arguments: Any) -> Any:
     return _folds.score(*arguments)

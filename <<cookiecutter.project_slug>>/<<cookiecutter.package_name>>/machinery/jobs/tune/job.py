@@ -108,6 +108,7 @@ class _Trial:
     values: dict[str, Any]  # {"model.C": 3.0}
     sections: cross_validation.Sections
     scores: list[float] = field(default_factory=list)
+    epochs: list[list[float]] = field(default_factory=list)  # by fold, what was reached after each
 
 
 @dataclass
@@ -126,26 +127,26 @@ class _Search:
     private: bool  # errors are kept without values
     layout: Layout
 
-    def run(self, submit: Callable[..., Future[float]], jobs: int) -> None:
+    def run(self, submit: Callable[..., Future[Any]], jobs: int) -> None:
         """Scores trials, `jobs` at once, until tune.trials are finished or tune.timeout has passed."""
         end, total = time.monotonic() + (self.tune.timeout or float("inf")), self.tune.trials
         finished = optuna_study.finished(self.study)
         numbers = set(range(total)) - {each.user_attrs[optuna_study.NUMBER] for each in finished}
         left = sorted(numbers)[: total - len(finished)]
-        pending: dict[Future[float], _Trial] = {}
+        pending: dict[Future[Any], _Trial] = {}
         running: set[_Trial] = set()
         with tqdm(total=total, initial=total - len(left), unit=" trials", disable=None) as bar:
             try:
                 while True:
                     while left and len(running) < jobs and time.monotonic() < end:
                         running.add(trial := self._begin(left.pop(0)))
-                        pending[submit(0, *trial.sections)] = trial
+                        pending[self._submit(submit, trial)] = trial
                     if not running:
                         return
                     for future in wait(pending, return_when=FIRST_COMPLETED).done:
                         trial = pending.pop(future)
                         if not self._record(trial, future):
-                            pending[submit(len(trial.scores), *trial.sections)] = trial
+                            pending[self._submit(submit, trial)] = trial
                             continue
                         running.remove(trial)
                         bar.update()
@@ -182,19 +183,27 @@ class _Search:
         sections = with_values(self.layout, self.typed, values) if number else self.sections
         return _Trial(number, in_study, run, values, sections)
 
-    def _record(self, trial: _Trial, future: Future[float]) -> bool:
+    def _submit(self, submit: Callable[..., Future[Any]], trial: _Trial) -> Future[Any]:
+        """The future of the next fold of `trial`."""
+        fold = len(trial.scores)
+        return submit(fold, *trial.sections, optuna_study.least(self.study, fold) if self.tune.pruning else ())
+
+    def _record(self, trial: _Trial, future: Future[Any]) -> bool:
         """Adds the score of one more fold to `trial`; whether it has ended: scored on all folds, pruned or failed."""
         try:
-            trial.scores.append(future.result())
+            score, epochs = future.result()
         except Exception as error:
             if isinstance(error, BrokenExecutor) or not trial.number:  # where the current settings fail, all will
                 raise
             self._end(trial, "FAILED", "failed", error)
             return True
-        trial.in_study.report(float(np.mean(trial.scores)), step=len(trial.scores))
+        trial.epochs.append(epochs)
+        if score is not None:
+            trial.scores.append(score)
+            trial.in_study.report(float(np.mean(trial.scores)), step=len(trial.scores))
         if len(trial.scores) == self.tune.folds:
             self._end(trial, "FINISHED", "complete")
-        elif trial.in_study.should_prune():
+        elif score is None or trial.in_study.should_prune():
             self._end(trial, "KILLED", "pruned")
         else:
             return False
@@ -216,6 +225,7 @@ class _Search:
         )
         if state != "interrupted":
             trial.in_study.set_user_attr(optuna_study.SCORES, trial.scores)
+            trial.in_study.set_user_attr(optuna_study.EPOCHS, trial.epochs)
             if error:
                 trial.in_study.set_user_attr(optuna_study.CAUSE, tracking.sentence_of(error, self.private))
         self.study.tell(trial.in_study, mean if scores else None, state=optuna_study.STATES[state])

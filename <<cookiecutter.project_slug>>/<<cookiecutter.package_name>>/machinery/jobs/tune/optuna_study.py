@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from hashlib import blake2b
+from itertools import zip_longest
 from math import gcd, prod
 from operator import sub
 from pathlib import Path
@@ -25,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ...errors import ConfigError
 
 TUNABLE = ("model.", "features.", "task.linear.", "task.transform")  # starts of the keys that may be tried
-NUMBER, RUN, SCORES, CAUSE = "number", "run", "scores", "cause"  # a trial's attributes in the study
+NUMBER, RUN, SCORES, CAUSE, EPOCHS = "number", "run", "scores", "cause", "epochs"  # a trial's attributes in the study
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 STATES["interrupted"] = TrialState.FAIL
 RANGE: Any = ("low", "high", "log", "step")
@@ -99,8 +100,17 @@ def _repair_journal(file: Path) -> None:
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that were scored, pruned or failed, by their numbers; interrupted ones are left out and repeated."""
     trials = [each for each in study.get_trials(deepcopy=False) if each.state.is_finished()]
-    trials = [each for each in trials if each.value is not None or CAUSE in each.user_attrs]
+    trials = [each for each in trials if each.state is not TrialState.FAIL or CAUSE in each.user_attrs]
     return sorted(trials, key=lambda each: each.user_attrs[NUMBER])
+
+
+def least(study: optuna.Study, fold: int) -> list[float]:
+    """What a fit to `fold` has to have reached after each epoch: the rule of the pruner, within the fit."""
+    trials = [each.user_attrs.get(EPOCHS, []) for each in finished(study)]
+    epochs = zip_longest(*(each[fold] for each in trials if len(each) > fold))
+    there = [[score for score in each if score is not None] for each in epochs]
+    enough = [number >= WARMUP and len(each) >= STARTUP for number, each in enumerate(there)]
+    return [float(np.percentile(each, 100 - KEPT)) if yes else -np.inf for each, yes in zip(there, enough, strict=True)]
 
 
 def new_trial(
@@ -172,7 +182,7 @@ def pruned_estimate(trial: FrozenTrial, first: FrozenTrial) -> float | None:
     It is the mean of the `first` trial and the mean difference from it on the folds that both have.
     """
     mine, others = trial.user_attrs[SCORES], first.user_attrs[SCORES]
-    return None if trial.state is not TrialState.PRUNED else fmean(others) + fmean(map(sub, mine, others))
+    return None if trial.state is not TrialState.PRUNED or not mine else fmean(others) + fmean(map(sub, mine, others))
 
 
 def importances(study: optuna.Study, names: list[str]) -> dict[str, float]:
