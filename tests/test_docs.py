@@ -105,6 +105,7 @@ def faults(text: str, there: dict) -> list[tuple]:
     return found
 
 
+@pytest.mark.slow
 def test_every_command_on_every_page_is_one_of_the_project(everything: Project) -> None:
     done = everything.run("python", "-c", KEYS)
     assert done.code == 0, done.printed
@@ -119,6 +120,23 @@ def test_every_command_on_every_page_is_one_of_the_project(everything: Project) 
     assert sum(bool(typed(words, "penguin_classifier")) for text in texts.values() for words in commands(text)) > 150
     bad = "`-e trian -P sede=7 -P model=tree`, `make lnit`, `python -m penguin_classifier tune tune.trails=3`"
     assert len(faults(bad, there)) == 5
+
+
+def test_what_agents_are_told_is_there() -> None:
+    """Files and folders of both AGENTS.md, but for what commands make; the container's command is one of ours."""
+    later = {"outputs/", "outputs/last.json", "mlflow.db", "mlruns/", "uv.lock", ".env"}
+    for folder in (ROOT, FOLDER):
+        text = (
+            (folder / "AGENTS.md")
+            .read_text()
+            .replace("<< cookiecutter.package_name >>", "<<cookiecutter.package_name>>")
+        )
+        named = {name for name in re.findall(r"`([\w<>./-]*[/.][\w<>./-]*)`", text) if not name.startswith("columns")}
+        places = (folder, FOLDER, FOLDER / "<<cookiecutter.package_name>>")
+        gone = [name for name in named - later if not any((place / name).exists() for place in places)]
+        assert len(named) > 8 and gone == []
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert f"\n{container['postCreateCommand'].removeprefix('make ')}:" in (ROOT / "Makefile").read_text()
 
 
 TASKS = {  # what newcomers look for: the words that they type, and the page that has to be among the first

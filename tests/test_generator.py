@@ -121,6 +121,7 @@ HIDING = [
     "conf",
     "data",
     "deploy",
+    "docs",
     "json",
     "Json",
     "tomllib",

@@ -63,6 +63,7 @@ def no_conda(root: Path) -> None:
     makefile.write_text(text)
     workflow = root / ".github/workflows/ci.yml"
     if workflow.exists():
+        cut(root, ".github/workflows/renew.yml", r"^ +conda\.yaml\n")
         cut(root, ".github/workflows/ci.yml", r"\n  # [^\n]*conda[^\n]*\n  conda:\n(?:    .*\n|\n)+")
 
 
