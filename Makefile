@@ -1,12 +1,12 @@
 # Needs git, make and Python 3.11 or later: everything else is installed into .venv by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint pins braces site
+.PHONY: help demo test quick lint pins braces site release
 PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/ready ## generate a project with default answers into demo/ and run its main job
 	rm -rf demo && mkdir demo
@@ -19,7 +19,7 @@ test: .venv/ready ## all tests, in generated projects that are really run (some 
 quick: .venv/ready ## the tests that need no environment of a generated project
 	$(RUN) pytest -n auto -m "not slow" $(ARGS)
 
-LINTED := hooks tests benchmarks docs "<<cookiecutter.project_slug>>/<<cookiecutter.package_name>>"
+LINTED := hooks updates tests benchmarks docs "<<cookiecutter.project_slug>>/<<cookiecutter.package_name>>"
 lint: .venv/ready ## ruff, on this repository and on the package where it stands
 	$(RUN) ruff check --no-cache $(LINTED)
 	$(RUN) ruff format --no-cache --check $(LINTED)
@@ -47,6 +47,9 @@ site: .venv/ready ## the pages as a searchable site: python3 -m http.server --di
 braces: ## the template with other delimiters in .cache/braces/, for Windows and cruft
 	rm -rf .cache/braces
 	$(PYTHON) docs/braces.py .cache/braces
+
+release: .venv/ready ## a number, a day and a tag for what is new in CHANGELOG.md: make release VERSION=0.2.0
+	@$(RUN) python updates/release.py "$(VERSION)"
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: name one from 3.11 on, as in make PYTHON=python3.12 $(MAKECMDGOALS)")'

@@ -200,7 +200,7 @@ def test_the_command_after_a_refusal_makes_the_project_that_was_answered(bake, t
     made = subprocess.run(["bash", "-c", f"{sys.executable} -m {command}"], env=env, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     kept = parsed(tmp_path / "out/otto/.cookiecutter.json")
-    del kept["_template"], kept["_checkout"], kept["_commit"]
+    del kept["_template"], kept["_checkout"], kept["_commit"], kept["_release"]
     assert kept == {
         "project_name": 'Otto\'s "R&D" $HOME',
         "project_slug": "otto",
@@ -492,6 +492,7 @@ def test_a_project_remembers_answers_template_and_commit(bake, tmp_path, templat
         "deploy": "none",
         "_template": str(template),
         "_checkout": None,
+        "_release": CONTEXT["_release"],
         "_commit": git(template, "rev-parse", "HEAD").strip(),
     }
 

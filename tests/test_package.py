@@ -234,7 +234,7 @@ def test_there_are_few_conditionals_and_none_in_conf_and_tests():
 def test_the_source_is_clean_by_ruff_where_it_stands():
     tool = str(Path(sys.executable).parent / "ruff")
     for words in (["check", "--no-cache"], ["format", "--no-cache", "--check"]):  # a cache would be generated along
-        folders = ["hooks", "tests", "benchmarks", "docs", str(PACKAGE)]
+        folders = ["hooks", "updates", "tests", "benchmarks", "docs", str(PACKAGE)]
         done = subprocess.run([tool, *words, *folders], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
 

@@ -71,10 +71,8 @@ def run_job(workflow: Path, job: str, folder: Path, known: dict | None = None, *
     """
     content = read_workflow(workflow)
     told = content["jobs"][job]
-    known = dict(
-        known or {},
-        **{f"matrix.{key}": values[0] for key, values in told.get("strategy", {}).get("matrix", {}).items()},
-    )
+    first = {f"matrix.{key}": values[0] for key, values in told.get("strategy", {}).get("matrix", {}).items()}
+    known = first | (known or {})
     outcomes, outputs = {}, folder.parent / "github-output"
     for step in told["steps"]:
         name, wanted = (
@@ -165,7 +163,7 @@ def test_hygiene(workflows: list[Path]) -> None:
         content = read_workflow(path)
         assert content["permissions"] == {"contents": "read"}
         # what registers or deploys models is not cut off by the next that does
-        goes_on = path.name in ("retrain.yml", "deploy.yml", "release.yml")
+        goes_on = path.name in ("retrain.yml", "deploy.yml", "release.yml", "update-projects.yml")
         assert content["concurrency"]["cancel-in-progress"] == str(not goes_on).lower()
         for name, job in content["jobs"].items():
             assert int(job["timeout-minutes"]) <= 60, f"{path}: {name}"
