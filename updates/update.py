@@ -518,6 +518,8 @@ def choose_commits(kept: dict, begin: str | None, to: str | None) -> tuple[str, 
     """The template's commits of then and of now."""
     names = f"its releases: {', '.join(releases()) or 'none yet'}"
     start, target = begin or kept.get("_commit"), to or newest(kept.get("_checkout"))
+    if not start and f"v{kept.get('_release')}" in releases():  # an archive or a copy of that release has no commit
+        start = f"v{kept['_release']}"
     if not start:
         raise Refusal(f"{ANSWERS} names no commit of the template: --from COMMIT names the one of then ({names})")
     then, now = find_commit(start), find_commit(target)
