@@ -431,13 +431,13 @@ def compare(package: str, trees: tuple[Tree, Tree, Tree], result: Tree, found: d
         lines.append("machinery  " + ", ".join(f"{count} files {kind}" for kind, count in counts.items() if count))
     for path in sorted(edited):
         where = "in conflict" if any(each.startswith(f"{path}:") for each in found["conflicts"]) else "kept"
-        lines.append(
-            f"  yours in the machinery, {where}: {path} (how such an edit lasts: docs/updating.md of the template)"
-        )
+        lines.append(f"  yours in the machinery, {where}: {path}")
+    if edited:
+        lines.append("  such an edit lasts longest in a room of yours or in the template: docs/updating.md there")
     rest = [path for path in changed if not path.startswith(inside) and path not in (ANSWERS, *LOCKS)]
     groups = {
-        "new": [path for path in rest if path not in ours],
-        "dropped": [path for path in rest if path not in result],
+        "new files": [path for path in rest if path not in ours],
+        "dropped files": [path for path in rest if path not in result],
         "merged with what you wrote": [
             path for path in rest if path in ours and path in result and ours[path] != base.get(path)
         ],
@@ -480,6 +480,8 @@ def read_answers(words: list[str], commit: str) -> dict[str, str]:
 
 def test(folder: Path) -> tuple[bool, str]:
     """Whether the project's tests pass, and what they said."""
+    if not shutil.which("make"):
+        return False, "make is not installed"
     done = run("make", "test", folder=folder)
     lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
     if done.returncode == 0:
@@ -537,6 +539,66 @@ def choose_commits(kept: dict, begin: str | None, to: str | None) -> tuple[str, 
     return then, now
 
 
+def render_both(kept: dict, given: dict[str, str], commits: tuple[str, str], address: str, folder: Path) -> list[Path]:
+    """The project as the templates of then and of now render it; the latter with the answers as they are now."""
+    then, now = commits
+    answers = {key: value for key, value in kept.items() if not key.startswith("_")}
+    renamed = {each["answer"]: each["to"] for each in migrations(then, now) if "answer" in each}
+    anew = {renamed.get(key, key): value for key, value in answers.items()} | given
+    with ThreadPoolExecutor() as pool:
+        old, new = pool.map(render, commits, (answers, anew), (folder / "then", folder / "now"))
+    if more := ask(anew, new, given, now):
+        new = render(now, anew | more, folder / "asked")
+    facts = json.loads((new / ANSWERS).read_text(encoding="utf-8"))
+    facts |= {"_template": address, "_checkout": kept.get("_checkout"), "_commit": now}
+    (new / ANSWERS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [old, new]
+
+
+def rename_all(repository: Path, base: Tree, ours: Tree, package: str, moves: list[dict[str, str]]) -> list[str]:
+    """Gives what was renamed its new names on both sides, outside of the machinery; the owner's files that had them."""
+    moved = []
+    for tree in (base, ours) if moves else ():
+        paths = [path for path in tree if not path.startswith(f"{package}/machinery/")]
+        for path, text in texts_of(repository, tree, paths).items():
+            if (other := migrate(text, path, moves)) != text:
+                put(repository, tree, path, other)
+                moved += [path] if tree is ours else []
+    return moved
+
+
+def summarize(entries: list[str], effects: list[str], moves: list[dict[str, str]], moved: list[str]) -> list[str]:
+    """In a few lines, what is new and what that does."""
+    lines = [f"news  {each[:110]}{'…' if len(each) > 110 else ''}" for each in entries[:4]]
+    lines += [f"news  {len(entries) - 4} more entries of the template's CHANGELOG.md"] if len(entries) > 4 else []
+    if moved:
+        words = [f"{each.get('key') or each.get('name')} -> {each['to']}" for each in moves if "answer" not in each]
+        effects = [*effects, f"renamed  {', '.join(words)}: in {some(moved)}"]
+    return lines + effects
+
+
+def finish(repository: Path, conflicts: list[str], locking: bool, testing: bool) -> tuple[list[str], bool]:
+    """Makes the lock and runs the tests on what was merged; what came of it, and whether all is well."""
+    lines, good = [f"conflict  {each}" for each in sorted(conflicts)], not conflicts
+    if locking and any(each.startswith("pyproject.toml:") for each in conflicts):
+        lines.append("lock  once pyproject.toml is mended: `make lock`")
+    elif locking:
+        print("making the lock again", file=sys.stderr)
+        reason = make_lock(repository)
+        for name in (name for name in LOCKS if (repository / name).exists()):
+            run("git", "add", "--", name, folder=repository)
+        lines.append(f"lock  not made again ({reason}): `make lock` on the branch" if reason else "lock  made again")
+        good = good and not reason
+    if testing and good:
+        print("running the tests", file=sys.stderr)
+        git(repository, "update-ref", "HEAD", commit_tree(repository, git(repository, "write-tree")))
+        good, said = test(repository)
+        lines.append(f"tests  {said}" if good else f"tests  failed: {said}")
+    elif testing:
+        lines.append("tests  not run: `make test` on the branch, once the rest is mended")
+    return lines, good
+
+
 def update(arguments: argparse.Namespace, folder: Path) -> int:
     """The command's exit code; everything that is not the project's yet lies in `folder`."""
     project = Path(arguments.project).resolve()
@@ -549,92 +611,36 @@ def update(arguments: argparse.Namespace, folder: Path) -> int:
         print(f"{project.name} is up to date with the template's {last}{later}")
         return 0
     head, prefix = git(project, "rev-parse", "HEAD"), git(project, "rev-parse", "--show-prefix")
-    branch = f"update/{prefix}" + "-".join(
-        [last, *(re.sub(r"[^\w.-]", "-", f"{key}-{value}") for key, value in given.items())]
-    )
+    words = [re.sub(r"[^\w.-]", "-", f"{key}-{value}") for key, value in given.items()]
+    branch = f"update/{prefix}" + "-".join([last, *words])
     if holds(project, "show-ref", "--quiet", f"refs/heads/{branch}"):
-        raise Refusal(
-            f"the branch {branch} is there from the last update: merge it, or `git branch -D {branch}` and again"
-        )
+        raise Refusal(f"the branch {branch} is of the last update: merge it, or `git branch -D {branch}` and again")
 
-    moves = migrations(then, now)
-    answers = {key: value for key, value in kept.items() if not key.startswith("_")}
-    renamed = {each["answer"]: each["to"] for each in moves if "answer" in each}
-    anew = {renamed.get(key, key): value for key, value in answers.items()} | given
-    with ThreadPoolExecutor() as pool:
-        old, new = pool.map(render, (then, now), (answers, anew), (folder / "then", folder / "now"))
-    if more := ask(anew, new, given, now):
-        new = render(now, anew | more, folder / "asked")
-    facts = json.loads((new / ANSWERS).read_text(encoding="utf-8"))
-    facts |= {
-        "_template": arguments.address or kept.get("_template"),
-        "_checkout": kept.get("_checkout"),
-        "_commit": now,
-    }
-    (new / ANSWERS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    repository = scratch(project, folder)
+    address = arguments.address or kept.get("_template")
+    old, new = render_both(kept, given, (then, now), address, folder)
+    repository, package = scratch(project, folder), kept["package_name"]
     before = store_folder(repository, old), read_tree(repository, f"{head}:{prefix}"), store_folder(repository, new)
-    package = answers["package_name"]
     if all(before[0].get(path) == before[2].get(path) for path in {**before[0], **before[2]} if path != ANSWERS):
         print(f"{project.name} is up to date: what the template changed from {first} to {last} is in no project")
         return 0
     base, ours, theirs = map(dict, before)
-    moved = []
-    for tree in (base, ours) if moves else ():
-        paths = [path for path in tree if not path.startswith(f"{package}/machinery/")]
-        for path, text in texts_of(repository, tree, paths).items():
-            if (other := migrate(text, path, moves)) != text:
-                put(repository, tree, path, other)
-                moved += [path] if tree is ours else []
+    moves = migrations(then, now)
+    moved = rename_all(repository, base, ours, package, moves)
     base[ANSWERS] = ours[ANSWERS] = theirs[ANSWERS]
     locking = align_locks(repository, base, ours, theirs)
     found = merge(repository, base, ours, theirs)
-
-    # In ten lines or so: what is new, what was done, what is left to do.
-    entries = news(then, now)
-    lines = [f"new  {each[:110]}{'…' if len(each) > 110 else ''}" for each in entries[:4]]
-    lines += [f"new  {len(entries) - 4} more entries of the template's CHANGELOG.md"] if len(entries) > 4 else []
     result = read_tree(repository, git(repository, "write-tree"))
-    lines += compare(package, before, result, found)
-    if moved:
-        words = [f"{each.get('key') or each.get('name')} -> {each['to']}" for each in moves if "answer" not in each]
-        lines.append(f"renamed  {', '.join(words)}: in {some(moved)}")
-    lines += [f"conflict  {each}" for each in sorted(found["conflicts"])]
-    good = not found["conflicts"]
-    if not arguments.dry_run:
-        clear = not any(each.startswith("pyproject.toml:") for each in found["conflicts"])
-        if locking and clear:
-            print("making the lock again", file=sys.stderr)
-            reason = make_lock(repository)
-            for name in (name for name in LOCKS if (repository / name).exists()):
-                run("git", "add", "--", name, folder=repository)
-            lines.append(
-                f"lock  not made again ({reason}): `make lock` on the branch"
-                if reason
-                else "lock  made again from pyproject.toml"
-            )
-            good = good and not reason
-        elif locking:
-            lines.append("lock  once pyproject.toml is mended: `make lock`")
-        tree = git(repository, "write-tree")
-        if arguments.test and good:
-            print("running the tests", file=sys.stderr)
-            git(repository, "update-ref", "HEAD", commit_tree(repository, tree))
-            passed, said = test(repository)
-            lines.append(f"tests  {said}" if passed else f"tests  failed: {said}")
-            good = passed
-        elif arguments.test:
-            lines.append("tests  not run: `make test` on the branch, once the rest is mended")
-        publish(
-            project, repository, tree, branch, f"Update from the template: {first} to {last}\n\n" + "\n".join(lines)
-        )
-
-    print(f"{project.name}: from the template's {first} to {last}")
-    print("\n".join(lines))
+    lines = summarize(news(then, now), compare(package, before, result, found), moves, moved)
+    last_lines, good = finish(repository, found["conflicts"], locking and not arguments.dry_run, arguments.test)
+    way = f"from the template's {first} to {last}" if then != now else f"the template's {last}"
+    title = ", ".join([way, *(f"{key}={value}" for key, value in given.items())])
+    print("\n".join([f"{project.name}: {title}", *lines, *last_lines]))
     if arguments.dry_run:
         print(f"nothing was changed: without --dry-run this becomes the branch {branch}")
-    elif good:
+        return 0 if good else LOOK
+    text = "\n".join([f"Update: {title}", "", *lines, *last_lines])
+    publish(project, repository, git(repository, "write-tree"), branch, text)
+    if good:
         print(f"take it: git merge {branch}   look at it: git diff HEAD...{branch}   leave it: git branch -D {branch}")
     else:
         print(f"mend it: git switch {branch}, then git commit, and merge it   leave it: git branch -D {branch}")
@@ -676,6 +682,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and change nothing")
     parser.add_argument("--no-test", dest="test", action="store_false", help="do not run the project's tests")
     arguments = parser.parse_args()
+    arguments.test = arguments.test and not arguments.dry_run
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with tempfile.TemporaryDirectory(prefix="update-", ignore_cleanup_errors=True) as folder:
@@ -683,7 +690,7 @@ def main() -> int:
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # at a question, too
         print("stopped: nothing was changed", file=sys.stderr)
         return 130
 
