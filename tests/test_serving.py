@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from conftest import FOLDER, Project, bake, served
+from conftest import FOLDER, Project, bake, served, settings
 from test_projects import NAME
 
 ROW = {
@@ -98,7 +98,7 @@ def test_the_dockerfile_is_clean_by_hadolint_and_holds_what_it_should(tmp_path):
     steps = dict(found)  # the last of each kind
     assert json.loads(steps["CMD"])[:2] == ["uvicorn", "model_server.app:app"] and steps["USER"] != "root"
     order = [step for step, _ in found]
-    pins = found.index(("COPY", "build/model/requirements.txt ./"))
+    pins = found.index(("COPY", "build/requirements.txt ./"))
     assert pins < found.index(("COPY", "build/model model/")) < order.index("USER") < order.index("CMD")
 
 
@@ -106,16 +106,20 @@ def test_the_dockerfile_is_clean_by_hadolint_and_holds_what_it_should(tmp_path):
 def test_what_the_dockerfile_says_serves_the_champion(default, scores, tmp_path):
     """Its steps, as commands in a folder instead of an image: no Docker is needed to know that they work."""
     rows, written = scores
-    bare = {"PATH": os.pathsep.join([str(default.environment / "bin"), *os.environ["PATH"].split(os.pathsep)])}
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "uv").write_text('#!/bin/sh\n[ "$1" = run ] && shift\nexec "$@"\n')  # make's `uv run`, in this environment
     (tools / "docker").write_text("#!/bin/sh\nexit 1\n")  # as where no daemon runs
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    made = default.run("make", "image", PATH=f"{tools}{os.pathsep}{bare['PATH']}")
+    (tools / "docker").chmod(0o755)
+    here = {"UV_PROJECT_ENVIRONMENT": str(default.environment), "UV_NO_SYNC": "1"}  # make's `uv run`
+    made = default.run("make", "image", PATH=f"{tools}{os.pathsep}{settings()['PATH']}", **here)
     assert made.code == 0 and (default.path / "build/model/MLmodel").exists(), made.printed
     assert default.run("git", "status", "--porcelain", "--", "build").printed == ""
+    listed = json.loads((default.path / "build/model.cdx.json").read_text())
+    parts = {each["name"]: each["version"] for each in listed["components"]}
+    pins = dict(re.findall(r"(?m)^([\w.-]+)==([\w.]+)", (default.path / "build/requirements.txt").read_text()))
+    asked = (default.path / "build/model/requirements.txt").read_text().split()
+    assert len(pins) > 50 and {*asked} <= {f"{name}=={version}" for name, version in parts.items()}
+    assert {*pins} == {*parts} and listed["bomFormat"] == "CycloneDX"
 
     image, venv = tmp_path / "image", tmp_path / "venv"
     image.mkdir()
