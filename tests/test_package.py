@@ -34,6 +34,7 @@ WRITERS = (
     "machinery/mlflow/model_format",
     "machinery/model/networks/checkpoints",
     "machinery/serving/model_server/answer_log",
+    "machinery/engines/written",
 )
 # import-linter's; what only a type checker imports does not count.
 CONTRACTS = """
@@ -58,6 +59,7 @@ layers =
     report
     data
     pipeline
+    engines
     mlflow
     config
     layout

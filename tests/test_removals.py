@@ -145,7 +145,8 @@ def unreached(root: Path) -> set[str]:
         for path in root.rglob("*.py")
     }
     start = {name for name, path in files.items() if "machinery" not in path.parts}
-    by_name = r"\.jobs\.\w+(\.job)?$|\.data\.readers$|\.model_server\.app$|\.copied$"  # these are looked up
+    # these are looked up
+    by_name = r"\.jobs\.\w+(\.job)?$|\.(data|spark)\.readers$|\.model_server\.app$|\.copied$|\.engines\.\w+$"
     start |= {name for name in files if re.search(by_name, name)}
     seen, todo = set[str](), [*start]
     while todo:

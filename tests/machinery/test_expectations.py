@@ -8,6 +8,7 @@ import pytest
 from penguin_classifier.machinery import second_process
 from penguin_classifier.machinery.data import expectations, validator
 from penguin_classifier.machinery.errors import ProjectError
+from penguin_classifier.machinery.pipeline.store import Store
 
 FRAME = pd.DataFrame({"size": [1.0, 2.0, 99.0], "kind": ["a", "b", "c"]})
 SUITE = [
@@ -58,20 +59,21 @@ def test_an_unknown_expectation_is_one_sentence(wrong):
 
 
 def test_a_second_process_says_the_same_and_its_end_is_one_sentence(tmp_path):
-    file = tmp_path / "table.parquet"
-    pl.from_pandas(FRAME).write_parquet(file)
+    store = Store(tmp_path)
+    store.keys["ingest"] = "key"
+    pl.from_pandas(FRAME).write_parquet(store.file("ingest"), mkdir=True)
     for sensitive in ([], ["size"]):
         result = expectations.masked(expectations.validate(FRAME, expectations.suite(SUITE)), sensitive)
-        checked = validator.held_to(file, SUITE, sensitive=sensitive)
+        checked = validator.held_to(store, "ingest", SUITE, sensitive=sensitive)
         assert sorted(checked.failures) == sorted(expectations.failures(result)) and len(checked.failures) == 4
         assert checked.texts["expectations.json"] == expectations.as_json(result)
         assert checked.notes == expectations.left_out(result) and ("such as" in str(checked)) != bool(sensitive)
     with pytest.raises(ProjectError, match=r"^expectations: expect_magic: [^\n]+$"):
-        validator.held_to(file, [{"type": "expect_magic", "kwargs": {}}], sensitive=[])
+        validator.held_to(store, "ingest", [{"type": "expect_magic", "kwargs": {}}], sensitive=[])
     second_process.companion().kill()
     with pytest.raises(ProjectError, match="the process that checks expectations and draws ended, with code -9"):
-        validator.held_to(file, SUITE, sensitive=[])
-    assert not validator.held_to(file, SUITE[1:2], sensitive=[]).failures, "the next one is checked again"
+        validator.held_to(store, "ingest", SUITE, sensitive=[])
+    assert not validator.held_to(store, "ingest", SUITE[1:2], sensitive=[]).failures, "the next one is checked again"
 
 
 def test_it_begins_only_with_what_a_stage_that_will_run_imports(do, monkeypatch):

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -247,11 +248,15 @@ def test_wrong_input_is_one_sentence_and_leaves_what_was_there(do, outputs):
 
 def slowly(path: Path, letter: str, killed: bool) -> None:
     """Writes rows of `letter` to `path`, and dies in the middle if it is to be `killed`."""
-    with Store(path.parent).output(path, {"by": letter}) as add:
+
+    def add_all(part: pl.LazyFrame, add: Callable[[pl.DataFrame], None]) -> None:
         for _ in range(20):
-            add(pl.DataFrame({"x": [letter] * 1000}))
+            add(part.collect())
         if killed:
             os._exit(9)
+
+    rows = pl.LazyFrame({"x": [letter] * 1000})
+    Store(path.parent).output(path, {"by": letter}, add_all, [rows], count=int)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
@@ -272,8 +277,9 @@ def test_an_output_is_whole_or_not_there(tmp_path, ending):
     found = (pl.read_parquet if ending == "parquet" else pl.read_csv)(path)
     assert len(found) == 20_000 and found["x"].n_unique() == 1
     assert sorted(each.name for each in tmp_path.iterdir()) == [path.name, f"{path.name}.json"][: 1 + (ending == "csv")]
-    with pytest.raises(ZeroDivisionError), Store(tmp_path).output(path, {}) as add:
-        add(pl.DataFrame({"x": [1 / 0]}))
+    with pytest.raises(ZeroDivisionError):
+        fails = lambda part, add: add(part.collect()) or 1 / 0  # noqa: E731
+        Store(tmp_path).output(path, {}, fails, [pl.LazyFrame({"x": [1]})], count=int)
     assert (pl.read_parquet if ending == "parquet" else pl.read_csv)(path).equals(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -28,16 +29,13 @@ def ingest(
     Raises DataError for a source that cannot be read, for values that are not of their type, and where there are no
     rows.
     """
-    table = pl.LazyFrame()
-    try:
-        with sources.reading(source):
-            table = source().lazy()
-            typed = parsing.read(table, types, missing=missing)
-            schema = typed.collect_schema()
-            digest = store.save_table("ingest", typed)
-    except sources.Unreadable as error:
-        raise DataError(parsing.why_unreadable(table, types, missing=missing) or str(error)) from error
-    rows = store.table("ingest").select(pl.len()).collect().item()
+    with sources.reading(source):
+        parts = store.engine.open(source, store.path("ingest"))
+        read = partial(parsing.read, types=types, missing=missing)
+    with sources.explained(pl.concat(parts), types, missing=missing), sources.reading(source):
+        digest = store.save_parts("ingest", read, parts)
+    table = store.table("ingest")
+    rows, schema = table.select(pl.len()).collect().item(), table.collect_schema()
     if not rows:
         raise DataError("the source has no rows")
     facts = {"rows": rows, "columns": {name: str(dtype) for name, dtype in schema.items()}, "digest": digest}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ..machinery.data import leakage as leakages
 from ..machinery.data import splits
+from ..machinery.engines import places
 from ..machinery.errors import DataError
 from ..machinery.result import StageResult
 
@@ -20,25 +22,25 @@ def split(store: Store, *, split: Split, columns: Roles, task: Problem, leakage:
     """Raises DataError where a side is left without rows, and for leakage; rows without a target are left out."""
     shares = splits.shares(test=split.test, validation=split.validation, train=split.train)
     table = store.table("ingest")
-    labelled = table
-    if columns.target and task.kind != "anomaly":
-        is_there = pl.col(columns.target).is_not_null()
-        if table.collect_schema()[columns.target].is_float():
-            is_there &= pl.col(columns.target).is_not_nan()
-        labelled = table.filter(is_there)
-    rows = labelled.select(pl.len()).collect().item()
+    target = columns.target if task.kind != "anomaly" else None
+    labelled = splits.with_target(table, target)
+    rows = labelled.select(pl.len()).collect(engine="streaming").item()
     if not rows:
         raise DataError(f"columns.target={columns.target} is missing in every row: name another column")
     cuts = list(splits.times(labelled, shares=shares, columns=columns)) if split.by == "time" else []
-    assigned = splits.assign(labelled, by=split.by, shares=shares, columns=columns, seed=seed, gap=split.gap, cuts=cuts)
-    digest = store.save_table("split", assigned)
-    counts = dict(store.table("split").group_by("split").len().sort("split").collect().iter_rows())
+    parts = [splits.with_target(part, target) for part in store.parts("ingest")]
+    parts = [labelled] if split.by == "stratified" else parts  # whose ranks are of the whole table
+    how: dict[str, Any] = {"by": split.by, "shares": shares, "columns": columns, "seed": seed, "gap": split.gap}
+    digest = store.save_parts("split", partial(splits.assign, **how, cuts=cuts), parts)
+    counts = splits.Sides(store.table("split")).rows
     for side, share in shares.items():
         if share and not counts.get(side):
             raise DataError(f"split.{side}={share:g} of {rows} rows is none: it takes more rows, or a larger share")
-    if leaks := leakages.objections(store.table("split"), split, columns, task.kind, leakage, counts):
+    parts, most = store.parts("split"), store.engine.sample_rows
+    some = places.few(store.engine, parts, rows=sum(counts.values()), most=most, columns=columns)
+    if leaks := leakages.objections(some, split, columns, task.kind, leakage, splits.Sides(some).rows):
         raise DataError("; ".join(leaks))
-    unlabelled = table.select(pl.len()).collect().item() - rows
+    unlabelled = store.outcome("ingest").facts["rows"] - rows
     summary = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "validation", "test", "gap") if side in counts)
     return StageResult(
         summary + (f" rows; {unlabelled:,} without {columns.target} left out" if unlabelled else " rows"),

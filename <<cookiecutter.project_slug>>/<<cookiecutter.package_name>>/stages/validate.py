@@ -17,7 +17,7 @@ def validate(store: Store, *, expectations: list[dict[str, Any]], columns: Colum
     """Raises DataError where an expectation fails, listing each, and where a column that the line needs is
     missing."""
     roles.refuse_missing(columns, store.table("ingest").collect_schema().names())
-    failed, notes, texts = validator.held_to(store.file("ingest"), expectations, sensitive=columns.sensitive)
+    failed, notes, texts = validator.held_to(store, "ingest", expectations, sensitive=columns.sensitive)
     met = len(expectations) - len(failed)
     outcome = StageResult(
         f"{met} of {len(expectations)} expectations met" if expectations else "no expectations to hold the table to",

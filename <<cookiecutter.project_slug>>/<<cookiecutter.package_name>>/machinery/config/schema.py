@@ -118,6 +118,22 @@ class Platform:
 
 
 @dataclass
+class Fitting:
+    """How many rows a model is fitted to."""
+
+    fit_rows: int | None
+
+
+@dataclass
+class Engine(Fitting):
+    kind: str
+    sample_rows: int | None
+    part_rows: int | None
+    address: str | None
+    options: dict[str, Any]
+
+
+@dataclass
 class Environment:
     """Where versions go from here, see promote."""
 
@@ -179,6 +195,7 @@ class Settings:
     drift: Drift
     tracking: Tracking
     card: Card
+    engine: Engine
     platform: Platform
     deploy: Deploy | None
     tags: dict[str, Any]  # texts or null, and `required`, a list of names

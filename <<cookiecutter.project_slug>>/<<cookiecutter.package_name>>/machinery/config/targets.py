@@ -21,6 +21,7 @@ _NUMERIC = ("numpy", "scipy", "pandas")
 _HELD = ("operator.methodcaller", "functools.partial", "collections", "datetime")  # that models hold
 _SINGLE = ("sqlalchemy.create_engine",)  # for databases of polars.read_database
 _BARRED = ("deserialize",)  # what polars writes so may hold pickled functions
+READERS = (["data", "readers"], ["engines", "spark", "readers"])  # of the machinery, that a source may name
 _KEYS = ("_target_", "metrics", "threshold")  # whose texts name callables by their places, package.module.function
 
 
@@ -90,7 +91,7 @@ def _named(value: Any, key: str = "", inside: bool = False) -> Iterator[tuple[st
 def _is_known(name: str, roots: tuple[str, ...], package: str) -> bool:
     """Whether `name` is of one of `roots` by its words: none private, none of the machinery."""
     root, *parts = name.split(".")
-    inner = root == package and parts[:1] == ["machinery"] and parts[1:3] != ["data", "readers"]
+    inner = root == package and parts[:1] == ["machinery"] and parts[1:-1] not in READERS
     return root in roots and not inner and all(part[:1].isalpha() and part not in _BARRED for part in parts)
 
 

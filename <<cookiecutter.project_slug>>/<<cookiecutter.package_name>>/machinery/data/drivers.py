@@ -10,10 +10,7 @@ DRIVERS = {  # of each address its drivers: the first is SQLAlchemy's own choice
     "mysql": {"mysqldb": "MySQLDialect_mysqldb", "pymysql": "MySQLDialect_pymysql"},
 }
 MODULES = {"mysqldb": "MySQLdb"}  # of a driver that is imported by another name
-BRINGS = {
-    "psycopg": '"psycopg[binary]"',
-    "MySQLdb": "pymysql",
-}  # what brings a module, where its name does not say it
+BRINGS = {"psycopg": '"psycopg[binary]"', "MySQLdb": "pymysql"}  # what brings a module, where its name does not say it
 
 
 def prefer_installed() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import re
+import warnings
 from collections.abc import Collection
 from html import escape
 from typing import Any
 
-import great_expectations as gx
 import pandas as pd
 import polars as pl
+
+with warnings.catch_warnings(action="ignore"):  # it imports pyspark, where there is one, which is not sure of pandas 3
+    import great_expectations as gx
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
 from great_expectations.data_context.types.base import (
     DataContextConfig,
@@ -73,20 +76,22 @@ def frame(table: pl.LazyFrame, expectations: list[dict[str, Any]]) -> pd.DataFra
     return pd.DataFrame(columns, copy=False)
 
 
-def validate(frame: pd.DataFrame, suite: ExpectationSuite) -> ExpectationSuiteValidationResult:
-    """The result of validating `frame` by `suite`."""
+def validate(frame: Any, suite: ExpectationSuite) -> ExpectationSuiteValidationResult:
+    """The result of validating `frame`, of pandas or of Spark, by `suite`."""
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp each time
     context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("table").add_dataframe_asset("table")
+    sources = context.data_sources
+    add = sources.add_pandas if isinstance(frame, pd.DataFrame) else sources.add_spark
+    asset = add("table").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("table").get_batch({"dataframe": frame})
     return batch.validate(suite)
 
 
-def answer(table: str, expectations: list[dict[str, Any]], sensitive: list[str]) -> dict[str, Any]:
-    """What validator.Checked holds, of the rows in the Parquet file `table`."""
-    rows, wanted = frame(pl.scan_parquet(table), expectations), suite(expectations)
-    result = masked(validate(rows, wanted), sensitive)
+def answer(table: str, expectations: list[dict[str, Any]], sensitive: list[str], read: Any = None) -> dict[str, Any]:
+    """What validator.Checked holds, of the rows in the Parquet file `table`, or of what `read` makes of it."""
+    rows = read(table) if read else frame(pl.scan_parquet(table), expectations)
+    result = masked(validate(rows, suite(expectations)), sensitive)
     texts = {"expectations.html": page(result), "expectations.json": as_json(result)}
     return {"failures": failures(result), "notes": left_out(result), "texts": texts}
 

@@ -45,6 +45,18 @@ def reading(source: dict[str, Any] | Callable[[], Any] | None = None, named: str
 
 
 @contextmanager
+def explained(table: Any, types: dict[str, Any], *, missing: list[str]) -> Iterator[None]:
+    """Raises DataError for a value of `table` that is not of its type, naming column and row."""
+    from . import parsing
+
+    try:
+        yield
+    except Unreadable as error:
+        reason = parsing.why_unreadable(table.select(list(types)), types, missing=missing)
+        raise DataError(reason or str(error)) from error
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     """Turns what readers raise into DataError, or Unavailable."""
     import polars as pl  # here, and not above: what a source holds is told without it

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
+from ..engines.places import place
 from ..errors import ConfigError, ProjectError
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def shares(*, test: float, validation: float, train: float | None) -> dict[str, 
     return given
 
 
+def with_target(table: pl.LazyFrame, target: str | None) -> pl.LazyFrame:
+    """The rows of `table` that have a `target`; all without one."""
+    return table if target is None else table.drop_nulls(target).drop_nans(cs.by_name(target) & cs.float())
+
+
 def assign(
     table: pl.LazyFrame,
     *,
@@ -83,13 +89,13 @@ def assign(
         return _timed(table, columns, cuts or list(times(table, shares=shares, columns=columns)), gap)
     if by == "group" and not columns.group:
         raise ConfigError("split=group needs columns.group: the columns that say which rows belong together")
-    place = position(table, key=columns.group if by == "group" else identity(table, columns), seed=seed)
+    placed = position(table, key=columns.group if by == "group" else identity(table, columns), seed=seed)
     if by == "stratified":
         _refuse_numbers(table, columns.target)
-        place = place.with_columns(
+        placed = placed.with_columns(
             (pl.col("split").rank("ordinal").over(columns.target) - 0.5) / pl.len().over(columns.target)
         )
-    return place.with_columns(split=_side(shares["test"], shares["test"] + shares["validation"]))
+    return placed.with_columns(split=_side(shares["test"], shares["test"] + shares["validation"]))
 
 
 def times(table: pl.LazyFrame, *, shares: dict[str, float], columns: Roles) -> tuple[float, float]:
@@ -141,40 +147,7 @@ def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
 
     polars' own hash changes between versions; this one must not, or rows would change side.
     """
-    schema = table.collect_schema()
-    columns = key or schema.names()
-    keyed = blake2b(digest_size=8, key=str(seed).encode())
-
-    def digest(text: bytes) -> bytes:
-        state = keyed.copy()  # half the time of one that takes the key anew
-        state.update(text)
-        return state.digest()
-
-    def hashed(keys: pl.Series) -> pl.Series:
-        frame = keys.struct.unnest()
-        texts = frame.select(pl.concat_str([_canonical(frame[name]) for name in columns], separator="\x1f"))
-        digests = b"".join(map(digest, texts.to_series().cast(pl.Binary)))
-        return pl.Series(np.frombuffer(digests, "<u8") / 2.0**64, dtype=pl.Float64)
-
-    place = pl.struct(columns).map_batches(hashed, return_dtype=pl.Float64, is_elementwise=True)
-    return table.with_columns(split=place)
-
-
-def _canonical(values: pl.Series) -> pl.Series:
-    """One text per value, the same for 180 and 180.0, missing values marked; it does not rest on polars' formatting."""
-    if values.dtype.is_float():
-        bits = pl.Series(values.fill_null(0).to_numpy().astype("<f8").view("<i8")).cast(pl.String)
-        whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2.0**53)
-        whole_text = values.set(~whole.fill_null(False), 0).cast(pl.Int64).cast(pl.String)
-        texts = whole_text.zip_with(whole.fill_null(True), "f" + bits)
-        texts = texts.set(values.is_null() | values.is_nan(), None)
-    elif values.dtype.is_temporal():
-        texts = values.to_physical().cast(pl.String)
-    elif values.dtype.is_nested() or values.dtype == pl.Binary:
-        texts = pl.Series([None if value is None else repr(value) for value in values.to_list()], dtype=pl.String)
-    else:
-        texts = values.cast(pl.String)
-    return texts.fill_null("\x00")
+    return table.with_columns(split=place(table, key, seed))
 
 
 def _side(first: float, second: float) -> pl.Expr:

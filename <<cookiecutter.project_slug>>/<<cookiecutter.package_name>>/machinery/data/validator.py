@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import second_process
 from ..errors import ProjectError, one_line
+
+if TYPE_CHECKING:
+    from ..pipeline.store import Store
 
 
 class Checked(NamedTuple):
@@ -17,13 +18,14 @@ class Checked(NamedTuple):
     texts: dict[str, str]  # files: the page, and all results as JSON
 
 
-def held_to(table: Path, expectations: list[dict[str, Any]], *, sensitive: Collection[str]) -> Checked:
-    """What a Parquet file makes of `expectations`, without values of the columns `sensitive`.
+def held_to(store: Store, stage: str, expectations: list[dict[str, Any]], *, sensitive: Collection[str]) -> Checked:
+    """What the table of `stage` makes of `expectations`, without values of the columns `sensitive`.
 
     Raises ProjectError for an unknown type of expectation, and for a wrong argument.
     """
     plain = json.loads(json.dumps(expectations, default=str))
-    answer = second_process.submit(_answer, table=str(table), expectations=plain, sensitive=[*sensitive]).result()
+    table = str(store.file(stage).absolute())
+    answer = store.engine.aside(_answer, table=table, expectations=plain, sensitive=[*sensitive])
     if refused := answer.get("refused"):
         raise ProjectError(refused) from RuntimeError("in the other process")  # what a library says may name values
     return Checked(**answer)

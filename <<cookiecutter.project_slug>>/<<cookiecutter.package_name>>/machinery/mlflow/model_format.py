@@ -147,9 +147,9 @@ def taken(address: str) -> list[str]:
         raise ProjectError(f"{address} cannot be read: {one_line(error)}") from error
 
 
-def download(address: str, folder: Path, *, files: str) -> None:
-    """The files of the model at `address` in `folder`. Raises ProjectError as `load` does."""
-    _at(address, str(folder), files)
+def download(address: str | Path, folder: Path, *, files: str) -> Path:
+    """Where the files of the model at `address` are: downloaded to `folder`. Raises ProjectError as `load` does."""
+    return _at(address, str(folder), files)[0]
 
 
 def activation(folder: Path, manager: str) -> list[str]:

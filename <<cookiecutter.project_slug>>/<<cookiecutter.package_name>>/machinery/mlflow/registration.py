@@ -15,14 +15,7 @@ OF_A_VERSION = ("algorithm", "environment", "ci.run", "ci.review", COPIED_FROM)
 
 
 def register_once(
-    name: str,
-    model_id: str,
-    *,
-    digest: str,
-    trained: SplitRecord,
-    description: str,
-    about: str,
-    tags: dict[str, str],
+    name: str, model_id: str, *, digest: str, trained: SplitRecord, description: str, about: str, tags: dict[str, str]
 ) -> tuple[ModelVersion, bool]:
     """The version of `name` that answers as `digest` says, out of the logged model `model_id` where there is none yet;
     and whether it is new.

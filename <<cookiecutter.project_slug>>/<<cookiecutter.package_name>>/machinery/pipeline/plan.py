@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from .. import engines
 from ..config import credentials
 from ..config.schema import Settings
 from ..layout import Layout
@@ -61,7 +62,8 @@ class Plan:
         self.layout, self.stages, self.began = layout, layout.stages, began
         self.config, self.raw_config, self.overrides = config, raw_config, overrides
         outputs = config.platform.outputs
-        self.store = Store(bucket.local_folder(outputs), bucket.Bucket(outputs) if "://" in outputs else None)
+        away = bucket.Bucket(outputs) if "://" in outputs else None
+        self.store = Store(bucket.local_folder(outputs), away, engines.engine(config.engine, layout))
         self.code = CodeFingerprint(layout.root, layout.package, cache=self.store.root / "code.json")
         self.result = CommandResult("")
         self.steps: dict[str, Step] = {}

@@ -9,12 +9,14 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..engines import written
+from ..engines.local import LocalEngine
 from ..errors import CANNOT_WRITE, ProjectError
 from ..locks import is_locked, locked
 from ..result import RECORD, StageResult
@@ -30,10 +32,13 @@ SETTLED = 50_000_000  # ns: a file written less than so long ago may be written 
 
 
 class Store:
-    """The outputs of the stages of one command, each in the folder of its key; of what a `bucket` has, a copy."""
+    """The outputs of the stages of one command, each in the folder of its key; of what a `bucket` has, a copy.
 
-    def __init__(self, root: Path, bucket: Bucket | None = None) -> None:
-        self.root, self.bucket = root, bucket
+    `engine`: what maps a function over parts of a table, see engines.
+    """
+
+    def __init__(self, root: Path, bucket: Bucket | None = None, engine: Any = None) -> None:
+        self.root, self.bucket, self.engine = root, bucket, engine or LocalEngine()
         self.keys: dict[str, str] = {}  # of the stages so far
         self.drafts: dict[str, Path] = {}  # where a stage writes while it runs
 
@@ -52,7 +57,7 @@ class Store:
         return self.path(self.model_stage) / "model"
 
     def file(self, stage: str) -> Path:
-        """The Parquet file of the table that `stage` wrote."""
+        """The Parquet file of the table that `stage` wrote, or a folder with one for each part."""
         return self.path(stage) / "table.parquet"
 
     def table(self, stage: str) -> pl.LazyFrame:
@@ -61,11 +66,22 @@ class Store:
 
         return pl.scan_parquet(self.file(stage))
 
+    def parts(self, stage: str) -> list[pl.LazyFrame]:
+        """The same in parts, for `engine.map`."""
+        return self.engine.parts(self.file(stage).absolute())
+
+    def save_parts(self, stage: str, function: Callable[[Any], pl.LazyFrame], parts: list[pl.LazyFrame]) -> str:
+        """Streams what `function` makes of each of `parts` to `stage`'s folder; gives the digest of all of it."""
+        if len(parts) == 1:
+            return self.save_table(stage, function(parts[0]))
+        written.sunk(self.engine, function, parts, folder := self.file(stage).absolute())
+        return self.digest(folder)
+
     def save_table(self, stage: str, table: pl.LazyFrame) -> str:
         """Streams `table` to `stage`'s folder as Parquet; gives the digest of the file."""
         path = self.file(stage)
         try:
-            table.sink_parquet(path, row_group_size=100_000)  # a set size: the file must not depend on the machine
+            table.sink_parquet(path, row_group_size=written.GROUP)
         except Exception as error:  # of reading as well as of writing, for it streams
             self._refuse_unwritable(error)
             raise
@@ -186,23 +202,27 @@ class Store:
             self._refuse_unwritable(error)
             raise
 
-    @contextmanager
-    def output(self, path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
-        """A function that adds rows to a Parquet or CSV file, which appears at `path`, whole, after the block.
+    def output(
+        self, path: Path, about: dict[str, str], function: Callable[..., Any], parts: list[Any], count: Callable
+    ) -> list[Any]:
+        """What `function(part, add)` gives for each of `parts`; the rows that it adds stand at `path` afterwards.
 
+        Whole, or what was there stays: in a Parquet or CSV file, or in a folder with a Parquet file for each part.
         `about` goes into the Parquet file's metadata, or into a JSON file next to the CSV. One process at a time writes
-        to a path; another waits here.
+        to a path; another waits here. `count` is told how many rows have been added.
         """
         try:
             with _held(path.with_name(f".{path.name}.draft")) as folder:
                 draft = folder / path.name
-                with (_parquet if path.suffix == ".parquet" else _csv)(draft, about) as add:
-                    yield add
+                given = written.added(self.engine, function, parts, draft, about, count)
                 if path.suffix == ".csv":
                     about = {**about, "digest": self.digest(draft)}
                     (folder / "about").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
                     os.replace(folder / "about", path.with_name(f"{path.name}.json"))  # first: no scores without it
+                if path.is_dir() or (draft.is_dir() and path.exists()):  # one cannot take the other's place in one step
+                    os.rename(path, folder / "before")
                 os.replace(draft, path)
+                return given
         except OSError as error:
             self._refuse_unwritable(error, path.parent, "free it, or name another folder as output=...")
             raise
@@ -225,6 +245,7 @@ class Store:
         `stage`'s then.
         """
         folder = self.drafts[stage]
+        shutil.rmtree(folder / written.SCRATCH, ignore_errors=True)
         write(folder, outcome)
         paths = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         files = {file.relative_to(folder).as_posix(): self.digest(file) for file in paths}
@@ -243,7 +264,13 @@ class Store:
         return first
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed."""
+        """The SHA-256 of a file's bytes, which are read again only where its size or its times have changed.
+
+        Of a folder, a hash of those of its files.
+        """
+        if path.is_dir():
+            lines = [f"{file.name} {self.digest(file)}" for file in sorted(path.iterdir())]
+            return hashlib.sha256("\n".join(lines).encode()).hexdigest()
         state, name = path.stat(), os.path.abspath(path)
         stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         noted = self.notes.get("digests", {}).get(name)
@@ -306,31 +333,6 @@ def write(folder: Path, outcome: StageResult) -> None:
         table.write_csv(folder / f"{name}.csv")
     for name, text in outcome.texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _parquet(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """A function that adds rows to a Parquet file with `about` in its metadata."""
-    from pyarrow.parquet import ParquetWriter
-
-    with ExitStack() as stack:
-        writers: list[ParquetWriter] = []
-
-        def add(rows: pl.DataFrame) -> None:
-            table = rows.to_arrow()
-            if not writers:  # the first rows say what the columns are
-                schema = table.schema.with_metadata(about)
-                writers.append(stack.enter_context(ParquetWriter(path, schema, compression="zstd")))
-            writers[0].write_table(table.cast(writers[0].schema))
-
-        yield add
-
-
-@contextmanager
-def _csv(path: Path, about: dict[str, str]) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """A function that adds rows to a CSV file."""
-    with path.open("ab") as file:
-        yield lambda rows: rows.write_csv(file, include_header=not file.tell())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import polars as pl
 from ..config.binding import bound
 from ..config.schema import Type
 from ..data import formats, parsing, sources
-from ..errors import DataError, ProjectError
+from ..errors import ProjectError
 from ..mlflow import registry, run_history
 from ..pipeline.source_fingerprint import fingerprint
 from ..pipeline.store import Store
@@ -69,18 +69,19 @@ def described(
     return formats.like(guessed, source), named
 
 
-def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[pl.LazyFrame, str]:
-    """The table that `read_by` describes as a source, and its digest; what cannot be read again as it was is kept.
+def opened(store: Store, stage: str, read_by: dict[str, Any]) -> tuple[list[pl.LazyFrame], str]:
+    """The table that `read_by` describes as a source, in parts, and its digest; what cannot be read again as it was is
+    kept.
 
     Of a log of answers each row once, that a second server was asked about too.
     """
-    raw = bound(read_by, name="input")().lazy()
-    if set(LOGGED_ONCE) <= set(raw.collect_schema()):
-        raw = raw.unique(LOGGED_ONCE, keep="first", maintain_order=True)
+    parts = store.engine.open(bound(read_by, name="input"), store.path(stage))
+    if set(LOGGED_ONCE) <= set(parts[0].collect_schema()):
+        parts = [pl.concat(parts).unique(LOGGED_ONCE, keep="first", maintain_order=True)]
     if digest := fingerprint(read_by, digest=store.digest):
-        return raw, digest
-    digest = store.save_table(stage, raw)
-    return store.table(stage), digest
+        return parts, digest
+    digest = store.save_parts(stage, pl.LazyFrame.lazy, parts)
+    return store.parts(stage), digest
 
 
 def selected(
@@ -112,14 +113,7 @@ def selected(
     return typed, read
 
 
-def batches(
-    table: pl.LazyFrame, raw: pl.LazyFrame, types: dict[str, Type], missing: list[str]
-) -> Iterator[pl.DataFrame]:
-    """The rows of `table`, ROWS at a time. Raises ProjectError for a value that cannot be read, naming column and
-    row."""
-    try:
-        with sources.reading():
-            yield from (rows for rows in table.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))
-    except sources.Unreadable as error:
-        reason = parsing.why_unreadable(raw.select(list(types)), types, missing=missing)
-        raise DataError(reason or str(error)) from error
+def batches(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """The rows of `table`, ROWS at a time. Raises sources.Unreadable for a value that cannot be read."""
+    with sources.reading():
+        yield from (rows for rows in table.collect_batches(chunk_size=ROWS, lazy=True) if len(rows))

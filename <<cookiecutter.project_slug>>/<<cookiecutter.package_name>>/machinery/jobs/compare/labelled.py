@@ -61,7 +61,7 @@ def contest(
     def read(path: str, kinds: dict[str, str], names: list[str]) -> tuple[pl.DataFrame, str]:
         read_by, named = inputs.described(path, query=None, source={}, names=[*kinds, *names], typed=path)
         with sources.reading(read_by, named):
-            raw, _ = inputs.opened(store, "compare", read_by)
+            raw = pl.concat(inputs.opened(store, "compare", read_by)[0])
             there = raw.collect_schema()
             if absent := [each for each in (*kinds, *names) if each not in there]:
                 why = ""

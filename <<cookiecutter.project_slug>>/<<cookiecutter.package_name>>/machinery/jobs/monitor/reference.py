@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 COUNTED, ANSWERED = 200_000, 50_000  # rows at most, and of answers: a shift that counts shows in fewer
 
 
-def statistics(
-    model: Model,
-    sides: Sides,
-    *,
-    columns: Columns,
-    task: Objective,
-    example: pd.DataFrame,
-) -> str:
+def statistics(model: Model, sides: Sides, *, columns: Columns, task: Objective, example: pd.DataFrame) -> str:
     """JSON of the counts of training rows and of answers, and of the answers to `example` rows (n, raw columns).
 
     Answers are counted on the test and validation rows of `sides`, because a model answers differently to rows that it

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from ...data import parsing, sources, split_record
+from ...engines.shared_model import SharedModel
 from ...errors import ProjectError
-from ...mlflow import model_format, registry
+from ...mlflow import registry
 from ...serving import inputs
 from . import column_counts, reference
 
@@ -28,12 +30,16 @@ class MonitoredModel:
     """A registered model, the statistics stored with it, and how its columns are read."""
 
     version: registry.ModelVersion
-    model: Model
+    shared: SharedModel
     reference: dict[str, Any]  # {"features": counts, "answers": counts, "target": counts, "units": [262, 71], ...}
     record: SplitRecord  # of the table that it was trained on
     columns: Columns
     types: dict[str, Type]
     missing: list[str]
+
+    @property
+    def model(self) -> Model:
+        return self.shared.model
 
     @property
     def target(self) -> str | None:
@@ -61,9 +67,9 @@ def load_model(
     record = version.noted.trained
     if record is None:
         raise ProjectError(version.foreign)
-    model = model_format.load(version.uri, files=version.noted.files)
-    label = inputs.label_type(model, record.target, task)
-    return MonitoredModel(version, model, reference.load(version), record, columns, label | types, missing)
+    shared = SharedModel(version.uri, version.noted.files)
+    label = inputs.label_type(shared.model, record.target, task)
+    return MonitoredModel(version, shared, reference.load(version), record, columns, label | types, missing)
 
 
 def observe(
@@ -76,7 +82,8 @@ def observe(
     """
     model, target, groups = monitored.model, monitored.target, monitored.columns.group
     with sources.reading(read_by, name):
-        raw, digest = inputs.opened(store, "monitor", read_by)
+        parts, digest = inputs.opened(store, "monitor", read_by)
+        raw = pl.concat(parts)
         schema = raw.collect_schema()
         if absent := [column for column in model.inputs if column not in schema]:
             raise ProjectError(
@@ -84,36 +91,50 @@ def observe(
                 f"it has {', '.join(schema)}"
             )
         extra = [column for column in dict.fromkeys([target or "", *groups]) if column in schema]
-        table, types = inputs.selected(
-            raw,
-            model.inputs,
-            extra=[pl.col(column) for column in extra],
-            types=monitored.types,
-            missing=monitored.missing,
-            named=name,
-        )
+        more = [pl.col(column) for column in extra]
+        how: dict[str, Any] = {"extra": more, "types": monitored.types, "missing": monitored.missing, "named": name}
+        table, types = inputs.selected(raw, model.inputs, **how)
         rows = table.select(pl.len()).collect().item()
         grouped_by = [column for column in groups if column in extra]
         together = table.select(pl.struct(grouped_by).n_unique()).collect().item() if grouped_by else rows
-        in_test = _in_test(monitored, raw) if is_source and target in extra else None
-    if not rows:
-        raise ProjectError(f"{name} has no rows")
-    step, start, labelled = max(1, rows // SCORED), 0, []
+        tests = is_source and target in extra
+        if tests and monitored.record.by == "stratified":  # whose ranks are of the whole table
+            parts = [raw]
+        if not rows:
+            raise ProjectError(f"{name} has no rows")
+        pairs = [(part, inputs.selected(part, model.inputs, **how)[0]) for part in parts]
+        about = {"step": max(1, rows // SCORED), "target": target if target in extra else None, "tests": tests}
+        with sources.explained(raw, types, missing=monitored.missing):
+            observed = list(store.engine.map(partial(_observed, monitored=monitored, **about), pairs))
+    counts: dict[str, dict[str, Any]] = reduce(_sum, (each for each, _ in observed))
+    labelled = [each for _, each in observed if each.width]
+    return ObservedRows(name, digest, table, rows, together, counts, pl.concat(labelled or [pl.DataFrame()]))
+
+
+def _observed(
+    pair: tuple[pl.LazyFrame, pl.LazyFrame], *, monitored: MonitoredModel, step: int, target: str | None, tests: bool
+) -> tuple[dict[str, dict[str, Any]], pl.DataFrame]:
+    """The counts of a part of the table, given raw and as it is asked about, and of its labelled rows one in each
+    `step`; of test rows if it `tests`."""
+    part, table = pair
+    model, start, labelled = monitored.model, 0, []
     counts: dict[str, dict[str, Any]] = {}
-    for batch in inputs.batches(table, raw, types, monitored.missing):
+    among = _in_test(monitored, part) if tests else None
+    for batch in inputs.batches(table):
         frame = model.frame(batch)
         frames = {"features": frame, "answers": model.answers(frame)}
-        if target in extra:
-            scored = True if in_test is None else in_test[start : start + len(batch)]
+        if target:
+            scored = True if among is None else among[start : start + len(batch)]
             has_label = batch.with_columns(kept=scored).filter(pl.col(target).is_not_null())
             frames |= {"target": has_label.select(target).to_pandas()} if "target" in monitored.reference else {}
             labelled.append(has_label.filter("kept").gather_every(step))
-        for part, each in frames.items():
-            more = column_counts.count_like(monitored.reference[part], each)
-            counts[part] = column_counts.add(counts[part], more) if part in counts else more
-        start += len(batch)
-    rows_with_label = pl.concat(labelled) if labelled else pl.DataFrame()
-    return ObservedRows(name, digest, table, rows, together, counts, rows_with_label)
+        more = {name: column_counts.count_like(monitored.reference[name], each) for name, each in frames.items()}
+        counts, start = _sum(counts, more), start + len(batch)
+    return counts, pl.concat(labelled or [pl.DataFrame()])
+
+
+def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {name: column_counts.add(one[name], each) if name in one else each for name, each in other.items()}
 
 
 def _in_test(monitored: MonitoredModel, raw: pl.LazyFrame) -> pl.Series:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,9 @@ from tqdm import tqdm
 
 from ...config.schema import Type
 from ...data import formats, parsing, sources
+from ...engines.shared_model import SharedModel
 from ...errors import ProjectError, inert
-from ...mlflow import model_format, run_history
+from ...mlflow import run_history
 from ...result import StageResult
 from ...serving import inputs
 from . import databases, unseen_levels
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...config.schema import Columns
+    from ...model.loader import Model
     from ...pipeline.store import Store
 
 CARRIED = "\0carried"  # the column that holds those which are written as they came
@@ -56,23 +60,22 @@ def predict(
     if file and input and Path(input).exists() and file.resolve() == Path(input).resolve():
         raise ProjectError(f"output={file.name} is the input, which it would replace: name another file")
     chosen = inputs.version(registered_model, version, data=choices["data"])
-    model = model_format.load(chosen.uri, files=chosen.noted.files)
+    shared = SharedModel(chosen.uri, chosen.noted.files)
+    model = shared.model
     with sources.reading(read_by, named):
-        raw, digest = inputs.opened(store, "predict", read_by)
-        carried = _carried(raw, model.inputs, columns, named)
+        parts, digest = inputs.opened(store, "predict", read_by)
+        carried = _carried(pl.concat(parts), model.inputs, columns, named)
         if keys := {name: types[name] for name in columns.key if name in types}:  # a number joins with it again
-            raw = parsing.read(raw, keys, missing=missing)
-        selected, read = inputs.selected(raw, model.inputs, extra=[carried], types=types, missing=missing, named=named)
-        rows = selected.select(pl.len()).collect().item() if sys.stderr.isatty() else None
-        batches = inputs.batches(selected, raw, read, missing)
-        first = next(batches, None)
+            parts = [parsing.read(part, keys, missing=missing) for part in parts]
+        how: dict[str, Any] = {"extra": [carried], "types": types, "missing": missing, "named": named}
+        tables, (read, *_) = zip(*(inputs.selected(part, model.inputs, **how) for part in parts), strict=True)
+        rows = pl.concat(tables).select(pl.len()).collect().item() if sys.stderr.isatty() else None
+        explained = partial(sources.explained, pl.concat(parts), read, missing=missing)
+        with explained():
+            first = next(inputs.batches(pl.concat(tables)), None)
     if first is None:
         raise ProjectError(f"{named} has no rows")
-
-    def answered(frame: pd.DataFrame) -> pl.DataFrame:
-        return pl.from_pandas(model.answers(frame))
-
-    example = answered(model.frame(first.head(1)))
+    example = _answered(model, model.frame(first.head(1)))
     if clash := set(example.columns) & set(first.select(CARRIED).unnest(CARRIED).columns):
         raise ProjectError(f"{named} has a column {min(clash)}, as the answers have: rename it, or name columns.key")
     about = {
@@ -88,18 +91,11 @@ def predict(
             "positive": model.positive or str(model.pipeline.classes_[-1]),
             "threshold": str(example["threshold"][0]),
         }
-    tally: Counter[Any] = Counter()
-    unseen: Counter[tuple[str, str]] = Counter()
     kept = file or store.path("predict") / "scores.parquet"
-    with store.output(kept, about) as add, tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar:
-        while first is not None:
-            frame = model.frame(first)
-            scored = answered(frame)
-            unseen += unseen_levels.unseen(model, frame)
-            add(first.select(CARRIED).unnest(CARRIED).hstack(scored))
-            tally.update(_tally(scored))
-            bar.update(len(scored))
-            first = next(batches, None)
+    with tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar, explained():
+        tallies = store.output(kept, about, partial(_answer, shared=shared), list(tables), count=bar.update)
+    tally: Counter[Any] = sum((each for each, _ in tallies), Counter())
+    unseen: Counter[tuple[str, str]] = sum((each for _, each in tallies), Counter())
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
     secret = columns.target in columns.sensitive  # whose values a histogram would show
@@ -113,6 +109,25 @@ def predict(
         tags={name: value for name, value in about.items() if value},
         notes=list(filter(None, [unseen_levels.in_words(unseen, sensitive=model.made_of(columns.sensitive))])),
     )
+
+
+def _answer(
+    table: pl.LazyFrame, add: Callable[[pl.DataFrame], object], *, shared: SharedModel
+) -> tuple[Counter[Any], Counter[tuple[str, str]]]:
+    """Gives the answers for a part of a table to `add`: how many of each there are, and rows of levels never seen."""
+    tally: Counter[Any] = Counter()
+    unseen: Counter[tuple[str, str]] = Counter()
+    for rows in inputs.batches(table):
+        frame = shared.model.frame(rows)
+        scored = _answered(shared.model, frame)
+        unseen += unseen_levels.unseen(shared.model, frame)
+        add(rows.select(CARRIED).unnest(CARRIED).hstack(scored))
+        tally.update(_tally(scored))
+    return tally, unseen
+
+
+def _answered(model: Model, frame: pd.DataFrame) -> pl.DataFrame:
+    return pl.from_pandas(model.answers(frame))
 
 
 def _file(output: str, table: str | None) -> Path | None:

@@ -72,10 +72,7 @@ def _is_key(column: Column, values: pl.Series, rows: int, step: int) -> bool:
         column.role, column.reason = "drop", "personal"
     elif GROUPS.search(name) and whole and column.distinct >= 10:
         again = max(0.0, 1 - column.distinct / present)
-        column.role, column.reason = (
-            "group",
-            f"{column.distinct:,} of them; comes again in {again:.0%} of rows",
-        )
+        column.role, column.reason = ("group", f"{column.distinct:,} of them; comes again in {again:.0%} of rows")
     elif STRICT_IDS.search(name) and whole and column.distinct > present / 2 and not column.text:
         column.role, column.reason = "drop", "an id by its name, and different in most rows"
     elif column.text and tokens < 4 and column.distinct > max(18, 0.9 * present) and not column.doubt:
