@@ -42,12 +42,14 @@ PYTHONS = [
 TOGETHER = "test_airflow spark test_production test_keys test_kubernetes test_tables test_deployments".split()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests come last, so that no process is left alone with a long one; and a hundred while the first process
     makes the environment."""
 
     def place(item: pytest.Item) -> tuple[bool, int]:
-        group, quick = "spark" if "spark" in item.fixturenames else item.path.stem, not item.get_closest_marker("slow")
+        group = "spark" if item.path.stem in ("test_spark", "test_engines") else item.path.stem
+        quick = not item.get_closest_marker("slow")
         if group not in TOGETHER:
             return (False, 0) if quick and group == "test_generator" else (quick, len(TOGETHER))
         item.add_marker(pytest.mark.xdist_group(group))

@@ -122,7 +122,7 @@ def test_spark_reads_what_polars_does_not(project, words):
     query = f"SELECT *, {more} FROM parquet.`{folder}`"
     source = f'source={{_target_: {READERS}.sql, query: "{query}"}}'
     place = f"platform.outputs={project.path / 'outputs/asked'}"
-    done = project.python("split", source, place, "source_version=1", *MODEL, *words)
+    done = project.python("split", source, place, "source_version=1", "expectations=[]", *MODEL, *words)
     assert done.code == 0, done.printed
     rows = pl.read_parquet(next((project.path / "outputs/asked").glob("split/*/table.parquet")))
     assert rows.schema["fee"] == pl.Float64 and rows.schema["at"] == pl.Datetime("us") and len(rows) == 333

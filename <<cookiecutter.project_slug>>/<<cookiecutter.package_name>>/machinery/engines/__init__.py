@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def engine(settings: Engine, layout: Layout) -> Any:
     """The engine that `settings` describe. Raises ConfigError for one that is not there, or that needs what is not."""
-    kinds = sorted(module.name for module in iter_modules(__path__))
+    kinds = ["local", *(module.name for module in iter_modules(__path__) if module.ispkg)]
     if settings.kind not in kinds:
         raise ConfigError(f"engine.kind={settings.kind}: there is no such engine; there are {', '.join(kinds)}")
     kind = import_module(f".{settings.kind}", __package__)
