@@ -14,7 +14,7 @@ demo: .venv/ready ## generate a project with default answers into demo/ and run 
 	cd demo/penguin-classifier && env -u VIRTUAL_ENV $(RUN) uv run mlflow run . --env-manager local
 
 test: .venv/ready ## all tests, in generated projects that are really run (some half an hour)
-	$(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(RUN) pytest -n auto $(ARGS)
 
 quick: .venv/ready ## the tests that need no environment of a generated project
 	$(RUN) pytest -n auto -m "not slow" $(ARGS)

@@ -24,6 +24,7 @@ import psutil
 import pytest
 import uv
 from spark_cluster import SparkCluster, spark_cluster
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "<<cookiecutter.project_slug>>"
@@ -42,20 +43,36 @@ PYTHONS = [
 TOGETHER = "test_airflow spark test_production test_keys test_kubernetes test_tables test_deployments".split()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def group(file: str) -> str:
+    """What the tests in a `file` belong to: one of TOGETHER, or its name."""
+    return "spark" if Path(file).stem in ("test_spark", "test_engines") else Path(file).stem
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests come last, so that no process is left alone with a long one; and a hundred while the first process
     makes the environment."""
 
     def place(item: pytest.Item) -> tuple[bool, int]:
-        group = "spark" if item.path.stem in ("test_spark", "test_engines") else item.path.stem
-        quick = not item.get_closest_marker("slow")
-        if group not in TOGETHER:
-            return (False, 0) if quick and group == "test_generator" else (quick, len(TOGETHER))
-        item.add_marker(pytest.mark.xdist_group(group))
-        return False, TOGETHER.index(group)
+        name, quick = group(item.path), not item.get_closest_marker("slow")
+        if name in TOGETHER:
+            return False, TOGETHER.index(name)
+        return (False, 0) if quick and name == "test_generator" else (quick, len(TOGETHER))
 
     items.sort(key=place)
+
+
+class Together(LoadScopeScheduling):
+    """Gives one process all tests of a group, and any process the others; xdist's own groups are lost on pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = group(nodeid.partition("::")[0])
+        return name if name in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Together:
+    """In the order above, not by how many tests there are in a group."""
+    config.option.loadscopereorder = False
+    return Together(config, log)
 
 
 def pytest_xdist_auto_num_workers() -> int:
