@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SECONDS = 120  # that a Java machine may take to answer
+SECONDS = 300  # that a Java machine may take to answer
 
 
 @dataclass
@@ -20,7 +20,7 @@ class SparkCluster:
     """Its `master` takes one application at a time: the two cores of the workers are that application's."""
 
     home: Path  # pyspark's folder
-    folder: Path  # where the processes write, and their logs lie
+    folder: Path  # where the processes write: logs, and in `scratch` what tasks keep for a while
     settings: dict[str, str]  # environment variables for what starts applications
     master: str = ""  # spark://127.0.0.1:7077
     running: dict[str, subprocess.Popen] = field(default_factory=dict)  # master, worker1, worker2, connect
@@ -75,9 +75,10 @@ def spark_cluster(environment: Path, **more: str) -> Iterator[SparkCluster]:
     """A cluster of the pyspark in `environment`, a virtual environment; `more` are its environment variables."""
     [home] = environment.glob("lib/python*/site-packages/pyspark")
     local = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(environment / "bin/python"), "SPARK_HOME": str(home)}
-    local |= {"SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"}
+    local |= {"PYTHONWARNINGS": "ignore", "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"}
     with tempfile.TemporaryDirectory(prefix="spark-") as folder, ExitStack() as running:
-        cluster = SparkCluster(home, Path(folder), {**os.environ, **local, **more})
+        (scratch := Path(folder, "scratch")).mkdir()
+        cluster = SparkCluster(home, Path(folder), {**os.environ, **local, "TMPDIR": str(scratch), **more})
         port = free_port()
         cluster.master = f"spark://127.0.0.1:{port}"
         where = ["--host", "127.0.0.1", "--webui-port", "0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,14 +36,15 @@ def fit(
     features: Features,
     task: Objective,
     seed: int,
+    boosted: Callable[..., AbstractContextManager[None]] | None = None,
     **seams: Any,
 ) -> Model:
     """The candidate that `model` and the columns of `sides["train"]` make.
 
     `sides` maps the sides of the split to their rows; those of "validation" choose the threshold, where task.threshold
     names a scorer. `seams`: `progress(step, **values)`, which reaches MLflow at once, and `workspace`, a folder that
-    survives a kill; an estimator gets those that its `fit` takes, and is fitted in `autolog`. Raises ProjectError for
-    what cannot be fitted.
+    survives a kill; an estimator gets those that its `fit` takes, and is fitted in `autolog`. `boosted`: of an engine,
+    a block after which a model's trees are fitted to all rows. Raises ProjectError for what cannot be fitted.
     """
     rows, target = sides["train"], columns.target
 
@@ -72,7 +74,8 @@ def fit(
     truth = frames.target(rows, target, kind=task.kind) if target and task.kind != "anomaly" else None
     frame = [typed(table, kinds).to_pandas()]  # as made.frame(rows) has it
     del rows, plain, table  # the fit needs most memory of all, and takes the frame out of its list
-    estimators.fit(pipeline, frame.pop(), truth, kind=task.kind, **seams)
+    with boosted(made, lambda few: frames.target(few, target or "", kind=task.kind)) if boosted else nullcontext():
+        estimators.fit(pipeline, frame.pop(), truth, kind=task.kind, **seams)
 
     # The threshold from which on the answer is task.positive.
     if task.threshold is not None and truth is not None and task.kind == "classification":
@@ -83,18 +86,12 @@ def fit(
 def _with_threshold(model: Model, sides: Mapping[str, pl.DataFrame], target: str, task: Objective) -> Pipeline:
     """The pipeline of `model` with the threshold of `task`, chosen on the validation rows where it names a scorer."""
     threshold, pipeline = task.threshold or "", model.pipeline
-    if len(pipeline.classes_) != 2:
-        raise ProjectError(
-            f"task.threshold is for two classes; {target} has {len(pipeline.classes_)}: task.threshold=null"
-        )
+    if (count := len(pipeline.classes_)) != 2:
+        raise ProjectError(f"task.threshold is for two classes; {target} has {count}: task.threshold=null")
     number = NUMBER.fullmatch(threshold)
     if not number and "validation" not in sides:
         raise ProjectError(f"task.threshold={threshold} is chosen on validation rows: give them split.validation=0.15")
     rows = sides["train" if number else "validation"]
-    return estimators.decided(
-        pipeline,
-        model.frame(rows),
-        frames.target(rows, target, kind=task.kind),
-        threshold=float(threshold) if number else scoring.scorer(threshold, key="task.threshold"),
-        positive=estimators.label(pipeline.classes_, task.positive),
-    )
+    cut = float(threshold) if number else scoring.scorer(threshold, key="task.threshold")
+    truth, positive = frames.target(rows, target, kind=task.kind), estimators.label(pipeline.classes_, task.positive)
+    return estimators.decided(pipeline, model.frame(rows), truth, threshold=cut, positive=positive)

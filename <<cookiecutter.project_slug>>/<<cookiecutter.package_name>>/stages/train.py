@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from .. import training
 from ..machinery import jobs
 from ..machinery.data import splits
+from ..machinery.engines import fitting
 from ..machinery.evaluation import estimators
 from ..machinery.result import StageResult
 
 if TYPE_CHECKING:
     from ..config import Features
-    from ..machinery.config.schema import Columns, Objective
+    from ..machinery.config.schema import Columns, Fitting, Objective
     from ..machinery.pipeline.store import Store
 
 
@@ -25,15 +26,17 @@ def train(
     columns: Columns,
     features: Features,
     task: Objective,
+    engine: Fitting,
     seed: int,
     progress: Callable[..., None],
     workspace: Path,
     autolog: Callable[..., Any],
 ) -> StageResult:
     """Fits a candidate to the training rows and saves it as an MLflow model, in the folder `model` of the stage."""
-    sides = splits.Sides(store.table(training.TABLE))
+    table, of = splits.Sides(store.table(training.TABLE)), (store, training.TABLE, splits.few)
+    sides, rows, limits, boosted = fitting.fitting_rows(table, *of, model(), columns, engine)
     how: dict[str, Any] = {"model": model, "columns": columns, "features": features, "task": task, "seed": seed}
-    fitted = training.fit(sides, **how, progress=progress, workspace=workspace, autolog=autolog)
+    fitted = training.fit(sides, **how, boosted=boosted, progress=progress, workspace=workspace, autolog=autolog)
     where = {"stage": "train", "table": training.TABLE, "package": training.PACKAGE}
     digest = jobs.save_model(fitted, store, sides, columns=columns, task=task, **where)
     last = fitted.pipeline[-1]
@@ -41,16 +44,16 @@ def train(
     scores: dict[str, float] = {"features": count}
     tables = {}
     if task.kind == "classification" and columns.target:
-        classes = sides.lazy("train").select(columns.target).collect()[columns.target]
-        tables["classes"] = classes.value_counts(sort=True)
-        scores["classes"] = len(fitted.pipeline.classes_)
-        if task.threshold is not None:
-            scores["threshold"] = last.threshold
+        classes = table.lazy("train").group_by(columns.target).len("count").collect(engine="streaming")
+        tables["classes"] = classes.sort("count", columns.target, descending=[True, False])
+        scores |= {"classes": len(last.classes_)} | ({"threshold": last.threshold} if task.threshold else {})
+    about = {"estimator": estimator, "model": repr(last), "scores": scores, "kinds": fitted.kinds, "digest": digest}
     return StageResult(
-        f"{estimator} on {sides.rows['train']:,} rows x {count} column{'s' * (count != 1)}",
+        f"{estimator} on {rows:,} rows x {count} column{'s' * (count != 1)}",
         scores=scores,
         tags=getattr(estimators.inner(last), "tags_", {}),  # how a network's training ended
         tables=tables,
         model=digest,
-        facts={"estimator": estimator, "model": repr(last), "scores": scores, "kinds": fitted.kinds, "digest": digest},
+        notes=limits,
+        facts=about | {"rows": rows, "limits": limits},
     )

@@ -122,6 +122,7 @@ class Fitting:
     """How many rows a model is fitted to."""
 
     fit_rows: int | None
+    fit_workers: int | None
 
 
 @dataclass

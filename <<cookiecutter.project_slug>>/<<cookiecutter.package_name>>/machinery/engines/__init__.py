@@ -3,7 +3,8 @@
 A table is a list of parts, LazyFrames of polars in the order of their rows, and every engine has the same few verbs:
 `open` (a source as parts), `parts` (what a stage wrote, as parts), `map` (a function over parts, or over other items,
 its results in their order) and `aside` (a check that takes a library of its own). What a stage gives does not depend on
-the engine, so that none is part of a key.
+the engine, so that none is part of a key; but on how many rows a model is fitted to, see fitting. A cluster can have
+one verb more: `boosted` (trees fitted to parts by all workers together).
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class LocalEngine:
     """Raises ConfigError for `settings` that are of a cluster."""
 
     def __init__(self, settings: Engine | None = None, layout: Layout | None = None) -> None:
-        if settings and (settings.address or settings.options or settings.part_rows):
-            raise ConfigError("engine.address, part_rows and options are of a cluster: take engine=spark")
+        if settings and (settings.address or settings.options or settings.part_rows or settings.fit_workers):
+            raise ConfigError("engine.address, part_rows, fit_workers and options are of a cluster: take engine=spark")
         self.sample_rows = settings.sample_rows if settings else None
 
     def open(self, source: Callable[[], pl.LazyFrame | pl.DataFrame], beside: Path) -> list[pl.LazyFrame]:

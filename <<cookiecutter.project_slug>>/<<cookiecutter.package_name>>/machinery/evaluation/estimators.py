@@ -143,13 +143,8 @@ def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, thresho
     """
     best = threshold
     if not isinstance(threshold, float):
-        tuned = TunedThresholdClassifierCV(
-            PositiveClassView(model, positive),
-            scoring=threshold,
-            cv="prefit",
-            refit=False,
-            response_method="predict_proba",
-        )
+        how: dict[str, Any] = {"cv": "prefit", "refit": False, "response_method": "predict_proba"}
+        tuned = TunedThresholdClassifierCV(PositiveClassView(model, positive), scoring=threshold, **how)
         try:
             best = float(tuned.fit(frame, (target == positive).astype(int)).best_threshold_)
         except ValueError as error:

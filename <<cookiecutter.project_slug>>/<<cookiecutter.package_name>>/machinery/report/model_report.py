@@ -35,6 +35,7 @@ class Setup:
     seed: int
     table: dict[str, Any]  # {"rows": 344, "columns": {"island": "String"}, "digest": "3fc0..."}: facts of the dataset
     rows: dict[str, int]  # {"train": 262, "test": 71}: of each side
+    fitted: dict[str, Any]  # {"rows": 262, "limits": []}: what `train` says of how it was fitted
     request: str  # a command that asks the model once it is served
     card: Card | None = None
 
@@ -51,7 +52,8 @@ class Setup:
     ) -> Setup:
         """The setup whose table, sides and model lie in `store`."""
         table, rows = store.outcome("ingest").facts, store.outcome("split").facts["rows"]
-        return cls(columns, task, split, evaluation, seed, table, rows, _curl(store.model), card)
+        fitted = {"rows": rows["train"], "limits": []} | store.outcome(store.model_stage).facts
+        return cls(columns, task, split, evaluation, seed, table, rows, fitted, _curl(store.model), card)
 
 
 def texts(
@@ -76,7 +78,7 @@ def _content(
         "title": title,
         "verdict": _verdict(decision) if decision else None,
         "about": f"{model.estimator} predicting {target or 'anomalies'} ({setup.task.kind}) from "
-        f"{len(model.kinds)} columns, fitted to {setup.rows['train']:,} rows.",
+        f"{len(model.kinds)} columns, fitted to {setup.fitted['rows']:,} rows.",
         "facts": list((_details(result, setup) | _stated(result, setup, decision)).items()),
         "metric": result.metric or "",
         "scores": _scores(result),
@@ -179,7 +181,7 @@ def _comparison(result: EvaluationResult, confidence: float) -> dict[str, Any] |
 
 def _limits(result: EvaluationResult, setup: Setup) -> list[str]:
     """What the scores do not show."""
-    limits, min_rows = [*(setup.card.limits if setup.card else [])], setup.evaluation.min_rows
+    limits, min_rows = [*(setup.card.limits if setup.card else []), *setup.fitted["limits"]], setup.evaluation.min_rows
     if result.rows < FEW:
         limits.append(f"Scores rest on {result.rows:,} test rows: the interval says how much chance is in them.")
     metric, low = result.metric, result.interval[0]

@@ -59,7 +59,7 @@ def description(result: EvaluationResult, setup: Setup, dataset: str) -> str:
     return (
         f"{result.model.estimator} predicting {setup.columns.target or 'anomalies'}: {scores} on {result.rows:,} test "
         f"rows.\n\n- **data**: {dataset}, {setup.table['rows']:,} rows, digest {setup.table['digest']}\n"
-        f"- **trained on**: {setup.rows['train']:,} rows\n- **features**: {len(features)}: `{cut(features)}`"
+        f"- **trained on**: {setup.fitted['rows']:,} rows\n- **features**: {len(features)}: `{cut(features)}`"
     )
 
 

@@ -142,6 +142,12 @@ class SparkEngine:
                 raise answer
             yield answer
 
+    def boosted(self, parts: list[pl.LazyFrame], model: Any, target: Any) -> Any:
+        """A block in which a model of XGBoost is fitted to a sample, and after which to `parts`, see boosting."""
+        from . import boosting
+
+        return boosting.boosted(self.session, parts, model, target, workers=self.settings.fit_workers or 1)
+
     def aside(self, function: Callable[..., Any], **request: Any) -> Any:
         """What `function` gives for the `request`, with `read`, which makes a table of Spark of a place of files."""
         return function(**request, read=lambda path: self.session.read.parquet(_address(Path(path))))
