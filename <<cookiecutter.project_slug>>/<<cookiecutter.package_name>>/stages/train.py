@@ -33,8 +33,8 @@ def train(
     autolog: Callable[..., Any],
 ) -> StageResult:
     """Fits a candidate to the training rows and saves it as an MLflow model, in the folder `model` of the stage."""
-    table, of = splits.Sides(store.table(training.TABLE)), (store, training.TABLE, splits.few)
-    sides, rows, limits, boosted = fitting.fitting_rows(table, *of, model(), columns, engine)
+    table = splits.Sides(store.table(training.TABLE))
+    sides, rows, limits, boosted = fitting.fitting_rows(table, store, training.TABLE, model(), columns, engine)
     how: dict[str, Any] = {"model": model, "columns": columns, "features": features, "task": task, "seed": seed}
     fitted = training.fit(sides, **how, boosted=boosted, progress=progress, workspace=workspace, autolog=autolog)
     where = {"stage": "train", "table": training.TABLE, "package": training.PACKAGE}
