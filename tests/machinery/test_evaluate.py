@@ -73,6 +73,18 @@ def test_only_rows_that_neither_was_trained_on_are_compared(do):
     assert code == 0 and told and 5 <= int(told[1]) < int(told[2]), printed
 
 
+def test_some_of_the_test_rows_stand_for_all(do, outputs):
+    do(*SMALL, *WEAK)
+    code, printed = do(*SMALL, *WEAK, "model.max_depth=3", "evaluation.test_rows=50")
+    rows = int(re.search(r"champion 0\.\d+\) on (\d+) test rows", printed)[1])
+    assert code == 0 and 35 < rows < 65
+    assert f"Scores rest on {rows} of 71 test rows, chosen by hash." in artifact("model_card.md", outputs)
+    ranked = [*SMALL, *WEAK, "split=stratified", "registered_model=ranked"]
+    do(*ranked)
+    said = do(*ranked, "model.max_depth=3", "evaluation.test_rows=50")[1]
+    assert "has a stratified split, which is told by all rows: evaluation.test_rows=null" in said
+
+
 def test_a_metric_of_ones_own_is_a_function(do):
     own = "task.metrics=[sklearn.metrics.matthews_corrcoef,roc_auc]"
     code, printed = do("evaluate", *SMALL, "model=logistic", own, "gate.min_scores={}")

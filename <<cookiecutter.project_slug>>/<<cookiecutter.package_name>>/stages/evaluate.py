@@ -27,9 +27,7 @@ def evaluate(
     champion: ModelVersion | None,
 ) -> StageResult:
     """The candidate's scores on its test rows, with the baseline's and the champion's; figures and report."""
-    data = evaluation_data.assemble(
-        store.model, store.table("split"), columns=columns, task=task, train_rows=evaluation.train_rows
-    )
+    data = evaluation_data.assemble(store, columns=columns, task=task, evaluation=evaluation)
     target = data.targets["test"]
     scored = score_model(data.model.pipeline, data.frames["test"], target, task)
     thresholds = calibration.threshold_table(scored)

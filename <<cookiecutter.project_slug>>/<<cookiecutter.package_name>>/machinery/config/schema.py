@@ -78,6 +78,7 @@ class Evaluation:
     resamples: int
     resampled_rows: int
     train_rows: int
+    test_rows: int | None
     importance_repeats: int
     importance_rows: int
     min_rows: int

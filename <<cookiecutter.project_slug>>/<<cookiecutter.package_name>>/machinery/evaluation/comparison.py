@@ -38,18 +38,20 @@ def with_champion(
     """
     who = f"the champion, version {champion.version},"
     model, record = _champion(data, champion, bootstrap, who)
-    whole = data.table.drop("split")
-    if not split_record.can_replay(record, whole.collect_schema().names()):
+    rows, of_all = data.sides["test"], record.by in ("stratified", "time") and not record.cuts  # ranks of all rows
+    if not split_record.can_replay(record, rows.drop("split").columns):
         raise NotComparable(
             f"{who} was split by all columns of a table with other columns: which rows it knows cannot be told without "
             "columns.key"
         )
-    sides = split_record.replay(whole, record)
-    kept = data.table.select(
-        labelled=pl.col(bootstrap.columns.target or "").is_not_null(), test=pl.col("split") == "test"
-    ).collect(engine="streaming")
-    at = sides.filter(kept["labelled"] & kept["test"]).eq("test").arg_true().to_numpy()
-    rows, least = data.sides["test"][at], bootstrap.evaluation.min_rows
+    sides = split_record.replay((data.table if of_all else rows.lazy()).drop("split"), record)
+    if of_all:
+        kept = pl.col(bootstrap.columns.target or "").is_not_null() & (pl.col("split") == "test")
+        sides = sides.filter(data.table.select(kept).collect(engine="streaming").to_series())
+        if len(sides) > len(rows):
+            raise NotComparable(f"{who} has a stratified split, which is told by all rows: evaluation.test_rows=null")
+    at = sides.eq("test").arg_true().to_numpy()
+    rows, least = rows[at], bootstrap.evaluation.min_rows
     if len(rows) < min(least, len(scored.target)):
         raise NotComparable(
             f"{len(rows)} rows are test rows of both this model and {who.removesuffix(',')}, fewer than "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -14,13 +15,15 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from ..data import frames, splits
+from ..engines.places import few
 from ..mlflow import model_format
 from . import estimators
 from .result import ModelFacts
 
 if TYPE_CHECKING:
-    from ..config.schema import Columns, Task
+    from ..config.schema import Columns, Evaluation, Task
     from ..model.loader import Model
+    from ..pipeline.store import Store
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,18 @@ class EvaluationData:
         return {"megabytes": megabytes, "latency_ms": 1000 * median(seconds)}
 
 
-def assemble(folder: Path, table: pl.LazyFrame, *, columns: Columns, task: Task, train_rows: int) -> EvaluationData:
-    """The model in `folder` with the rows of `table`, which has the column `split`; of `train_rows` at most."""
-    model, target = model_format.load(folder), columns.target
-    labelled = splits.Sides(table if target is None else table.filter(pl.col(target).is_not_null()))
-    sides = {side: labelled[side] for side in ("validation", "test") if side in labelled}
+def assemble(store: Store, *, columns: Columns, task: Task, evaluation: Evaluation) -> EvaluationData:
+    """The model and the rows that the stages before have left in `store`, of each side as many as `evaluation` says."""
+    folder, table, target = store.model, store.table("split"), columns.target
+    model, parts = model_format.load(folder), [splits.with_target(part, target) for part in store.parts("split")]
+    labelled = splits.Sides(pl.concat(parts))
+    some = partial(few, store.engine, parts, most=evaluation.test_rows, columns=columns)
+    held_out = {side: rows for side, rows in labelled.rows.items() if side in ("test", "validation")}
+    sides = {side: some(rows=rows, side=side).collect(engine="streaming") for side, rows in held_out.items()}
     if "train" in labelled:
-        sides["train"] = frames.sample(labelled.lazy("train"), rows=labelled.rows["train"], most=train_rows)
-    return EvaluationData(
-        folder=folder,
-        model=model,
-        table=table,
-        sides=sides,
-        frames={side: model.frame(rows) for side, rows in sides.items()},
-        targets={
-            side: frames.target(rows, target, kind=task.kind) if target else np.empty(0) for side, rows in sides.items()
-        },
-    )
+        sides["train"] = frames.sample(labelled.lazy("train"), rows=labelled.rows["train"], most=evaluation.train_rows)
+    shown = {side: model.frame(rows) for side, rows in sides.items()}
+    right = {
+        side: frames.target(rows, target, kind=task.kind) if target else np.empty(0) for side, rows in sides.items()
+    }
+    return EvaluationData(folder, model, table, sides, frames=shown, targets=right)

@@ -182,6 +182,8 @@ def _comparison(result: EvaluationResult, confidence: float) -> dict[str, Any] |
 def _limits(result: EvaluationResult, setup: Setup) -> list[str]:
     """What the scores do not show."""
     limits, min_rows = [*(setup.card.limits if setup.card else []), *setup.fitted["limits"]], setup.evaluation.min_rows
+    if (most := setup.evaluation.test_rows) and most < setup.rows["test"]:
+        limits.append(f"Scores rest on {result.rows:,} of {setup.rows['test']:,} test rows, chosen by hash.")
     if result.rows < FEW:
         limits.append(f"Scores rest on {result.rows:,} test rows: the interval says how much chance is in them.")
     metric, low = result.metric, result.interval[0]
