@@ -108,12 +108,12 @@ print((served.to_numpy() == batch).all(), abs(served - alone).mean(), len(served
 def test_a_worker_that_is_killed_while_a_model_is_fitted_changes_nothing(project, spark, boosted):
     scratch = spark.folder / "scratch"
     shutil.rmtree(project.path / "outputs/train")
-    project.start("train", "data=customers", *BOOSTED, *on(spark.master))
+    process = project.start("train", "data=customers", *BOOSTED, *on(spark.master))
     assert happens(lambda: len([*scratch.glob("*/0.npz")]) == 2), "both tasks have prepared rows"
     before = {*scratch.iterdir()}
     killed = spark.kill_executor()
     assert happens(lambda: {path.parent for path in scratch.glob("*/0.npz")} - before), "tasks have begun anew"
-    done = project.end()
+    done = project.end(process)
     assert done.code == 0 and killed not in spark.executors(), done.printed
     assert facts(project, "train")["digest"] == boosted
 

@@ -106,11 +106,11 @@ def test_a_worker_that_dies_while_it_scores_changes_nothing(project, words, spar
     place, one = project.path / "many", project.path / "one.csv"
     scoring = ["predict", TABLE, *MODEL, "input=data/many.parquet"]
     assert project.python(*scoring, f"output={one}").code == 0
-    project.start(*scoring, f"output={place}.parquet", *words)
+    process = project.start(*scoring, f"output={place}.parquet", *words)
     assert happens(lambda: [*project.path.glob(".many.parquet.draft/many.parquet/part-*")])
     spark.kill_executor()
     assert not place.with_suffix(".parquet").exists()
-    done = project.end()
+    done = project.end(process)
     assert done.code == 0, done.printed
     many = pl.read_parquet(f"{place}.parquet")
     assert len(many) == 60 * 344 and many["probability"].equals(pl.read_csv(one)["probability"])
