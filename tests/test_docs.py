@@ -17,7 +17,8 @@ MADE = {  # options that a page has its reader make, or a command before it make
     "model": ["mine", "knn"],
     "experiment": ["stronger", "boosting_penguins", "forest_penguins"],
 }
-OPEN = r"(model|source|tags|gate\.min_scores|features\.derive|tune\.space|tune\.model|types)\."  # sections of any key
+# Sections that take any key.
+OPEN = r"(model|source|tags|gate\.min_scores|features\.derive|tune\.space|tune\.model|types|engine\.options)\."
 KEYS = """
 import json
 from pathlib import Path
