@@ -101,7 +101,7 @@ def test_a_network_from_its_table_to_its_monitor(project):
     while not list(project.path.glob("outputs/workspaces/*/checkpoint.safetensors")):
         time.sleep(0.02)
     os.kill(process, signal.SIGKILL)
-    assert project.end().code == -signal.SIGKILL
+    assert project.end(process).code == -signal.SIGKILL
 
     trained = project.python(*line)
     assert trained.code == 0 and f"{NAME}-birds version 1 is champion" in trained.lines, trained.printed
