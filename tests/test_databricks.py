@@ -1,5 +1,6 @@
 """platform=databricks: names, tags and searches as Unity Catalog takes them; the bundle of its jobs."""
 
+import ast
 import json
 import re
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Project, bake, served
+from conftest import Project, bake, locked, served, settings
 from databricks.bundles.jobs import Job
 from unity_catalog import UNITY, Workspace
 
@@ -47,6 +48,45 @@ except ProjectError as error:
 version = registry.version(name, "1")
 print(version.noted.trained.by, version.noted.gate, version.noted.scores.rows)
 """
+# The champion with feature tables, logged by a client that takes what Databricks' takes and does the same with it
+FEATURES = """
+import sys, mlflow
+sys.path.insert(0, "deploy/databricks")
+import features
+from mlflow.models import Model
+taken = {taken}
+class Client:
+    def create_training_set(self, **given):
+        assert set(given) <= taken["create_training_set"], given
+        return given
+    def log_model(self, **given):
+        assert set(given) <= taken["log_model"], given
+        flavor, made = given["flavor"], Model()
+        assert flavor.FLAVOR_NAME != "python_function" and flavor.__name__
+        flavor.save_model(given["model"], "raw", mlflow_model=made)
+        one, other = map(mlflow.pyfunc.load_model, ("raw", "models:/{model}@champion"))
+        same = one.predict(one.input_example).equals(other.predict(one.input_example))
+        print(same, *made.flavors, given["registered_model_name"], given["training_set"])
+def lookup(**given):
+    assert set(given) <= taken["__init__"], given
+    return tuple(given.values())
+features.log(Client(), lookup, "rows", model="{model}", label="sex", tables={{"main.default.sizes": ["island"]}})
+"""
+
+
+@pytest.fixture(scope="session")
+def taken() -> dict[str, set[str]]:
+    """The arguments that Databricks' client for feature tables takes, by method; read and not imported, for it installs
+    beside no MLflow of today."""
+    with locked("feature-engineering-0.18.2") as folder:
+        if not (folder / "databricks").exists():
+            words = ["--no-deps", "--target", str(folder), "databricks-feature-engineering==0.18.2"]
+            subprocess.run(["uv", "pip", "install", "--quiet", *words], env=settings(), check=True)
+    files = ("feature_engineering/client.py", "ml_features/entities/feature_lookup.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse((folder / "databricks" / file).read_text()))]
+    wanted = ("create_training_set", "log_model", "__init__")
+    found = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name in wanted]
+    return {node.name: {each.arg for each in (*node.args.args, *node.args.kwonlyargs)} for node in found}
 
 
 @pytest.fixture
@@ -117,7 +157,7 @@ def test_the_bundle_is_what_databricks_takes(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environment, runtime, tmp_path):
+def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environment, runtime, taken, tmp_path):
     """MLflow's own client, in a workspace that refuses what Unity Catalog does and keeps things on a real server."""
     project = Project(bake(tmp_path / "project", deploy="databricks"), environment)
     assert (done := project.python("explain", *PLACE, "registered_model=churn", **runtime)).code == 2
@@ -151,6 +191,10 @@ def test_the_line_promotion_and_rollback_keep_the_rules_of_unity_catalog(environ
         said = task("train", "register", "model=logistic", *QUICK)
         assert f"{MODEL} version 1: champion" in said and "Tracing" not in said
         assert f"look: {workspace.host}/ml/experiments/" in said
+        done = project.fork("-c", FEATURES.format(taken=taken, model=MODEL), **here)
+        assert done.code == 0, done.printed
+        looked_up = "{'df': 'rows', 'feature_lookups': [('main.default.sizes', ['island'])], 'label': 'sex'}"
+        assert done.lines[-1] == f"True python_function sklearn {MODEL}_by_key {looked_up}", done.printed
         assert f"{MODEL} version 2: challenger" in run("register", "model=dummy", *QUICK)
         assert "registered before as the same model" in run("register", "model=logistic", "card.contact=ana", *QUICK)
         said = "tried. " * 300
