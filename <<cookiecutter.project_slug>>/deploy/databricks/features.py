@@ -27,7 +27,7 @@ class AsItIs:
 
 
 def log(client: Any, lookup: Any, rows: Any, *, model: str, label: str, tables: dict[str, list[str]]) -> None:
-    """Registers the champion of `model` as one that is asked by the keys of `tables`; `rows` have these and the label."""
+    """Registers the champion of `model` as one that is asked by keys of `tables`; `rows` have them and the label."""
     lookups = [lookup(table_name=table, lookup_key=keys) for table, keys in tables.items()]
     training_set = client.create_training_set(df=rows, feature_lookups=lookups, label=label)
     folder = mlflow.artifacts.download_artifacts(f"models:/{model}@champion")
@@ -41,11 +41,5 @@ if __name__ == "__main__":
 
     name, table, target, lookups = sys.argv[1:]
     mlflow.set_registry_uri("databricks-uc")
-    log(
-        FeatureEngineeringClient(),
-        FeatureLookup,
-        spark.table(table),
-        model=name,
-        label=target,
-        tables=json.loads(lookups),
-    )
+    client, rows = FeatureEngineeringClient(), spark.table(table)
+    log(client, FeatureLookup, rows, model=name, label=target, tables=json.loads(lookups))
