@@ -147,6 +147,7 @@ def unreached(root: Path) -> set[str]:
     start = {name for name, path in files.items() if "machinery" not in path.parts}
     # these are looked up
     by_name = r"\.jobs\.\w+(\.job)?$|\.(data|spark)\.readers$|\.model_server\.app$|\.copied$|\.engines\.\w+$"
+    by_name += r"|\.networks\.(torch|lightning|keras)$"
     start |= {name for name in files if re.search(by_name, name)}
     seen, todo = set[str](), [*start]
     while todo:
