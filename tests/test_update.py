@@ -375,6 +375,7 @@ def test_an_edit_of_the_machinery_is_told_file_by_file_and_kept(project, bring):
     assert shown(project, f"{PACKAGE}/machinery/own.py") == '"""Mine."""'
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_anew(project, bring, template):
     """`deploy=server` a year later: its files come, its entry in the answers too; nothing else changes twice."""
     wrong = bring("deploy=moon", "--no-test")
@@ -395,6 +396,7 @@ def test_a_question_is_answered_anew(project, bring, template):
     assert "deploy/server.mk" not in content(project, "update/v9.0.0-deploy-none")
 
 
+@pytest.mark.slow
 def test_a_new_question_is_asked_at_a_terminal(project, template):
     parent, child = pty.openpty()
     words = [sys.executable, str(template / "updates/update.py"), "--project", str(project), "--no-test"]
@@ -410,6 +412,7 @@ def test_a_new_question_is_asked_at_a_terminal(project, template):
 # Nothing half done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_kill_while_the_lock_is_made_leaves_the_project_as_it_was(template, tmp_path, number):
     project = generate(template, tmp_path / "old", "v0.0.8")
@@ -502,6 +505,7 @@ def test_a_project_in_a_folder_of_a_larger_repository_that_knows_no_name_and_is_
     git(large, "fetch", "--quiet", shallow, f"{branch}:{branch}")  # it can be pushed
 
 
+@pytest.mark.slow
 def test_the_branch_that_a_project_was_made_of_is_followed_and_a_fork_may_take_over(template, project, bring, tmp_path):
     upstream = Path(shutil.copytree(template, tmp_path / "upstream"))
     git(upstream, "switch", "--quiet", "--create", "stable", "v9.0.0")
