@@ -79,6 +79,10 @@ def test_some_of_the_test_rows_stand_for_all(do, outputs):
     rows = int(re.search(r"champion 0\.\d+\) on (\d+) test rows", printed)[1])
     assert code == 0 and 35 < rows < 65
     assert f"Scores rest on {rows} of 71 test rows, chosen by hash." in artifact("model_card.md", outputs)
+    code, printed = do(*SMALL, *WEAK, "evaluation.test_rows=0")
+    assert code == 1 and "0 of 71 rows, chosen by hash, is none: allow more of them" in printed
+    code, printed = do(*SMALL, "engine.fit_rows=0")
+    assert code == 2 and "engine.fit_rows=0: it is 1 or more, or null" in printed
     ranked = [*SMALL, *WEAK, "split=stratified", "registered_model=ranked"]
     do(*ranked)
     said = do(*ranked, "model.max_depth=3", "evaluation.test_rows=50")[1]

@@ -246,6 +246,17 @@ def test_wrong_input_is_one_sentence_and_leaves_what_was_there(do, outputs):
     assert not [path.name for path in outputs.iterdir() if path.name.startswith((".o", "o.parquet"))]
 
 
+def test_answers_below_0_have_a_mean(do, outputs):
+    table = pl.read_csv(RAW, null_values="NA")
+    table.with_columns(-pl.col("body_mass_g")).write_csv(outputs / "debts.csv")
+    words = ["data=penguins_mass", "model=ridge", "expectations=[]", "registered_model=debts", "gate.min_scores={}"]
+    code, printed = do(*words, f"source.source={outputs}/debts.csv", "evaluation.resamples=0")
+    assert code == 0, printed
+    code, printed = do("predict", *words, f"input={outputs}/debts.csv", f"output={outputs}/o.csv")
+    mean = pl.read_csv(outputs / "o.csv")["prediction"].mean()
+    assert code == 0 and mean < -3000 and f"(mean {mean:,.6g})" in printed
+
+
 def slowly(path: Path, letter: str, killed: bool) -> None:
     """Writes rows of `letter` to `path`, and dies in the middle if it is to be `killed`."""
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 def engine(settings: Engine, layout: Layout) -> Any:
     """The engine that `settings` describe. Raises ConfigError for one that is not there, or that needs what is not."""
+    for name, value in vars(settings).items():
+        if type(value) is int and value < 1:
+            raise ConfigError(f"engine.{name}={value}: it is 1 or more, or null")
     kinds = ["local", *(module.name for module in iter_modules(__path__) if module.ispkg)]
     if settings.kind not in kinds:
         raise ConfigError(f"engine.kind={settings.kind}: there is no such engine; there are {', '.join(kinds)}")

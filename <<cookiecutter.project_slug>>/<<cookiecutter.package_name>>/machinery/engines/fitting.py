@@ -28,10 +28,11 @@ def fitting_rows(sides: Any, store: Store, stage: str, model: Any, columns: Role
     rows, most, parts = sides.rows["train"], settings.fit_rows, store.parts(stage)
     if most is None or rows <= most:
         return FittingRows(sides, rows, [])
-    train = few(store.engine, parts, rows=rows, most=most, columns=columns, side="train")
+    engine: Any = store.engine  # of a cluster, where fit_workers says so
+    train = few(engine, parts, rows=rows, most=most, columns=columns, side="train")
     some = type(sides)(pl.concat([train, sides.table.filter(pl.col("split") != "train")]))
     share = f"{some.rows['train']:,} of {rows:,} training rows, chosen by hash (engine.fit_rows)"
     if settings.fit_workers and type(model).__module__.startswith("xgboost."):
         sentence = f"What prepares its columns, such as means of the target and words, was learned from {share}."
-        return FittingRows(some, rows, [sentence], partial(store.engine.boosted, parts))
+        return FittingRows(some, rows, [sentence], partial(engine.boosted, parts))
     return FittingRows(some, some.rows["train"], [f"It was fitted to {share}."])

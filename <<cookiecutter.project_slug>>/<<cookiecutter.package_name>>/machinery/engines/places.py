@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ..errors import ProjectError
+
 if TYPE_CHECKING:
     from ..config.schema import Roles
 
@@ -25,7 +27,9 @@ def few(
         return pl.concat(parts)
     names = [name for name in parts[0].collect_schema().names() if name != "split" and name not in columns.key]
     chosen = partial(_chosen, key=columns.group or names, share=most / rows)
-    return pl.concat(engine.map(chosen, parts)).lazy()
+    if not len(some := pl.concat(engine.map(chosen, parts))):
+        raise ProjectError(f"{most:,} of {rows:,} rows, chosen by hash, is none: allow more of them")
+    return some.lazy()
 
 
 def _chosen(part: pl.LazyFrame, *, key: list[str], share: float) -> pl.DataFrame:

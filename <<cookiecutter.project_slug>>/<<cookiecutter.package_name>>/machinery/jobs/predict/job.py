@@ -24,10 +24,7 @@ from . import databases, unseen_levels
 from .distribution import distribution
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ...config.schema import Columns
-    from ...model.loader import Model
     from ...pipeline.store import Store
 
 CARRIED = "\0carried"  # the column that holds those which are written as they came
@@ -75,7 +72,7 @@ def predict(
             first = next(inputs.batches(pl.concat(tables)), None)
     if first is None:
         raise ProjectError(f"{named} has no rows")
-    example = _answered(model, model.frame(first.head(1)))
+    example = pl.from_pandas(model.answers(model.frame(first.head(1))))
     if clash := set(example.columns) & set(first.select(CARRIED).unnest(CARRIED).columns):
         raise ProjectError(f"{named} has a column {min(clash)}, as the answers have: rename it, or name columns.key")
     about = {
@@ -94,7 +91,9 @@ def predict(
     kept = file or store.path("predict") / "scores.parquet"
     with tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar, explained():
         tallies = store.output(kept, about, partial(_answer, shared=shared), list(tables), count=bar.update)
-    tally: Counter[Any] = sum((each for each, _ in tallies), Counter())
+    tally: Counter[Any] = Counter()
+    for each, _ in tallies:
+        tally.update(each)  # to add them would leave out a sum below 0
     unseen: Counter[tuple[str, str]] = sum((each for _, each in tallies), Counter())
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
@@ -119,15 +118,11 @@ def _answer(
     unseen: Counter[tuple[str, str]] = Counter()
     for rows in inputs.batches(table):
         frame = shared.model.frame(rows)
-        scored = _answered(shared.model, frame)
+        scored = pl.from_pandas(shared.model.answers(frame))
         unseen += unseen_levels.unseen(shared.model, frame)
         add(rows.select(CARRIED).unnest(CARRIED).hstack(scored))
         tally.update(_tally(scored))
     return tally, unseen
-
-
-def _answered(model: Model, frame: pd.DataFrame) -> pl.DataFrame:
-    return pl.from_pandas(model.answers(frame))
 
 
 def _file(output: str, table: str | None) -> Path | None:
