@@ -276,3 +276,99 @@ def test_revisions_of_a_file_that_dvc_tracks(fresh, wider, tmp_path):
         digests.add(ingested(project)["digest"])
     assert counts == [200, 220, 200] and len(digests) == 2
     assert "v3" in refuse(project, "ingest", "data=trial", "source.rev=v3")
+
+
+# --- Tables with versions
+
+DELTA = """
+import sys
+import deltalake, polars
+
+match sys.argv[1]:
+    case "append":
+        table = polars.read_parquet("table.parquet")
+        table.with_columns(polars.col("amount").cast(polars.Decimal(12, 2))).write_delta("customers", mode="append")
+    case "delete":  # the file of what was deleted stays where it is
+        deltalake.DeltaTable("customers").delete("customer_id = 'c0007'")
+    case "scores":
+        table = deltalake.DeltaTable("scores.delta")
+        told = [(each["operation"], each.get("model.version")) for each in table.history()]
+        print(told, *(polars.read_delta("scores.delta", version=each).height for each in (0, None)))
+"""
+ICEBERG = """
+import polars
+from pyiceberg.catalog import load_catalog
+
+table = polars.read_parquet("table.parquet").with_columns(polars.col("amount").cast(polars.Decimal(12, 2))).to_arrow()
+catalog = load_catalog("shop")
+catalog.create_namespace_if_not_exists("sales")
+made = catalog.create_table_if_not_exists("sales.customers", schema=table.schema)
+made.append(table)
+print(made.location(), made.current_snapshot().snapshot_id)
+"""
+QUICKLY = ["data=trial", "model=logistic", "evaluation.importance_repeats=0", "leakage.allow=[rows]"]
+
+
+@pytest.fixture
+def lake(fresh, wider) -> Project:
+    """A project whose environment has the libraries of Delta and Iceberg."""
+    TABLE.write_parquet(fresh.path / "table.parquet")
+    return Project(fresh.path, wider)
+
+
+def told(project: Project, code: str, *words: str, **more: str) -> str:
+    done = project.run("python", "-c", code, *words, **more)
+    assert done.code == 0, done.printed
+    return done.lines[-1] if done.lines else ""
+
+
+def test_versions_of_a_delta_table(lake):
+    told(lake, DELTA, "append")
+    told(lake, DELTA, "delete")
+    first = take(lake, "customers", "source.version=0")
+    assert len(list(lake.path.glob("customers/*.parquet"))) == 2
+    newest = lake.python("split", *QUICKLY, "source.version=null")
+    assert f"ingest    {ROWS - 1} rows" in newest.printed, "a row that was deleted is not read"
+    told(lake, DELTA, "append")
+    again = lake.python("split", *QUICKLY, "source.version=1")
+    assert re.search(r"^ingest .*\(reused from run", again.printed, re.M), "what is written later is another version"
+    longer = lake.python("split", *QUICKLY, "source.version=null")
+    assert f"ingest    {2 * ROWS - 1} rows" in longer.printed, longer.printed
+    assert ingested(lake)["digest"] != first["digest"]
+
+    assert lake.python(*QUICKLY, "gate.min_scores={}", "evaluation.resamples=0").code == 0
+    for wanted in (r"\[\('WRITE', '1'\)\] 479 479", r"\[\('WRITE', '1'\), \('WRITE', '1'\)\] 479 240"):
+        given = "customers" if "240" not in wanted else "table.parquet"
+        done = lake.python("predict", "data=trial", f"input={given}", "output=scores.delta")
+        assert done.code == 0 and "-> scores.delta" in done.printed, done.printed
+        assert re.fullmatch(wanted, told(lake, DELTA, "scores"))
+    refused = refuse(lake, "split", "data=trial", "source.version=17")
+    assert "cannot be read" in refused, refused
+
+
+def test_snapshots_of_an_iceberg_table(lake):
+    stated = {"TYPE": "sql", "URI": f"sqlite:///{lake.path}/catalog.db", "WAREHOUSE": f"file://{lake.path}/warehouse"}
+    catalog = {f"PYICEBERG_CATALOG__SHOP__{name}": value for name, value in stated.items()}
+    place, first = told(lake, ICEBERG, **catalog).removeprefix("file://").split()
+    take(lake, place)
+    told(lake, ICEBERG, **catalog)
+    longer = lake.python("split", *QUICKLY)
+    assert f"ingest    {2 * ROWS} rows" in longer.printed, longer.printed
+    again = lake.python("split", *QUICKLY, f"+source.snapshot_id={first}")
+    assert f"ingest    {ROWS} rows" in again.printed, again.printed
+    words = ["source.source=sales.customers", "+source.catalog=shop"]
+    named = lake.python("split", *QUICKLY, *words, **catalog)
+    assert f"ingest    {2 * ROWS} rows" in named.printed and "Warning" not in named.printed, named.printed
+    assert "split is up to date" in lake.python("split", *QUICKLY, *words, **catalog).printed
+
+
+def test_what_reads_tables_with_versions_is_said_where_it_is_missing(lake, fresh):
+    told(lake, DELTA, "append")
+    said = refuse(fresh, "profile", "path=customers", "target=churned")
+    assert "uv add deltalake" in said, said
+    (fresh.path / "ice/metadata").mkdir(parents=True)
+    (fresh.path / "ice/metadata/v1.metadata.json").write_text("{}")
+    said = refuse(fresh, "profile", "path=ice", "target=churned")
+    assert "uv add pyiceberg" in said, said
+    said = refuse(fresh, "predict", "input=data/raw/penguins.csv", "output=scores.delta")
+    assert "output=scores.delta needs deltalake: `uv sync --extra delta`" in said, said

@@ -236,7 +236,7 @@ def test_wrong_input_is_one_sentence_and_leaves_what_was_there(do, outputs):
     for words, sentence in (
         ([f"input={outputs}/new.csv", f"output={outputs}/o.parquet"], "new.csv has no rows"),
         (["input=gone.csv", f"output={outputs}/o.parquet"], "gone.csv is not there"),
-        ([f"input={RAW}", "output=o.xlsx"], "output=o.xlsx: its ending says what is written, .parquet or .csv"),
+        ([f"input={RAW}", "output=o.xlsx"], "output=o.xlsx: its ending says what is written, .parquet, .csv or .delta"),
         ([f"input={RAW}", "output=nowhere/o.csv"], "stands in no folder that is there"),
         ([f"input={RAW}", "output=sqlite:///s.db"], "output is a database: say which table by table=..."),
         ([f"input={RAW}", "output=s3://bucket/o.csv"], "output is a file of this machine"),

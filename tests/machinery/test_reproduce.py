@@ -78,6 +78,15 @@ def test_a_table_that_was_changed_after_the_commit_is_taken_where_it_is(tmp_path
         assert reproduce._data(store, {"source": source, "contents": contents}, root, tree) == words
 
 
+def test_a_table_that_has_another_version_now_is_read_as_it_was(tmp_path, monkeypatch):
+    source = {"_target_": "polars.scan_delta", "source": "s3://bucket/table"}
+    monkeypatch.setattr(reproduce, "fingerprint", lambda source, digest: f"version={source.get('version', 8)} of 98-0d")
+    recorded = {"source": source, "contents": "version=3 of 98-0d"}
+    assert reproduce._data(Store(tmp_path), recorded, tmp_path, tmp_path) == ["++source.version=3"]
+    with pytest.raises(ProjectError, match="has changed since that run"):  # another table, in the same place
+        reproduce._data(Store(tmp_path), recorded | {"contents": "version=3 of 11-1a"}, tmp_path, tmp_path)
+
+
 def test_data_that_changed_is_said(tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("a\n1\n")

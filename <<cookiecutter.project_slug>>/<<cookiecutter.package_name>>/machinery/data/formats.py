@@ -125,7 +125,12 @@ def _format(source: dict[str, Any]) -> str:
 
 
 def _folder(folder: Path) -> dict[str, Any]:
-    """The reader of the Parquet files in a folder, of ours where their columns differ or other files lie there."""
+    """The reader of a Delta or an Iceberg table, or of the Parquet files in a folder; of ours where columns differ or
+    other files lie there."""
+    if (folder / "_delta_log").is_dir():
+        return {"_target_": "polars.scan_delta", "source": str(folder)}  # its files hold rows that were deleted, too
+    if any(folder.glob("metadata/*.metadata.json")):
+        return {"_target_": f"{__package__}.readers.iceberg", "source": str(folder)}
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise ProjectError(f"{folder} holds no Parquet file: name one of its files, if they are of another format")

@@ -90,6 +90,26 @@ def json_rows(source: str, *, lines: bool = False) -> pl.DataFrame:
     return pl.DataFrame(table, infer_schema_length=None, strict=False)
 
 
+def iceberg(source: str, *, catalog: str | None = None, snapshot_id: int | None = None) -> pl.LazyFrame:
+    """The Iceberg table in the folder `source`, or behind a file of its metadata, as it was at `snapshot_id`, or is.
+
+    With a `catalog`, one of those that pyiceberg's own configuration describes, `source` is its name there.
+    """
+    return pl.scan_iceberg(iceberg_table(source, catalog), snapshot_id=snapshot_id)
+
+
+def iceberg_table(source: str, catalog: str | None) -> Any:
+    """pyiceberg's table. Of a folder whose catalog nobody names, the metadata of the highest number is the newest."""
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.table import StaticTable
+
+    if catalog:
+        return load_catalog(catalog).load_table(source)
+    files = [] if (hint := Path(source, "metadata/version-hint.text")).exists() else hint.parent.glob("*.metadata.json")
+    newest = max(files, key=lambda file: int(re.sub(r"\D*(\d+).*", r"\1", file.name)), default=source)
+    return StaticTable.from_metadata(str(newest))
+
+
 def parts(source: str) -> pl.LazyFrame:
     """The Parquet files below the folder `source`, whose columns need be neither the same nor of the same types.
 

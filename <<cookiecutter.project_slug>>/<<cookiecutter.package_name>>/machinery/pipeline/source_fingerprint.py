@@ -1,9 +1,10 @@
-"""What the files hold that a source names, as one hash."""
+"""What the files hold that a source names, as one hash; or the version of a table that remembers its versions."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ NO_PATHS = ("_target_", "query", "key", "columns", "new_columns", "sheet_name", 
 
 
 def fingerprint(source: dict[str, Any], *, digest: Callable[[Path], str]) -> str | None:
-    """A hash of the contents of the files that `source` names, by the `digest` of each.
+    """A hash of the contents of the files that `source` names, by the `digest` of each; or its version.
 
     None where what it reads cannot be known beforehand.
     """
@@ -20,6 +21,8 @@ def fingerprint(source: dict[str, Any], *, digest: Callable[[Path], str]) -> str
         return ""  # the lock's scikit-learn decides what is in it
     if source.get("_target_", "").endswith(".sources.dvc"):
         return None  # the path is one of the repository at a revision
+    if kept := version(source):
+        return kept
     values = [value for name, value in source.items() if name not in NO_PATHS]
     texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
     texts = [os.path.expanduser(text) for text in texts if isinstance(text, str) and text]
@@ -32,3 +35,33 @@ def fingerprint(source: dict[str, Any], *, digest: Callable[[Path], str]) -> str
     # in a folder names count too: they may hold the value of a partition
     lines = sorted(f"{file.relative_to(path)} {digest(file)}" for path, file in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def version(source: dict[str, Any]) -> str | None:
+    """What a source reads whose table has versions: "version=3 of 980d76b4-...". None for others, and where that
+    cannot be told: reading it says why."""
+    target, where = source.get("_target_", ""), os.path.expanduser(str(source.get("source", "")))
+    try:
+        if target in ("polars.scan_delta", "polars.read_delta"):
+            from deltalake import DeltaTable
+
+            delta = DeltaTable(where, storage_options=source.get("storage_options"))
+            if source.get("version") is not None:
+                delta.load_as_version(source["version"])
+            return f"version={delta.version()} of {delta.metadata().id}"
+        if target.endswith(".spark.readers.table") and source.get("version"):
+            return f"version={source['version']} of {source['name']}"
+        if target.endswith(".data.readers.iceberg"):
+            from ..data.readers import iceberg_table
+
+            about = iceberg_table(where, source.get("catalog")).metadata
+            return f"snapshot_id={source.get('snapshot_id') or about.current_snapshot_id} of {about.table_uuid}"
+    except Exception:  # of libraries that are not there, of a server that does not answer
+        return None
+    return None
+
+
+def pinned(contents: str | None) -> dict[str, int]:
+    """The argument by which a source reads that version again: {"version": 3}."""
+    found = re.match(r"(version|snapshot_id)=(\d+) of ", contents or "")
+    return {found[1]: int(found[2])} if found else {}

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import polars as pl
 from tqdm import tqdm
 
 from ...config.schema import Type
+from ...config.validation import absence
 from ...data import formats, parsing, sources
 from ...engines.shared_model import SharedModel
 from ...errors import ProjectError, inert
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ...config.schema import Columns
     from ...pipeline.store import Store
 
+DELTA = ".delta"
 CARRIED = "\0carried"  # the column that holds those which are written as they came
 
 
@@ -88,13 +91,15 @@ def predict(
             "positive": model.positive or str(model.pipeline.classes_[-1]),
             "threshold": str(example["threshold"][0]),
         }
-    kept = file or store.path("predict") / "scores.parquet"
+    kept = file if file and file.suffix != DELTA else store.path("predict") / "scores.parquet"
     with tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as bar, explained():
         tallies = store.output(kept, about, partial(_answer, shared=shared), list(tables), count=bar.update)
     tally: Counter[Any] = Counter()
     for each, _ in tallies:
         tally.update(each)  # to add them would leave out a sum below 0
     unseen: Counter[tuple[str, str]] = sum((each for _, each in tallies), Counter())
+    if file and file.suffix == DELTA:
+        _commit(kept, file, about)
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
     secret = columns.target in columns.sensitive  # whose values a histogram would show
@@ -135,13 +140,23 @@ def _file(output: str, table: str | None) -> Path | None:
         databases.check_connection(output, table)
         return None
     path = Path(output)
-    if path.suffix not in (".parquet", ".csv"):
-        raise ProjectError(f"output={path.name}: its ending says what is written, .parquet or .csv")
+    if path.suffix not in (".parquet", ".csv", DELTA):
+        raise ProjectError(f"output={path.name}: its ending says what is written, .parquet, .csv or .delta")
     if table:
         raise ProjectError(f"table={table} is for an output that is a database, not for {path.name}: table=null")
-    if path.is_dir() or not path.parent.is_dir():
+    if path.suffix == DELTA and not find_spec("deltalake"):
+        raise absence(f"output={path.name}", "deltalake", extra="delta")
+    if (path.is_dir() and not (path.suffix == DELTA and (path / "_delta_log").is_dir())) or not path.parent.is_dir():
         raise ProjectError(f"output={output} {'is a folder' if path.is_dir() else 'stands in no folder that is there'}")
     return path
+
+
+def _commit(rows: Path, folder: Path, about: dict[str, str]) -> None:
+    """Makes `rows` the next version of the Delta table in `folder`, whole or not at all; `about` is in its history."""
+    from deltalake import CommitProperties
+
+    options = {"schema_mode": "overwrite", "commit_properties": CommitProperties(custom_metadata=about)}
+    pl.scan_parquet(rows).sink_delta(folder, mode="overwrite", delta_write_options=options)
 
 
 def _carried(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: str) -> pl.Expr:

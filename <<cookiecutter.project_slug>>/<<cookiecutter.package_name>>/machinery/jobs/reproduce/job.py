@@ -15,7 +15,7 @@ from ...evaluation import estimators
 from ...layout import Layout
 from ...mlflow import model_format, run_history
 from ...pipeline import provenance
-from ...pipeline.source_fingerprint import fingerprint
+from ...pipeline.source_fingerprint import fingerprint, pinned
 from ...pipeline.store import Store
 from ...result import StageResult
 from . import worktrees
@@ -158,7 +158,8 @@ def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> lis
     texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
     then, named = recorded["contents"], ", ".join(texts)
     for folders in ((tree, root), (root, tree)):  # a table that was changed since the commit is not in what is recorded
-        source, words = dict(recorded["source"]), list[str]()
+        source = recorded["source"] | pinned(then)
+        words = [f"++source.{name}={value}" for name, value in pinned(then).items()]
         for name, value in source.items():
             where = next((each for each in folders if isinstance(value, str) and (each / value).exists()), None)
             source[name] = str(where / value) if where else value
