@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 ALONE = threading.Lock()  # a limit of threads is the whole process's: one request at a time sets it and takes it back
 TILE = 16  # rows at least, and a multiple: of fewer, linear algebra takes other paths and the last bits differ
 FEW = 1000  # rows that threads cannot share with profit
-# Classifiers that predict the likeliest class, and so need not predict twice; a support vector machine may not.
-LIKELIEST = (
+# Classifiers, and those whose `predict` they are, that predict the likeliest class, and so need not predict twice; a
+# support vector machine may not.
+LIKELIEST = {
+    "Classifies",  # networks
     "ExtraTreesClassifier",
     "HistGradientBoostingClassifier",
     "LGBMClassifier",
     "LogisticRegression",
     "RandomForestClassifier",
     "VotingClassifier",
-)
+}
 RAW = ("number", "boolean", "date", "text")  # the kinds of raw columns
 TEXT = (str, "text")  # numbers MLflow checks itself; of other kinds:
 HELD: dict[str, tuple[Any, str]] = {
@@ -85,7 +87,8 @@ def predictions(last: Any, probabilities: np.ndarray) -> np.ndarray | None:
     if type(last).__name__ == "FixedThresholdClassifier":
         yes = last.classes_.tolist().index(last.pos_label)
         return last.classes_[np.where(probabilities[:, yes] >= last.threshold, yes, 1 - yes)]
-    return last.classes_[probabilities.argmax(axis=1)] if type(last).__name__ in LIKELIEST else None
+    names = {type(last).__name__, type(last).predict.__qualname__.partition(".")[0]}
+    return last.classes_[probabilities.argmax(axis=1)] if names & LIKELIEST else None
 
 
 def steadily(few: bool = False) -> Any:

@@ -69,8 +69,3 @@ def keep(file: Path, value: Any) -> None:
     draft = file.with_suffix(".draft")
     draft.write_bytes(pack(value))
     os.replace(draft, file)
-
-
-def load(file: Path) -> Any:
-    """What `keep` was given."""
-    return unpack(file.read_bytes())

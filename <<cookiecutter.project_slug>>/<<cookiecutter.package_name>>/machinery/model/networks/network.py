@@ -19,6 +19,8 @@ from . import checkpoints
 
 LIVING = ("_network", "_optimizer", "_trainer", "_memory")  # what is made anew out of the rest
 CHUNK = 64  # rows that are answered at a time, always so many: of other counts the last bits differ
+JUDGED = 1024  # rows that are judged at a time while it is trained: the same ones after each epoch
+SHOWN = 4096  # training rows whose loss and score are watched, at most
 
 
 class Network(BaseEstimator):
@@ -95,10 +97,10 @@ class Network(BaseEstimator):
         from tqdm import tqdm
 
         file = workspace / "checkpoint.safetensors" if workspace else None
-        some = {side: rows[: len(sides["validation"])] for side, rows in sides.items()}
+        some = sides | {"train": sides["train"][: min(SHOWN, len(sides["validation"]))]}
         course: dict[str, Any] = {"done": 0, "best": 0, "lowest": float("inf"), "values": [], "weights": None}
         if file and file.is_file():
-            course = checkpoints.load(file)
+            course = checkpoints.unpack(file.read_bytes())
             self._restore(course.pop("state"))
             for at, values in enumerate(course["values"] if progress else [], 1):
                 progress(at, **values)  # so that the curves of the run that goes on are whole
@@ -110,9 +112,7 @@ class Network(BaseEstimator):
                 values = {f"{side}_{name}": each[name] for side, each in judged.items() for name in each}
                 course["values"].append(values)
                 if not np.isfinite(loss := values["validation_loss"]):
-                    raise ValueError(
-                        f"its loss is {loss} after epoch {course['done']}: try a lower model.learning_rate"
-                    )
+                    raise ValueError(f"its loss in epoch {course['done']} is {loss}: lower model.learning_rate")
                 if loss < course["lowest"]:
                     course |= {"lowest": loss, "best": course["done"], "weights": self._weights()}
                 if progress:
@@ -131,11 +131,14 @@ class Network(BaseEstimator):
 
     def _judged(self, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """The loss, and the score, of the network as it is."""
-        values = {"loss": self._loss(self._outputs(X), y)}
+        outputs = self._outputs(X, min(JUDGED, len(X)))
+        values = {"loss": self._loss(outputs, y)}
         if self.score:
             module, _, name = self.score.rpartition(".")
             scorer = make_scorer(getattr(import_module(module), name)) if module else get_scorer(name)
+            vars(self)["_outputs"] = lambda _: outputs  # it has answered
             values[name] = float(scorer(self, X, self._as_scored(y)))
+            del self._outputs
         return values
 
     # How PyTorch does it; other libraries otherwise.
@@ -147,9 +150,8 @@ class Network(BaseEstimator):
         self._seed(self.random_state)
         place = self._place()
         self._network = self.network(self.n_features_in_, self.outputs_).to(place)
-        self._optimizer = torch.optim.AdamW(
-            self._network.parameters(), self.learning_rate, weight_decay=self.weight_decay
-        )
+        parameters = self._network.parameters()
+        self._optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
         loss_of = torch.nn.CrossEntropyLoss() if y.dtype.kind == "i" else torch.nn.MSELoss()
         for epoch in epochs:
             self._network.train()
@@ -229,13 +231,13 @@ class Network(BaseEstimator):
             torch.set_num_threads(before[0])
             torch.use_deterministic_algorithms(before[1])
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        """What the network makes of `X` (n, d): (n, members, outputs)."""
+    def _outputs(self, X: Any, rows: int = CHUNK) -> np.ndarray:
+        """What the network makes of `X` (n, d), so many `rows` at a time: (n, members, outputs)."""
         X, made = np.asarray(X), []
         with self._reproducibly():
-            for at in range(0, len(X), CHUNK):
-                part = X[at : at + CHUNK]
-                outputs = self._forward(np.resize(part, (CHUNK, X.shape[1])))[: len(part)]
+            for at in range(0, len(X), rows):
+                part = X[at : at + rows]
+                outputs = self._forward(np.resize(part, (rows, X.shape[1])))[: len(part)]
                 made.append(outputs.astype("float64").reshape(len(part), -1, outputs.shape[-1]))
         return np.concatenate(made)
 
