@@ -121,6 +121,25 @@ def bare():
             network.evaluate(inputs[:held].numpy(), y[:held], batch_size=1024, verbose=0)
             times.append(time.perf_counter())
         return rate(times)
+    if name == "lightning":
+        import lightning as library
+        from torch.utils.data import DataLoader, TensorDataset
+
+        class Watched(type(network)):
+            def validation_step(self, batch, at):
+                return self.training_step(batch, at)
+
+            def on_train_epoch_end(self):
+                times.append(time.perf_counter())
+
+        network.__class__ = Watched
+        quiet = dict.fromkeys("logger enable_checkpointing enable_progress_bar enable_model_summary".split(), False)
+        library.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, **quiet).fit(
+            network,
+            DataLoader(TensorDataset(inputs[held:], targets[held:]), 256, shuffle=True),
+            DataLoader(TensorDataset(inputs[:held], targets[:held]), 1024),
+        )
+        return rate(times)
     optimizer = torch.optim.AdamW(network.parameters(), 0.002, weight_decay=0.0003)
     for epoch in range(epochs):
         network.train()

@@ -597,7 +597,10 @@ def test_the_lock_is_requirements_txt(bake, tmp_path):
     exported = subprocess.run(export.split(), cwd=project, env=env, check=True, capture_output=True, text=True).stdout
     pinned = [line for line in (project / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     assert exported.splitlines() == pinned
-    pinned = parsed(project / "uv.lock")["package"]
+    lock = parsed(project / "uv.lock")
+    pinned, described = lock["package"], {each["name"] for each in lock["manifest"]["dependency-metadata"]}
+    sources = [each for each in pinned if "sdist" in each and "wheels" not in each and each["name"] not in described]
+    assert sum(each["sdist"]["size"] for each in sources) < 1_000_000, "a lock fetches them, to read what they need"
     locked = distributions(package["name"] for package in pinned) - {"penguin_classifier"}
     [installed] = project.glob(".venv/lib/python3*/site-packages")
     packages = {path.parent.name.lower() for path in installed.glob("*/__init__.py")}

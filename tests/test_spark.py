@@ -2,17 +2,22 @@
 
 import json
 import math
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import Project, bake
+from conftest import FOLDER, Project, bake
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from spark_cluster import SparkCluster, happens
 from test_projects import QUICK
 
 pytestmark = pytest.mark.slow
 
+CONNECT = {"extra": "connect"}
 MODEL = ("model=forest", "model.n_estimators=10", *QUICK)
 TABLE = "source={_target_: polars.scan_parquet, source: data/penguins.parquet}"
 READERS = "penguin_classifier.machinery.engines.spark.readers"
@@ -128,6 +133,23 @@ def test_spark_reads_what_polars_does_not(project, words):
     assert rows.schema["fee"] == pl.Float64 and rows.schema["at"] == pl.Datetime("us") and len(rows) == 333
     done = project.python("split", source, "platform.outputs=outputs/none", *MODEL)
     assert done.code == 1 and "the source is read by Spark: take engine=spark" in done.printed
+
+
+def test_the_project_says_of_pyspark_what_it_says_itself(wider):
+    """So that a lock need not fetch its 450 MB to read it."""
+    code = "import importlib.metadata as about; print(*about.requires('pyspark'), sep='\\n')"
+    said = subprocess.run([wider / "bin/python", "-c", code], check=True, capture_output=True, text=True).stdout
+    [ours] = tomllib.loads((FOLDER / "pyproject.toml").read_text())["tool"]["uv"]["dependency-metadata"]
+
+    def needed(lines: list[str]) -> dict[str, SpecifierSet]:
+        found = [each for each in map(Requirement, lines) if not each.marker or each.marker.evaluate(CONNECT)]
+        return {each.name: each.specifier for each in found}
+
+    theirs = needed(said.splitlines())
+    assert needed(ours["requires-dist"]).keys() == theirs.keys()
+    for name, specifier in needed(ours["requires-dist"]).items():
+        assert {each.operator for each in specifier} == {each.operator for each in theirs[name]}, name
+        assert all(each.version.startswith(tuple(one.version for one in specifier)) for each in theirs[name]), name
 
 
 def test_what_is_missing_is_one_sentence(project, environment):
