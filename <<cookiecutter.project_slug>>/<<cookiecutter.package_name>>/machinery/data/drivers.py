@@ -27,5 +27,5 @@ def prefer_installed() -> None:
 
 def missing_package(error: ImportError) -> str:
     """The command that installs what `error` lacks."""
-    module = (error.name or "").partition(".")[0]
+    module = (error.name or str(error)).split()[0].partition(".")[0]  # polars says "deltalake is not installed"
     return f"`uv add {BRINGS.get(module, module)}`, then `make lock`"

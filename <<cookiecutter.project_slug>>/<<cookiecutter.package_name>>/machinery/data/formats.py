@@ -16,7 +16,7 @@ from . import delimited, headers
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "azure", "http", "https", "hf", "file")
 FROM_FILE = "separator quote_char escape_char encoding eol_char comment_prefix glob skip_lines skip_rows_after_header"
-FROM_FILE += " has_header new_columns sheet_name read_options lines"  # arguments that a file shows
+FROM_FILE += " has_header new_columns sheet_name read_options lines version snapshot_id catalog"  # what a file shows
 FOREIGN = {b"pk\x03\x04": "a zip archive", b"<!doctype": "a web page", b"<html": "a web page", b"%pdf": "a PDF"}
 FOREIGN |= {b"<?xml": "XML", b"rar!": "an archive", b"7z\xbc\xaf": "an archive", b"{\\rtf": "a document"}
 FOREIGN |= {b"\xd0\xcf\x11\xe0": "a document", b"fea1": "Feather of the first version"}

@@ -13,6 +13,7 @@ from .drivers import missing_package, prefer_installed
 
 AWAY = re.compile(r"(?i)could not connect|connection (to .* )?(refused|failed|reset)|timed? ?out|database is locked")
 
+ADVICE = r"\n\[SQL|\(Background on|Consider setting|\n\nThe current offset|\nPlease run|\n\nThis error occurred"
 VALUES = (  # of rows, in what polars and pandas say: what takes their place
     (r"(?s)could not parse `.*?` as dtype", "could not parse a value as dtype"),
     (r"(?s)could not append value: .* of type", "could not append a value of type"),
@@ -90,4 +91,4 @@ def _line(error: Exception) -> str:
     text = str(error)
     for values, instead in VALUES:
         text = re.sub(values, instead, text)
-    return one_line(re.split(r"\n\[SQL|\(Background on|Consider setting|\n\nThe current offset", text)[0])[:500]
+    return one_line(re.split(ADVICE, text)[0])[:500]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ..config.targets import resolved
 
 NO_PATHS = ("_target_", "query", "key", "columns", "new_columns", "sheet_name", "separator", "encoding")
 
@@ -52,16 +53,8 @@ def version(source: dict[str, Any]) -> str | None:
         if target.endswith(".spark.readers.table") and source.get("version"):
             return f"version={source['version']} of {source['name']}"
         if target.endswith(".data.readers.iceberg"):
-            from ..data.readers import iceberg_table
-
-            about = iceberg_table(where, source.get("catalog")).metadata
+            about = resolved(f"{target}_table")(where, source.get("catalog")).metadata
             return f"snapshot_id={source.get('snapshot_id') or about.current_snapshot_id} of {about.table_uuid}"
     except Exception:  # of libraries that are not there, of a server that does not answer
         return None
     return None
-
-
-def pinned(contents: str | None) -> dict[str, int]:
-    """The argument by which a source reads that version again: {"version": 3}."""
-    found = re.match(r"(version|snapshot_id)=(\d+) of ", contents or "")
-    return {found[1]: int(found[2])} if found else {}

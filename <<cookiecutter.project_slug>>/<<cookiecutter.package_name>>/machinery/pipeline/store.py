@@ -202,6 +202,14 @@ class Store:
             self._refuse_unwritable(error)
             raise
 
+    def next_version(self, rows: Path, table: Path, about: dict[str, str]) -> None:
+        """Makes `rows` the next version of the Delta table in a folder, whole or not at all; `about` in its history."""
+        import polars as pl
+        from deltalake import CommitProperties
+
+        how = {"schema_mode": "overwrite", "commit_properties": CommitProperties(custom_metadata=about)}
+        pl.scan_parquet(rows).sink_delta(table, mode="overwrite", delta_write_options=how)
+
     def output(
         self, path: Path, about: dict[str, str], function: Callable[..., Any], parts: list[Any], count: Callable
     ) -> list[Any]:

@@ -99,7 +99,7 @@ def predict(
         tally.update(each)  # to add them would leave out a sum below 0
     unseen: Counter[tuple[str, str]] = sum((each for _, each in tallies), Counter())
     if file and file.suffix == DELTA:
-        _commit(kept, file, about)
+        store.next_version(kept, file, about)
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
     secret = columns.target in columns.sensitive  # whose values a histogram would show
@@ -149,14 +149,6 @@ def _file(output: str, table: str | None) -> Path | None:
     if (path.is_dir() and not (path.suffix == DELTA and (path / "_delta_log").is_dir())) or not path.parent.is_dir():
         raise ProjectError(f"output={output} {'is a folder' if path.is_dir() else 'stands in no folder that is there'}")
     return path
-
-
-def _commit(rows: Path, folder: Path, about: dict[str, str]) -> None:
-    """Makes `rows` the next version of the Delta table in `folder`, whole or not at all; `about` is in its history."""
-    from deltalake import CommitProperties
-
-    options = {"schema_mode": "overwrite", "commit_properties": CommitProperties(custom_metadata=about)}
-    pl.scan_parquet(rows).sink_delta(folder, mode="overwrite", delta_write_options=options)
 
 
 def _carried(raw: pl.LazyFrame, kinds: dict[str, str], columns: Columns, named: str) -> pl.Expr:
