@@ -124,27 +124,44 @@ def test_a_network_from_its_table_to_its_monitor(project):
     watched = project.python("monitor", "data=birds", "input=data/raw/birds.csv")
     assert watched.code == 0 and "no drift" in watched.printed, watched.printed
 
+    reproduces(project, "birds")
+
+
+def reproduces(project, data):
+    """Whether what is registered first is made again, in an environment of its own."""
     # where the wheel for the CPU lies in a folder, else from where PyTorch has it
     links = os.environ.get("PIP_FIND_LINKS")
     place = {"UV_FIND_LINKS": links} if links else {"UV_TORCH_BACKEND": "cpu"}
-    again = project.python("reproduce", "data=birds", "run_id=1", **place)
+    again = project.python("reproduce", f"data={data}", "run_id=1", **place)
     assert again.code == 0 and "identical to the bit" in again.printed, again.printed
 
 
-@pytest.mark.parametrize("model", ["lightning", "keras"])
-def test_other_libraries_train_gate_and_serve_as_well(project, model):
+LOGGED = "print([run.data.params for run in client.search_runs(['0'], \"tags.stage = 'train'\", max_results=1)][0])"
+
+
+# Of Lightning MLflow's autologging tells the optimizer, of Keras, whose loop is our own, the estimator's arguments.
+@pytest.mark.parametrize("model, logged", [("lightning", "'optimizer_name': 'AdamW'"), ("keras", "width': '32'")])
+def test_other_libraries_live_as_well(project, model, logged):
     line = ["data=penguins_mass", f"model={model}", "task.transform=log", *SMALL, "gate.min_scores={}", *QUICK]
     trained = project.python(*line)
     assert trained.code == 0 and f"{MASS} version 1 is champion" in trained.lines, trained.printed
     _, curves = json.loads(project.ask(RUN))
     assert {"train_loss", "validation_loss", "train_r2", "validation_r2"} == set(curves)
-    other = project.python("train", *line, "platform.outputs=elsewhere", OMP_NUM_THREADS="4", PYTHONHASHSEED="7")
+    elsewhere = ["platform.outputs=elsewhere", "tracking.autolog=true"]
+    other = project.python("train", *line, *elsewhere, OMP_NUM_THREADS="4", PYTHONHASHSEED="7")
     assert other.code == 0 and digest(project, "outputs") == digest(project, "elsewhere"), other.printed
+    assert logged in project.ask(LOGGED)
+    few = ["tune.trials=2", "tune.folds=2", "model.epochs=2", "tune.jobs=1"]
+    tuned = project.python("tune", *line[:2], *QUICK, *few)
+    assert tuned.code == 0 and "wrote conf/experiment/" in tuned.printed, tuned.printed
     scored = project.python("predict", "data=penguins_mass", "input=data/raw/penguins.csv", "output=scores.parquet")
     assert scored.code == 0, scored.printed
     table = pl.read_parquet(project.path / "scores.parquet")
     answers = answers_over_http(project, MASS, table.select(*NAMES[:-1], "sex"))
     assert [each["prediction"] for each in answers] == table["prediction"].to_list()
+    watched = project.python("monitor", "data=penguins_mass", "input=data/raw/penguins.csv")
+    assert watched.code == 0 and "no drift" in watched.printed, watched.printed
+    reproduces(project, "penguins_mass")
 
 
 def test_networks_of_ones_own_are_classes_in_models_py_and_members_of_a_blend(project, tmp_path):

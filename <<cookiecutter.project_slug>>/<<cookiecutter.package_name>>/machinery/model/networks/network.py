@@ -19,8 +19,7 @@ from . import checkpoints
 
 LIVING = ("_network", "_optimizer", "_trainer", "_memory")  # what is made anew out of the rest
 CHUNK = 64  # rows that are answered at a time, always so many: of other counts the last bits differ
-JUDGED = 1024  # rows that are judged at a time while it is trained: the same ones after each epoch
-SHOWN = 4096  # training rows whose loss and score are watched, at most
+JUDGED = 1024  # rows that are judged at a time while it is trained; of the training rows so many at all
 
 
 class Network(BaseEstimator):
@@ -97,7 +96,7 @@ class Network(BaseEstimator):
         from tqdm import tqdm
 
         file = workspace / "checkpoint.safetensors" if workspace else None
-        some = sides | {"train": sides["train"][: min(SHOWN, len(sides["validation"]))]}
+        some = sides | {"train": sides["train"][: min(JUDGED, len(sides["validation"]))]}
         course: dict[str, Any] = {"done": 0, "best": 0, "lowest": float("inf"), "values": [], "weights": None}
         if file and file.is_file():
             course = checkpoints.unpack(file.read_bytes())
