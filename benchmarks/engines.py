@@ -6,6 +6,7 @@ make .venv/ready && .venv/bin/python benchmarks/engines.py [rows]      needs uv,
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,12 +44,12 @@ QUIET = ["tracking.sample_rows=0", "reuse=false"]
 
 
 def resident(processes: Iterable[int]) -> int:
-    """Bytes of memory of `processes` and of all that they have started."""
+    """Bytes of memory of `processes` and of all that they have started; what several share counts once."""
     total, todo = 0, [*processes]
     while todo:
         place = Path("/proc", str(todo.pop()))
         try:
-            total += int((place / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            total += 1024 * int(re.search(r"(?m)^Pss: +(\d+)", (place / "smaps_rollup").read_text())[1])
             todo += [int(each) for path in place.glob("task/*/children") for each in path.read_text().split()]
         except OSError:  # it has ended
             continue
@@ -82,7 +83,9 @@ class Bench:
 
     def __init__(self, project: Path, cluster: SparkCluster | None) -> None:
         self.project, self.cluster = project, cluster
-        self.known = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        self.known = {
+            name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+        }
         self.known |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONWARNINGS": "ignore"}
 
     def run(self, *words: str) -> tuple[float, Peaks]:
@@ -103,6 +106,7 @@ class Bench:
         if self.cluster:
             words += [f"engine.address={self.cluster.master}", "engine.options.executor.memory=1g"]
             words += ["engine.options.driver.host=127.0.0.1", "engine.options.driver.memory=512m"]
+            words += ['engine.options.driver.extraJavaOptions="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"']
             words += [f"engine.part_rows={PART}", "engine.sample_rows=100000"]
         for stage, *more in (
             ("ingest", f"data=large{rows}", *QUIET),

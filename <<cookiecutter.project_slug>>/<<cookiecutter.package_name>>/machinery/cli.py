@@ -148,9 +148,9 @@ def _run(argv: list[str], layout: Layout, caller: Path, began: float, result: Co
     if not job:
         from . import second_process
 
-        for library, module in ELSEWHERE.items():
+        for library in plan.store.engine.elsewhere:
             if plan.will_import(library, word):
-                second_process.submit(second_process.load, module)
+                second_process.submit(second_process.load, ELSEWHERE[library])
     if job in (None, *LOADING):  # before all else: it looks for each of its types in every module that is imported
         import skops.io  # noqa: F401
     from .pipeline import runner

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class LocalEngine:
     """Raises ConfigError for `settings` that are of a cluster."""
 
+    elsewhere = ("great_expectations", "matplotlib")  # what the second process works with
+
     def __init__(self, settings: Engine | None = None, layout: Layout | None = None) -> None:
         if settings and (settings.address or settings.options or settings.part_rows or settings.fit_workers):
             raise ConfigError("engine.address, part_rows, fit_workers and options are of a cluster: take engine=spark")
