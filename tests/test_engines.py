@@ -126,6 +126,19 @@ def test_spark_connect_fits_the_same_model(project, spark, boosted):
     assert facts(project, "train")["digest"] == boosted
 
 
+def test_the_code_that_fits_together_is_part_of_the_key(project, spark, boosted):
+    file = project.path / project.package / "machinery/engines/spark/boosting.py"
+    text = file.read_text()
+    line = ["explain", "data=customers", *BOOSTED, *on(spark.master)]
+    file.write_text(text + "\n\nMORE = 1\n")
+    try:
+        changed, alone = project.python(*line), project.python(*line, "engine.fit_workers=null")
+    finally:
+        file.write_text(text)
+    assert re.search(r"^train .*machinery/engines/spark/boosting.py changed", changed.printed, re.M), changed.printed
+    assert "boosting.py changed" not in alone.printed, alone.printed
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [

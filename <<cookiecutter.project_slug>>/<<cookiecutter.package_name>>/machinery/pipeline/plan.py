@@ -29,6 +29,7 @@ from .store import Store
 UNSEEN = ("autolog", "model_id", "progress", "workspace")  # where a stage works and what is logged: no part of its key
 CODE = ("pipeline.execution", "pipeline.store")  # of the machinery: what decides what a stage gives, whichever it is
 HANDED = {"champion": "mlflow.registry"}  # where the class of an argument is that a stage need not import
+TOGETHER = "engines.spark.boosting"  # what fits a model where engine.fit_workers says so
 COPIED = "evaluation.copied"  # what runs instead of the stage that makes a model of the section `model`
 TARGET = "_target_"
 BEFORE = "the stage before"
@@ -237,6 +238,7 @@ class Plan:
         """The modules that decide what `stage` gives: what its own, what its `inputs` name and what calls it reach."""
         named = self.code.named([vars(value) if is_dataclass(value) else value for value in inputs.values()])
         handed = [HANDED[name] for name in inputs if name in HANDED]
+        handed += [TOGETHER] * bool(getattr(inputs.get("engine"), "fit_workers", None))
         return self.code.reachable([self.module(stage), *named, *self.layout.machinery(*CODE, *handed)])
 
     def module(self, stage: str) -> str:

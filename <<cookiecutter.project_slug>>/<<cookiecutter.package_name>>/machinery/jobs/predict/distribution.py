@@ -23,7 +23,7 @@ def distribution(file: Path, answers: list[str]) -> tuple[dict[str, float], Figu
     """
     name = next(each for each in _ANSWERS if each in answers)
     table = (pl.scan_csv if file.suffix == ".csv" else pl.scan_parquet)(file, glob=False)
-    values = table.select(name).collect()[name]
+    values = table.select(name).collect()[name].rechunk()
     figure, axes = plots.blank(f"Answers: {name}", grid="y")
     axes.set(xlabel=name, ylabel="rows")
     if not values.dtype.is_numeric() or (name == "prediction" and len(answers) > 1):  # classes
@@ -31,4 +31,4 @@ def distribution(file: Path, answers: list[str]) -> tuple[dict[str, float], Figu
         axes.bar([plots.short_label(each) for each in counts[name]], counts["count"])
         return {}, figure
     axes.hist(values.to_numpy(), bins=_BARS, rwidth=0.92)
-    return {f"deviation_{name}": float(values.to_numpy().std())}, figure
+    return {f"deviation_{name}": values.std(ddof=0)}, figure
