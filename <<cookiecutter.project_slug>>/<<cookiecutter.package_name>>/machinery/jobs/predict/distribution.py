@@ -31,4 +31,4 @@ def distribution(file: Path, answers: list[str]) -> tuple[dict[str, float], Figu
         axes.bar([plots.short_label(each) for each in counts[name]], counts["count"])
         return {}, figure
     axes.hist(values.to_numpy(), bins=_BARS, rwidth=0.92)
-    return {f"deviation_{name}": values.std(ddof=0)}, figure
+    return {f"deviation_{name}": values.to_frame().select(pl.col(name).std(ddof=0)).item()}, figure

@@ -135,7 +135,7 @@ class Network(BaseEstimator):
         if self.score:
             module, _, name = self.score.rpartition(".")
             scorer = make_scorer(getattr(import_module(module), name)) if module else get_scorer(name)
-            vars(self)["_outputs"] = lambda _: outputs  # it has answered
+            self.__dict__["_outputs"] = lambda _: outputs  # it has answered
             values[name] = float(scorer(self, X, self._as_scored(y)))
             del self._outputs
         return values
