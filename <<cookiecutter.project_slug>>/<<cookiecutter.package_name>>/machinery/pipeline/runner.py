@@ -24,6 +24,7 @@ from ..result import StageResult
 from . import processes, provenance
 from .execution import execute
 from .plan import CONTENTS, Plan, Step, hashed
+from .source_fingerprint import pinned
 from .store import write
 
 _LETTERS = 500  # letters of a parameter
@@ -255,6 +256,8 @@ class PipelineRun:
             for each in self.outcomes.values():
                 labels |= {"algorithm": each.facts["estimator"]} if "estimator" in each.facts else {}
             inputs["tags"] = {name: self.plan.hide(value) for name, value in labels.items()}
+        if "source" in inputs:  # the version that the key has, whatever is written meanwhile
+            inputs["source"] = pinned(inputs["source"], step.fingerprint_parts.get(CONTENTS))
         if "workspace" in inputs:
             inputs["workspace"] = self.store.workspace_of(step.stage)
         autolog = tracking.autologged if self.config.tracking.autolog else nullcontext

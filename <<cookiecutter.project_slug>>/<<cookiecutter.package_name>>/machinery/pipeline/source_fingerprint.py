@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,3 +59,9 @@ def version(source: dict[str, Any]) -> str | None:
     except Exception:  # of libraries that are not there, of a server that does not answer
         return None
     return None
+
+
+def pinned(source: dict[str, Any], contents: str | None) -> dict[str, Any]:
+    """`source` so that it reads the version that `contents`, of `fingerprint`, names: with version=3."""
+    found = re.match(r"(version|snapshot_id)=(\d+) of ", contents or "")
+    return source | ({found[1]: int(found[2])} if found else {})

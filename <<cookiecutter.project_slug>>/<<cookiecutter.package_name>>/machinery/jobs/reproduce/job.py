@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ...evaluation import estimators
 from ...layout import Layout
 from ...mlflow import model_format, run_history
 from ...pipeline import provenance
-from ...pipeline.source_fingerprint import fingerprint
+from ...pipeline.source_fingerprint import fingerprint, pinned
 from ...pipeline.store import Store
 from ...result import StageResult
 from . import worktrees
@@ -158,8 +157,7 @@ def _data(store: Store, recorded: dict[str, Any], root: Path, tree: Path) -> lis
     """
     texts = [value for name, value in recorded["source"].items() if name != "_target_" and isinstance(value, str)]
     then, named = recorded["contents"], ", ".join(texts)
-    found = re.match(r"(version|snapshot_id)=(\d+) of ", then or "")  # of a table that remembers them
-    version = {found[1]: int(found[2])} if found else {}
+    version = pinned({}, then)  # of a table that remembers them
     for folders in ((tree, root), (root, tree)):  # a table that was changed since the commit is not in what is recorded
         source = recorded["source"] | version
         words = [f"++source.{name}={value}" for name, value in version.items()]
