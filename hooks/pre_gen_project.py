@@ -32,18 +32,19 @@ IMPORTED = """
     rpds ruamel sklearn yaml
 """
 BROUGHT = """
-    absl_py aiohappyeyeballs aiohttp aiosignal appnope ast_serialize asttokens async_timeout azure_core botocore
-    cfgv comm cuda_bindings cuda_pathfinder cuda_toolkit debugpy distlib durationpy executing fastjsonschema
-    filelock frozenlist fsspec google_api_core google_cloud_core google_crc32c google_resumable_media
+    absl_py aiohappyeyeballs aiohttp aiosignal appnope arro3_core ast_serialize asttokens async_timeout azure_core
+    botocore cfgv comm cuda_bindings cuda_pathfinder cuda_toolkit debugpy deprecated distlib durationpy executing
+    fastjsonschema filelock frozenlist fsspec google_api_core google_cloud_core google_crc32c google_resumable_media
     googleapis_common_protos grpcio grpcio_status h5py identify iniconfig ipykernel_launcher ipython
     ipython_pygments_lexers isodate jedi jmespath jupyter jupyter_client jupyter_core librt lightning_utilities
-    markdown_it_py matplotlib_inline mdurl ml_dtypes mpmath msal msal_extensions multidict mypy_extensions mypyc
-    namex nbformat nest_asyncio2 networkx nodeenv nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti nvidia_cuda_nvrtc
-    nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver nvidia_cusparse
-    nvidia_cusparselt_cu13 nvidia_nccl_cu12 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13 nvidia_nvtx
-    oauthlib optree parso pathspec pexpect platformdirs pluggy prompt_toolkit propcache proto_plus ptyprocess
-    pure_eval py py4j pygments pyjwt python_discovery pytorch_lightning pyzmq requests_oauthlib rich s3transfer
-    setuptools stack_data sympy torchmetrics tornado traitlets triton virtualenv websocket_client yarl zmq zstandard
+    markdown_it_py matplotlib_inline mdurl ml_dtypes mmh3 mpmath msal msal_extensions multidict mypy_extensions
+    mypyc namex nbformat nest_asyncio2 networkx nodeenv nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti
+    nvidia_cuda_nvrtc nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver
+    nvidia_cusparse nvidia_cusparselt_cu13 nvidia_nccl_cu12 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13
+    nvidia_nvtx oauthlib optree parso pathspec pexpect platformdirs pluggy prompt_toolkit propcache proto_plus
+    ptyprocess pure_eval py py4j pygments pyjwt pyroaring python_discovery pytorch_lightning pyzmq requests_oauthlib
+    rich s3transfer setuptools stack_data strictyaml sympy tenacity torchmetrics tornado traitlets triton virtualenv
+    websocket_client wrapt yarl zmq zstandard
 """
 # A requirement as either file has it: `numpy==2.4.6 \` at the start of a line, "mlflow[auth]>=3.17,<3.18" in quotes.
 REQUIREMENT = re.compile(r'(?:^|")([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]"]*\])?[<>=~!]=', re.MULTILINE)
