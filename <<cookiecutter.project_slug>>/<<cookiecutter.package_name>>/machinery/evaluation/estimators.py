@@ -66,7 +66,11 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         fitted = Pipeline([("frame", FunctionTransformer(methodcaller("pop"))), *model.steps])
     wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
-        with autolog(last), loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
+        with (
+            autolog(getattr(last, "regressor", last)),
+            loader.steadily(),
+            warnings.catch_warnings(record=True, action="always") as caught,
+        ):
             fitted.fit(given, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
