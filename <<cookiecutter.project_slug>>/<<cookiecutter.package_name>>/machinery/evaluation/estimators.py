@@ -53,7 +53,8 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
     it is fitted. Raises ProjectError for an estimator of the wrong kind and for what scikit-learn refuses.
     """
     estimator = model[-1]
-    last, autolog = inner(estimator), seams.pop("autolog", nullcontext)
+    last = inner(estimator)
+    autolog = seams.pop("autolog", nullcontext)(getattr(last, "regressor", last))
     name = type(last).__name__
     if not SUITS[kind](estimator):
         raise ProjectError(f"{name} is no model for {kind}: choose another model=..., or task=...")
@@ -66,11 +67,7 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         fitted = Pipeline([("frame", FunctionTransformer(methodcaller("pop"))), *model.steps])
     wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
-        with (
-            autolog(getattr(last, "regressor", last)),
-            loader.steadily(),
-            warnings.catch_warnings(record=True, action="always") as caught,
-        ):
+        with autolog, loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
             fitted.fit(given, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
