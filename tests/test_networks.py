@@ -128,7 +128,7 @@ def test_a_network_from_its_table_to_its_monitor(project):
 
 
 def reproduces(project, data):
-    """Whether what is registered first is made again, in an environment of its own."""
+    """What is registered first is made again, in an environment of its own, to the last bit."""
     # where the wheel for the CPU lies in a folder, else from where PyTorch has it
     links = os.environ.get("PIP_FIND_LINKS")
     place = {"UV_FIND_LINKS": links} if links else {"UV_TORCH_BACKEND": "cpu"}

@@ -347,6 +347,20 @@ def test_versions_of_a_delta_table(lake):
     assert "cannot be read" in refused, refused
 
 
+def test_a_delta_table_in_a_bucket(lake, s3):
+    write = "import polars; polars.read_parquet('table.parquet').write_delta('s3://bucket/lake', mode='append')"
+    told(lake, write, **s3)
+    columns = "columns: {target: churned, key: [customer_id]}"
+    source = "source: {_target_: polars.scan_delta, source: s3://bucket/lake}"
+    text = f"# @package _global_\ndefaults: [{{/task: binary}}]\n{source}\n{columns}\n"
+    (lake.path / "conf/data/trial.yaml").write_text(text)
+    first = lake.python("split", *QUICKLY, **s3)
+    assert f"ingest    {ROWS} rows" in first.printed, first.printed
+    assert "split is up to date" in lake.python("split", *QUICKLY, **s3).printed, "its version tells that"
+    told(lake, write, **s3)
+    assert f"ingest    {2 * ROWS} rows" in lake.python("split", *QUICKLY, **s3).printed
+
+
 def test_snapshots_of_an_iceberg_table(lake):
     stated = {"TYPE": "sql", "URI": f"sqlite:///{lake.path}/catalog.db", "WAREHOUSE": f"file://{lake.path}/warehouse"}
     catalog = {f"PYICEBERG_CATALOG__SHOP__{name}": value for name, value in stated.items()}

@@ -108,6 +108,7 @@ def test_a_pipeline_is_kept_without_pickle_and_answers_a_row_alone_as_among_othe
     loaded = model_format.load(tmp_path / "model").pipeline
     told = loader.answers(model, FRAME, positive=None)
     assert loader.answers(loaded, FRAME, positive=None).equals(told)
+    assert loader.predictions(loaded[-1], loaded.predict_proba(FRAME)) is not None, "it would be asked twice"
     for at in (0, 17, 39):
         assert loader.answers(loaded, FRAME.iloc[[at]], positive=None).equals(told.iloc[[at]].reset_index(drop=True))
     pins = (tmp_path / "model/requirements.txt").read_text()

@@ -78,6 +78,12 @@ def test_a_table_that_was_changed_after_the_commit_is_taken_where_it_is(tmp_path
         assert reproduce._data(store, {"source": source, "contents": contents}, root, tree) == words
 
 
+def test_a_table_of_a_cluster_is_its_version():
+    source = {"_target_": "penguin_classifier.machinery.engines.spark.readers.table", "name": "shop.customers"}
+    assert reproduce.fingerprint(source, digest=str) is None  # it is read each time
+    assert reproduce.fingerprint(source | {"version": 3}, digest=str) == "version=3 of shop.customers"
+
+
 def test_a_table_that_has_another_version_now_is_read_as_it_was(tmp_path, monkeypatch):
     source = {"_target_": "polars.scan_delta", "source": "s3://bucket/table"}
     monkeypatch.setattr(reproduce, "fingerprint", lambda source, digest: f"version={source.get('version', 8)} of 98-0d")

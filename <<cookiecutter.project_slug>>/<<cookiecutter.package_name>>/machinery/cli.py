@@ -31,7 +31,7 @@ ELSEWHERE = {"great_expectations": ".data.expectations", "matplotlib": ".report.
 LAST = "last.json"  # in platform.outputs
 DEFAULTS = {  # unless the environment or .env says otherwise: no wall of lines, no reports of usage to anybody, and
     "POLARS_IDEAL_MORSEL_SIZE": "20000",  # rows that polars streams at a time: half the memory of its own 100 000
-    "POLARS_ICEBERG_PLANNER": "pyiceberg",  # which says at each table that there is a faster one
+    "POLARS_ICEBERG_PLANNER": "pyiceberg",  # else polars says at each table that there is a faster one
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

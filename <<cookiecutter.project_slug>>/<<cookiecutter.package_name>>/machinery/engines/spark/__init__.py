@@ -40,7 +40,6 @@ SLICED = "polars.scan_parquet"  # what can be read from any row on
 SQL = {"spark.sql.session.timeZone": "UTC", "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}
 QUIET = {  # of a session that is begun here
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",  # a third less memory: it holds counts and answers
     "spark.executorEnv.POLARS_MAX_THREADS": "1",  # a task is one core
     "spark.executorEnv.PYTHONWARNINGS": "ignore",
 }
