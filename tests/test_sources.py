@@ -343,6 +343,12 @@ def test_versions_of_a_delta_table(lake):
         done = lake.python("predict", "data=trial", f"input={given}", "output=scores.delta", "version=1")
         assert done.code == 0 and "-> scores.delta" in done.printed, done.printed
         assert re.fullmatch(wanted, told(lake, DELTA, "scores"))
+    waits = TABLE.with_columns(wait=pl.duration(days=1))
+    waits.write_parquet(lake.path / "waits.parquet")
+    odd = ["predict", "data=trial", "input=waits.parquet", "output=scores.delta", "version=1", "columns.key=[]"]
+    refused = refuse(lake, *odd)
+    assert "output=scores.delta cannot be written: " in refused, refused
+    assert re.fullmatch(wanted, told(lake, DELTA, "scores")), "it is as it was"
     refused = refuse(lake, "split", "data=trial", "source.version=17")
     assert "cannot be read" in refused, refused
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def version(source: dict[str, Any]) -> str | None:
     """What a source reads whose table has versions: "version=3 of 980d76b4-...". None for others, and where that
     cannot be told: reading it says why."""
     target, where = source.get("_target_", ""), os.path.expanduser(str(source.get("source", "")))
-    try:
+    with suppress(Exception):  # of libraries that are not there, of a server that does not answer
         if target in ("polars.scan_delta", "polars.read_delta"):
             from deltalake import DeltaTable
 
@@ -56,8 +57,6 @@ def version(source: dict[str, Any]) -> str | None:
         if target.endswith(".data.readers.iceberg"):
             about = resolved(f"{target}_table")(where, source.get("catalog")).metadata
             return f"snapshot_id={source.get('snapshot_id') or about.current_snapshot_id} of {about.table_uuid}"
-    except Exception:  # of libraries that are not there, of a server that does not answer
-        return None
     return None
 
 

@@ -31,8 +31,7 @@ def distribution(file: Path, answers: list[str]) -> tuple[dict[str, float], Figu
         counts = table.group_by(name).len("count").sort("count", name, descending=[True, False]).head(_BARS).collect()
         axes.bar([plots.short_label(each) for each in counts[name]], counts["count"])
         return {}, figure
-    column = pl.col(name)
-    low, high, rows = table.select(column.min(), column.max().alias("high"), pl.len()).collect().row(0)
+    low, high, rows = table.select(pl.min(name), pl.max(name).alias("high"), pl.len()).collect().row(0)
     edges = np.histogram_bin_edges([low, high], bins=_BARS)
     bars, total, squares = np.zeros(_BARS), 0.0, 0.0
     for each in table.collect_batches(chunk_size=inputs.ROWS, lazy=True):  # there may be more than memory holds

@@ -18,7 +18,7 @@ from ...config.schema import Type
 from ...config.validation import absence
 from ...data import formats, parsing, sources
 from ...engines.shared_model import SharedModel
-from ...errors import ProjectError, inert
+from ...errors import ProjectError, inert, one_line
 from ...mlflow import run_history
 from ...result import StageResult
 from ...serving import inputs
@@ -99,7 +99,10 @@ def predict(
         tally.update(each)  # to add them would leave out a sum below 0
     unseen: Counter[tuple[str, str]] = sum((each for _, each in tallies), Counter())
     if file and file.suffix == DELTA:
-        store.next_version(kept, file, about)
+        try:
+            store.next_version(kept, file, about)
+        except Exception as error:  # of deltalake: a type that Delta has not, a table that others may not write
+            raise ProjectError(f"output={file.name} cannot be written: {one_line(error)}") from error
     if file is None:
         databases.replace(output, str(table), pl.scan_parquet(kept).collect_batches(chunk_size=inputs.ROWS), about)
     secret = columns.target in columns.sensitive  # whose values a histogram would show
