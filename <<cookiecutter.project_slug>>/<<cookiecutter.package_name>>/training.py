@@ -13,7 +13,7 @@ import polars as pl
 from sklearn.pipeline import Pipeline
 
 from . import encoders
-from .machinery.data import derivation, frames
+from .machinery.data import derivation, frames, splits
 from .machinery.errors import ProjectError
 from .machinery.evaluation import estimators, scoring
 from .machinery.model.derived import apply, typed
@@ -73,9 +73,10 @@ def fit(
     made = Model(pipeline, raw_kinds, kinds, derived, task.positive, resolve, code, libraries)
     truth = frames.target(rows, target, kind=task.kind) if target and task.kind != "anomaly" else None
     frame = [typed(table, kinds).to_pandas()]  # as made.frame(rows) has it
+    groups = splits.together(rows, columns) if estimators.holds_out(pipeline[-1]) else None
     del rows, plain, table  # the fit needs most memory of all, and takes the frame out of its list
     with boosted(made, lambda few: frames.target(few, target or "", kind=task.kind)) if boosted else nullcontext():
-        estimators.fit(pipeline, frame.pop(), truth, kind=task.kind, **seams)
+        estimators.fit(pipeline, frame.pop(), truth, kind=task.kind, groups=groups, **seams)
 
     # The threshold from which on the answer is task.positive.
     if task.threshold is not None and truth is not None and task.kind == "classification":

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def ingest(
-    store: Store,
-    *,
-    source: Callable[[], pl.LazyFrame | pl.DataFrame],
-    types: dict[str, Type],
-    missing: list[str],
+    store: Store, *, source: Callable[[], pl.LazyFrame | pl.DataFrame], types: dict[str, Type], missing: list[str]
 ) -> StageResult:
     """Streams what `source` gives to Parquet.
 

@@ -68,12 +68,7 @@ def register(
     )
     results = gate_results.results(gates, gate, evidence)
     decision = decisions.decide(
-        version,
-        results,
-        result=result,
-        confidence=evaluation.confidence,
-        promotion=promotion,
-        who=provenance.user(),
+        version, results, result=result, confidence=evaluation.confidence, promotion=promotion, who=provenance.user()
     )
     svgs = {name: (store.path("evaluate") / f"{name}.svg").read_text("utf-8") for name in result.figures}
     outcome = StageResult(

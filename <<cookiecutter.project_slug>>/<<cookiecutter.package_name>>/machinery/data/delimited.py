@@ -96,14 +96,8 @@ def damaged_line(source: dict[str, Any]) -> str:
     csv.field_size_limit(2**31 - 1)
     quoting: Any = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
     ours, skipped, lone, last = source["_target_"] == READER, source.get("skip_lines", 0), 0, [""]
-    rows = csv.reader(
-        islice(_decoded(source, last), skipped, None),
-        strict=True,
-        delimiter=separator,
-        escapechar=source.get("escape_char"),
-        skipinitialspace=ours,
-        **quoting,
-    )
+    quoting |= {"delimiter": separator, "escapechar": source.get("escape_char"), "skipinitialspace": ours}
+    rows = csv.reader(islice(_decoded(source, last), skipped, None), strict=True, **quoting)
     wanted, begun = len(source.get("new_columns") or ()), 0
     try:
         for row in rows:

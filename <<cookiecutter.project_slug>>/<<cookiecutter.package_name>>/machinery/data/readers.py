@@ -43,17 +43,10 @@ def delimited(
     with Path(source).open(encoding=codec, errors="replace" if encoding == "utf8-lossy" else "strict") as stream:
         for _ in range(skip_lines):
             stream.readline()
-        frame = pd.read_csv(
-            stream,
-            sep=separator if regular else re.escape(separator),
-            engine="c" if regular else "python",
-            header=None,
-            dtype="str",
-            keep_default_na=False,
-            skipinitialspace=True,
-            escapechar=escape_char,
-            **({"quotechar": quote_char} if quote_char else {"quoting": 3}),
-        )
+        how: dict[str, Any] = {"sep": separator, "engine": "c"} if regular else {"sep": re.escape(separator)}
+        how |= {"header": None, "dtype": "str", "keep_default_na": False, "escapechar": escape_char}
+        how |= {"quotechar": quote_char} if quote_char else {"quoting": 3}
+        frame = pd.read_csv(stream, skipinitialspace=True, **({"engine": "python"} | how))
     table = pl.from_pandas(frame).select(pl.all().cast(pl.String))
     if comment_prefix:
         table = table.filter(~pl.first().str.starts_with(comment_prefix).fill_null(False))

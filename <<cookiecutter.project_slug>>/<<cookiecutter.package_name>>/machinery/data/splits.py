@@ -142,6 +142,12 @@ def identity(table: pl.LazyFrame, columns: Roles) -> list[str]:
     return columns.key or [name for name in table.collect_schema().names() if name not in columns.drop]
 
 
+def together(rows: pl.DataFrame, columns: Roles) -> np.ndarray:
+    """For each of the `rows` (n,) the number of the first one that it belongs to: of its group, or with its values."""
+    names = columns.group or identity(rows.lazy(), columns)
+    return rows.with_row_index("split row").select(pl.col("split row").min().over(names)).to_series().to_numpy()
+
+
 def position(table: pl.LazyFrame, *, key: list[str], seed: int) -> pl.LazyFrame:
     """`table` with the column `split`: a number in [0, 1) out of BLAKE2b over the seed and the row's key columns.
 

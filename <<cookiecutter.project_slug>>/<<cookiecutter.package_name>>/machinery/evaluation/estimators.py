@@ -6,7 +6,8 @@ import hashlib
 import inspect
 import re
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from operator import methodcaller
 from typing import Any
 
@@ -15,15 +16,17 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier, is_outlier_detector, is_regressor
 from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, KFold, PredefinedSplit, StratifiedKFold
+from sklearn.model_selection import TunedThresholdClassifierCV as ThresholdSearch
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.metaestimators import available_if
 
 from ..errors import ProjectError
-from ..model import loader
+from ..model import held_out, loader
 
 MANY = 500_000  # rows: a second copy of them is worth avoiding
+FOLDS = (KFold, StratifiedKFold)
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
 
 
@@ -45,16 +48,42 @@ def labelled(estimator: Any) -> Any:
     return estimator
 
 
+def holds_out(estimator: Any) -> bool:
+    """Whether its fit holds rows out, to stop by or to learn from: of a network, of folds, or where one is a part."""
+    parts = [estimator, *estimator.get_params().values()]
+    return any(hasattr(part, "validation_share") or isinstance(part, FOLDS) for part in parts)
+
+
+@contextmanager
+def _in_folds(estimator: Any, target: np.ndarray | None, groups: np.ndarray | None) -> Iterator[None]:
+    """A block in which a stack's folds, and a network's rows to stop by, keep the rows of a group (n,) together."""
+    stack = getattr(estimator, "regressor", estimator)
+    cv = getattr(stack, "cv", None)
+    token = held_out.GROUPS.set(groups)
+    if groups is not None and isinstance(cv, FOLDS):
+        classes = target if is_classifier(stack) else None
+        place = held_out.places(classes, rows=len(groups), seed=cv.random_state or 0)
+        stack.set_params(cv=PredefinedSplit((place * cv.n_splits).astype(int)))
+    try:
+        yield
+    finally:
+        held_out.GROUPS.reset(token)
+        for each in (stack, getattr(estimator, "regressor_", stack)) if isinstance(cv, FOLDS) else ():
+            each.set_params(cv=cv)  # so that no model keeps a number for each row
+
+
 def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind: str, **seams: Any) -> Pipeline:
     """`model` fitted to `frame` (n, d) and `target` (n,), and set to predict on one thread.
 
     One BLAS thread, and one job at prediction: with more, sums are taken in another order and the last bits differ from
     machine to machine. Of the `seams`, such as `progress`, the estimator gets those that its `fit` names; in `autolog`
-    it is fitted. Raises ProjectError for an estimator of the wrong kind and for what scikit-learn refuses.
+    it is fitted; rows of one of the `groups` (n,) are held out together. Raises ProjectError for an estimator of the
+    wrong kind and for what scikit-learn refuses.
     """
     estimator = model[-1]
     last = inner(estimator)
     autolog = seams.pop("autolog", nullcontext)(getattr(last, "regressor", last))
+    folds = _in_folds(estimator, target, seams.pop("groups", None))
     name = type(last).__name__
     if not SUITS[kind](estimator):
         raise ProjectError(f"{name} is no model for {kind}: choose another model=..., or task=...")
@@ -67,7 +96,7 @@ def fit(model: Pipeline, frame: pd.DataFrame, target: np.ndarray | None, *, kind
         fitted = Pipeline([("frame", FunctionTransformer(methodcaller("pop"))), *model.steps])
     wanted = {f"{model.steps[-1][0]}__{name}": seam for name, seam in seams.items() if name in takes}
     try:
-        with autolog, loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
+        with folds, autolog, loader.steadily(), warnings.catch_warnings(record=True, action="always") as caught:
             fitted.fit(given, None if kind == "anomaly" else target, **wanted)
     except Exception as error:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "LightGBMError":
@@ -145,7 +174,7 @@ def decided(model: Pipeline, frame: pd.DataFrame, target: np.ndarray, *, thresho
     best = threshold
     if not isinstance(threshold, float):
         how: dict[str, Any] = {"cv": "prefit", "refit": False, "response_method": "predict_proba"}
-        tuned = TunedThresholdClassifierCV(PositiveClassView(model, positive), scoring=threshold, **how)
+        tuned = ThresholdSearch(PositiveClassView(model, positive), scoring=threshold, **how)
         try:
             best = float(tuned.fit(frame, (target == positive).astype(int)).best_threshold_)
         except ValueError as error:

@@ -71,6 +71,7 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
     needed = [*trusted, *(["polars"] if model.prepares else []), *model.libraries]
     needed += [library for each in classes for library in getattr(each, "libraries", ())]
     pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _distributions(needed, package)]
+    about: dict[str, Any] = {name: getattr(model, name) for name in ("positive", "kinds", "inputs", "libraries")}
     with tempfile.TemporaryDirectory() as scratch:
         travelling = _travelling(Path(scratch), package, model.code)
         mlflow.sklearn.save_model(
@@ -79,13 +80,7 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
             code_paths=[str(travelling), *([str(root)] if own else [])],
             signature=ModelSignature(inputs, outputs),
             input_example=example,
-            metadata={
-                "positive": model.positive,
-                "kinds": model.kinds,
-                "inputs": model.inputs,
-                "derived": [asdict(column) for column in model.columns],
-                "libraries": model.libraries,
-            },
+            metadata=about | {"derived": [asdict(column) for column in model.columns]},
             pip_requirements=None if guess else pins,
             extra_pip_requirements=pins if guess else None,
             serialization_format="skops",
@@ -211,14 +206,8 @@ def logged(folder: Path, *, key: str, name: str, kind: str, params: dict[str, st
     for model in logged:
         if model.status == "READY" and client.list_logged_model_artifacts(model.model_id):  # files can be deleted
             return model.model_id
-    made = client.create_logged_model(
-        experiment,
-        name,
-        source_run_id=active.info.run_id,
-        tags={"stage.key": key, FILES: fingerprint_of_files(folder)},
-        params=params,
-        model_type=kind,
-    )
+    how = {"params": params, "tags": {"stage.key": key, FILES: fingerprint_of_files(folder)}}
+    made = client.create_logged_model(experiment, name, source_run_id=active.info.run_id, model_type=kind, **how)
     client.log_model_artifacts(made.model_id, str(folder))
     client.finalize_logged_model(made.model_id, "READY")
     return made.model_id

@@ -209,16 +209,11 @@ def load(path: str) -> Model:
         from .derived import Column
 
         columns = [Column(**each) for each in columns]
-    return Model(
-        mlflow.sklearn.load_model(path),
-        inputs=about["inputs"],
-        kinds=about["kinds"],
-        columns=columns,
-        positive=about["positive"],
-        resolve=_resolve,
-        code={file.relative_to(project).as_posix(): file.read_text("utf-8") for file in sorted(project.rglob("*.py"))},
-        libraries=about.get("libraries", []),
-    )
+    code = {file.relative_to(project).as_posix(): file.read_text("utf-8") for file in sorted(project.rglob("*.py"))}
+    known: dict[str, Any] = {
+        name: about[name] for name in ("inputs", "kinds", "positive", "libraries") if name in about
+    }
+    return Model(mlflow.sklearn.load_model(path), columns=columns, resolve=_resolve, code=code, **known)
 
 
 def _resolve(name: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .profiles import Column
 
 
+NOTHING = "nothing to predict"
 _HERE = "of this machine alone: within the repository, colleagues and CI have it, too"
 
 
@@ -36,6 +37,9 @@ def text(
     by_role = {role: [column for column in columns if column.role == role] for role in ("key", "group", "time", "drop")}
     target = next((column for column in columns if column.role == "target"), None)
     sensitive = [column.name for column in columns if column.sensitive]
+    given = {key: _plain(value) if isinstance(value, list) else value for key, value in source.items()}
+    secret = [_flow(_plain(sensitive))] if sensitive else []
+    aim = (f"  target: {_flow(_plain(target.name))}", value_counts(target)) if target else ("  target: null", NOTHING)
     lines = [
         "# @package _global_",
         f"# {one_line(title)}",
@@ -44,26 +48,15 @@ def text(
         *(_with_comment(f"  - {key}: {option}", why) for key, (option, why) in defaults.items()),
         "",
         "source:",
-        *(
-            _with_comment(
-                f"  {key}: {_flow(_plain(value) if isinstance(value, list) else value)}", _HERE * _is_local(value)
-            )
-            for key, value in source.items()
-        ),
+        *(_with_comment(f"  {key}: {_flow(value)}", _HERE * _is_local(value)) for key, value in given.items()),
         "",
         "columns:",
-        _with_comment(f"  target: {_flow(_plain(target.name))}", value_counts(target))
-        if target
-        else "  target: null # nothing to predict",
+        _with_comment(*aim),
         *_listed("key", by_role["key"]),
         *_listed("group", by_role["group"]),
         *(_with_comment(f"  time: {_flow(_plain(column.name))}", column.reason) for column in by_role["time"]),
         *_listed("drop", by_role["drop"]),
-        *(
-            [f"  sensitive: {_flow(_plain(sensitive))} # their values appear nowhere outside of the table"]
-            if sensitive
-            else []
-        ),
+        *(f"  sensitive: {each} # their values appear nowhere outside of the table" for each in secret),
         "",
     ]
     if missing:

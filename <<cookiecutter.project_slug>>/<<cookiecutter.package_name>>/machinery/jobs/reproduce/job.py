@@ -20,13 +20,8 @@ from ...pipeline.store import Store
 from ...result import StageResult
 from . import worktrees
 
-COMPARED = (
-    "test_",
-    "baseline_",
-    "validation_",
-    "expectations",
-    "rows_",
-)  # scores that rest on nothing outside of a run
+# Scores that rest on nothing outside of a run.
+COMPARED = ("test_", "baseline_", "validation_", "expectations", "rows_")
 
 
 def reproduce(

@@ -167,14 +167,8 @@ class _Search:
 
     def _begin(self, number: int) -> _Trial:
         """A new trial, in the study and as an MLflow run."""
-        in_study = optuna_study.new_trial(
-            self.study,
-            self.distributions,
-            current=self.current,
-            number=number,
-            seed=self.seed,
-            sampler=self.tune.sampler,
-        )
+        how: dict[str, Any] = {"seed": self.seed, "sampler": self.tune.sampler}
+        in_study = optuna_study.new_trial(self.study, self.distributions, current=self.current, number=number, **how)
         values = optuna_study.from_params(self.space, in_study.params) if number else self.current
         tags = {"stage": "trial", "trial": str(number), "process": processes.this()}
         run = tracking.begin(f"trial-{number}", tags=tags)
@@ -213,16 +207,9 @@ class _Search:
         """Ends a trial in MLflow, then in the study, which does not count an interrupted one."""
         mean, spread = (float(call(trial.scores or [0])) for call in (np.mean, np.std))
         scores = {f"cv_{self.metric}": mean, f"cv_{self.metric}_std": spread} if state == "complete" else {}
-        tracking.end(
-            trial.run,
-            status,
-            params={name: str(value) for name, value in trial.values.items()},
-            scores=scores,
-            curves={f"fold_{self.metric}": trial.scores},
-            tags={"trial.state": state},
-            error=error,
-            private=self.private,
-        )
+        params, curves = {name: str(each) for name, each in trial.values.items()}, {f"fold_{self.metric}": trial.scores}
+        how: dict[str, Any] = {"tags": {"trial.state": state}, "error": error, "private": self.private}
+        tracking.end(trial.run, status, params=params, scores=scores, curves=curves, **how)
         if state != "interrupted":
             trial.in_study.set_user_attr(optuna_study.SCORES, trial.scores)
             trial.in_study.set_user_attr(optuna_study.EPOCHS, trial.epochs)

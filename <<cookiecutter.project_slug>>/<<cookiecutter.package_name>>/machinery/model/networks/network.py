@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection import train_test_split
 
+from .. import held_out
 from . import checkpoints
 
 LIVING = ("_network", "_optimizer", "_trainer", "_memory")  # what is made anew out of the rest
@@ -73,14 +73,13 @@ class Network(BaseEstimator):
         X, y = np.asarray(X), self._learn_targets(np.asarray(y))
         self.n_features_in_ = X.shape[1]
         self._learn_columns(X)
-        how, classes = {"test_size": share, "random_state": self.random_state}, y if y.dtype.kind == "i" else None
-        try:
-            train, held = train_test_split(np.arange(len(y)), stratify=classes, **how)
-        except ValueError:  # a class has too few rows for that
-            train, held = train_test_split(np.arange(len(y)), **how)
+        classes = y if y.dtype.kind == "i" else None
+        place = held_out.places(classes, rows=len(y), seed=self.random_state)
+        held = place < share if (place < share).any() else place == place.min()
+        sides = {"train": np.flatnonzero(~held), "validation": np.flatnonzero(held)}
         try:
             with self._reproducibly():
-                self._train(X, y, train, self._epochs(X, y, {"train": train, "validation": held}, progress, workspace))
+                self._train(X, y, sides["train"], self._epochs(X, y, sides, progress, workspace))
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":
                 raise
@@ -96,7 +95,8 @@ class Network(BaseEstimator):
         from tqdm import tqdm
 
         file = workspace / "checkpoint.safetensors" if workspace else None
-        some = sides | {"train": sides["train"][: min(JUDGED, len(sides["validation"]))]}
+        order = np.random.default_rng(self.random_state).permutation(sides["train"])
+        some = sides | {"train": order[: min(JUDGED, len(sides["validation"]))]}
         course: dict[str, Any] = {"done": 0, "best": 0, "lowest": float("inf"), "values": [], "weights": None}
         if file and file.is_file():
             course = checkpoints.unpack(file.read_bytes())
