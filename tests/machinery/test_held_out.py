@@ -21,9 +21,9 @@ from sklearn.pipeline import Pipeline
 @contextmanager
 def together(groups):
     """A block of fits whose rows belong together by `groups`."""
-    token = held_out.GROUPS.set(groups)
+    token = held_out.BELONGING.set(groups)
     yield
-    held_out.GROUPS.reset(token)
+    held_out.BELONGING.reset(token)
 
 
 DRAW = np.random.default_rng(0)

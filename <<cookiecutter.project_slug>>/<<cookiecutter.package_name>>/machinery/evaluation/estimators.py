@@ -26,7 +26,7 @@ from ..errors import ProjectError
 from ..model import held_out, loader
 
 MANY = 500_000  # rows: a second copy of them is worth avoiding
-FOLDS = (KFold, StratifiedKFold)
+SPLITTERS = (KFold, StratifiedKFold)
 SUITS = {"classification": is_classifier, "regression": is_regressor, "anomaly": is_outlier_detector}
 
 
@@ -51,7 +51,7 @@ def labelled(estimator: Any) -> Any:
 def holds_out(estimator: Any) -> bool:
     """Whether its fit holds rows out, to stop by or to learn from: of a network, of folds, or where one is a part."""
     parts = [estimator, *estimator.get_params().values()]
-    return any(hasattr(part, "validation_share") or isinstance(part, FOLDS) for part in parts)
+    return any(hasattr(part, "validation_share") or isinstance(part, SPLITTERS) for part in parts)
 
 
 @contextmanager
@@ -59,16 +59,16 @@ def _in_folds(estimator: Any, target: np.ndarray | None, groups: np.ndarray | No
     """A block in which a stack's folds, and a network's rows to stop by, keep the rows of a group (n,) together."""
     stack = getattr(estimator, "regressor", estimator)
     cv = getattr(stack, "cv", None)
-    token = held_out.GROUPS.set(groups)
-    if groups is not None and isinstance(cv, FOLDS):
+    token = held_out.BELONGING.set(groups)
+    if groups is not None and isinstance(cv, SPLITTERS):
         classes = target if is_classifier(stack) else None
         place = held_out.places(classes, rows=len(groups), seed=cv.random_state or 0)
         stack.set_params(cv=PredefinedSplit((place * cv.n_splits).astype(int)))
     try:
         yield
     finally:
-        held_out.GROUPS.reset(token)
-        for each in (stack, getattr(estimator, "regressor_", stack)) if isinstance(cv, FOLDS) else ():
+        held_out.BELONGING.reset(token)
+        for each in (stack, getattr(estimator, "regressor_", stack)) if isinstance(cv, SPLITTERS) else ():
             each.set_params(cv=cv)  # so that no model keeps a number for each row
 
 

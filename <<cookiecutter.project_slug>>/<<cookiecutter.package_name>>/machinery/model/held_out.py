@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import numpy as np
 
 # Of the fit that goes on, a number (n,) for each row, the same for those that belong together. None: each is by itself.
-GROUPS: ContextVar[np.ndarray | None] = ContextVar("groups", default=None)
+BELONGING: ContextVar[np.ndarray | None] = ContextVar("groups", default=None)
 
 
 def places(classes: np.ndarray | None, *, rows: int, seed: int) -> np.ndarray:
@@ -16,7 +16,7 @@ def places(classes: np.ndarray | None, *, rows: int, seed: int) -> np.ndarray:
 
     Rows that belong together get one; their class is that of the first.
     """
-    groups = GROUPS.get()
+    groups = BELONGING.get()
     if groups is None or len(groups) != rows or (groups == groups[0]).all():  # a stack's member gets some of the rows
         groups = np.arange(rows)
     _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
