@@ -214,7 +214,7 @@ def test_the_machinery_earns_its_lines():
     counts = dict.fromkeys(("engines", "networks", "rest"), 0)
     for name in MODULES:
         counts[next((each for each in counts if f"/{each}/" in name), "rest")] += code(name)
-    assert counts["rest"] < 12200, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
+    assert counts["rest"] < 12220, sorted(((code(name), name) for name in MODULES), reverse=True)[:20]
     assert max(counts["engines"], counts["networks"]) <= 500, counts
 
 

@@ -47,7 +47,7 @@ def train(
         classes = table.lazy("train").group_by(columns.target).len("count").collect(engine="streaming")
         tables["classes"] = classes.sort("count", columns.target, descending=[True, False])
         scores |= {"classes": len(last.classes_)} | ({"threshold": last.threshold} if task.threshold else {})
-    about = {"estimator": estimator, "model": repr(last), "scores": scores, "kinds": fitted.kinds, "digest": digest}
+    about = {"estimator": estimator, "model": estimators.printed(last), "scores": scores}
     return StageResult(
         f"{estimator} on {rows:,} rows x {count} column{'s' * (count != 1)}",
         scores=scores,
@@ -55,5 +55,5 @@ def train(
         tables=tables,
         model=digest,
         notes=limits,
-        facts=about | {"rows": rows, "limits": limits},
+        facts=about | {"kinds": fitted.kinds, "digest": digest, "rows": rows, "limits": limits},
     )

@@ -194,12 +194,28 @@ def outputs(model: Pipeline, frame: pd.DataFrame) -> np.ndarray:
         return model.predict_proba(frame) if hasattr(model, "predict_proba") else model.predict(frame)
 
 
+def printed(value: Any) -> str:
+    """`value` as scikit-learn prints it: estimators with what differs from their defaults.
+
+    Its own takes a second for a blend, whose members are pipelines: to find what differs it prints each part again.
+    """
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(printed, value))}]"
+    if not hasattr(value, "get_params"):
+        return repr(value)
+    usual = inspect.signature(type(value)).parameters
+    stated = {name: each for name, each in value.get_params(deep=False).items() if name in usual}
+    parts = {name: printed(each) for name, each in stated.items()}
+    changed = [f"{name}={text}" for name, text in parts.items() if text != repr(usual[name].default)]
+    return f"{type(value).__name__}({', '.join(changed)})"
+
+
 def digest(model: Pipeline, frame: pd.DataFrame, *, data: str) -> str:
     """A hash of what `model` answers for `frame`, of its estimator's parameters, its columns and its `data`'s digest.
 
     Answers and not the file: the file of one and the same model differs from second to second.
     """
-    about = (data, model[-1], sorted(model[-1].get_params().items()), list(frame.columns))
+    about = (data, printed(model[-1]), list(frame.columns))
     whole = hashlib.sha256(repr(about).encode())
     answers = outputs(model, frame)
     whole.update(answers.astype("<f8").tobytes() if answers.dtype.kind in "fiub" else repr(answers.tolist()).encode())

@@ -41,7 +41,7 @@ class EvaluationData:
         """What the model is; `digest`: of its answers."""
         last, kinds = self.model.pipeline[-1], self.model.kinds
         name = type(estimators.inner(last)).__name__
-        return ModelFacts(name, repr(last), kinds, getattr(last, "threshold", None), digest)
+        return ModelFacts(name, estimators.printed(last), kinds, getattr(last, "threshold", None), digest)
 
     def costs(self) -> dict[str, float]:
         """The megabytes of the model's files, and the milliseconds to answer one row, the median of 10."""

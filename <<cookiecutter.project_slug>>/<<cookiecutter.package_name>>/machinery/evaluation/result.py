@@ -27,7 +27,7 @@ class ModelFacts:
     """What the model is that was evaluated, whichever stage made it."""
 
     estimator: str  # "RandomForestClassifier"
-    settings: str  # the estimator as scikit-learn prints it
+    settings: str  # the estimator, see estimators.printed
     kinds: dict[str, str]  # of the columns that it takes: {"bill_length_mm": "number"}
     threshold: float | None  # from which probability on it answers the positive class; None: no such choice was made
     digest: str  # of what it answers, see estimators.digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import re
 import shutil
 import sys
@@ -13,7 +14,9 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 from zipfile import ZIP_DEFLATED
 
 import mlflow
@@ -38,6 +41,8 @@ ADDED = "registered_model_meta"  # by MLflow, to the files that it downloads
 SIGNED = {"double": "number", "boolean": "boolean", "datetime": "date"}  # kinds by the types of a foreign signature
 
 
+# A block in which skops writes what a model consists of on one line: indented, Python encodes it, 20 times as slowly.
+FLAT = patch("skops.io._persist.json", SimpleNamespace(loads=json.loads, dumps=lambda state, **_: json.dumps(state)))
 _trusts: Callable[[str], bool] = bool  # what `trust` was given
 
 
@@ -61,7 +66,8 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
     inputs = Schema([ColSpec(type_, name, required=False) for type_, name in columns])
     with warnings.catch_warnings(action="ignore"):  # an answer that is a whole number is never missing
         outputs = infer_signature(model.predict(example)).inputs
-    packed = dumps(model.pipeline, compression=ZIP_DEFLATED, compresslevel=6)
+    with FLAT:
+        packed = dumps(model.pipeline, compression=ZIP_DEFLATED, compresslevel=6)
     trusted = get_untrusted_types(data=packed)
     _refuse_untrusted("this model", trusted)
     root = Path(sys.modules[package].__file__ or "").parent
@@ -72,7 +78,7 @@ def save(model: Model, folder: Path, *, example: pd.DataFrame, package: str) -> 
     needed += [library for each in classes for library in getattr(each, "libraries", ())]
     pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _distributions(needed, package)]
     about: dict[str, Any] = {name: getattr(model, name) for name in ("positive", "kinds", "inputs", "libraries")}
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, FLAT:
         travelling = _travelling(Path(scratch), package, model.code)
         mlflow.sklearn.save_model(
             model.pipeline,
