@@ -1,13 +1,17 @@
 import weakref
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from mlflow import MlflowClient
 from penguin_classifier import encoders, models
 from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.evaluation import ensembles, estimators
+from penguin_classifier.machinery.mlflow import model_format
+from penguin_classifier.machinery.model import loader
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -78,6 +82,23 @@ def test_members_are_runs_within_that_of_evaluate_and_go_with_it(do):
     assert "| forest |" in Path(client.download_artifacts(parent, "model_card.md")).read_text()
     assert do("prune", "keep=0", "dry_run=false")[0] == 0
     assert not client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{stage.info.run_id}'", run_view_type=3)
+
+
+def test_estimators_are_printed_with_what_differs_from_their_defaults():
+    few = RandomForestClassifier(5, random_state=1)
+    assert estimators.printed(few) == "RandomForestClassifier(n_estimators=5, random_state=1)" == repr(few)
+    whole = estimators.printed(fitted(models.blend(TWO, weights=[3, 1]))[-1])
+    assert whole.startswith("VotingClassifier(estimators=[['forest', Pipeline(steps=[") and "weights=[3, 1]" in whole
+    assert "['estimator', RandomForestClassifier(n_estimators=5, " in whole and "0x" not in whole
+
+
+def test_what_a_model_consists_of_is_kept_on_one_line(tmp_path):
+    model = loader.Model(fitted(models.blend(TWO, weights=[3, 1])), *[dict.fromkeys(FRAME, "number")] * 2)
+    model_format.save(model, tmp_path / "model", example=FRAME.head(3), package="penguin_classifier")
+    with zipfile.ZipFile(tmp_path / "model/model.skops") as file:
+        assert b"\n" not in file.read("schema.json")
+    assert model_format.load(tmp_path / "model").predict(FRAME).equals(model.predict(FRAME))
+    assert "\n" in skops.io._persist.json.dumps({"a": 1}, indent=2)
 
 
 @pytest.mark.parametrize("estimator", [TWO["forest"], TWO["linear"], models.blend(TWO, weights=[3, 1])])

@@ -40,6 +40,7 @@ class RecordedAnswers(BaseEstimator):
 
     def __init__(self, like: Any, answers: Mapping[str, Callable[[], np.ndarray]], count: int) -> None:
         self.like, self.answers, self.count = like, answers, count
+        self._tags = cache(like.__sklearn_tags__)
         if hasattr(like, "classes_"):
             self.classes_ = like.classes_
 
@@ -54,7 +55,7 @@ class RecordedAnswers(BaseEstimator):
         return True
 
     def __sklearn_tags__(self) -> Any:
-        return self.like.__sklearn_tags__()
+        return self._tags()  # of a pipeline they take longer than a score
 
 
 def record_answers(model: Any, frame: Any) -> RecordedAnswers:
