@@ -362,6 +362,7 @@ ACTIONS = {action.__name__: action for action in (settings, start, users, backup
 
 if __name__ == "__main__":
     os.chdir(HERE)
+    sys.stdout.reconfigure(line_buffering=True)  # what programs print comes after what was said of them, in a log too
     given = sys.argv[1:] or [""]
     if given[0] not in ACTIONS or (len(given) > 1 and given[0] != "restore") or given == ["restore"]:
         sys.exit(__doc__ if given[0] in {"", *ACTIONS} else f"there is no `{given[0]}`; there is:\n{__doc__}")
