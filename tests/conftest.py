@@ -83,7 +83,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def settings(**more: str) -> dict[str, str]:
     """A user's environment: uv and the machine's Pythons on PATH, nothing of the test run's own."""
     hidden = ("VIRTUAL_ENV", "UV_PYTHON", "PYENV_VERSION", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # of `make test`
-    hidden += ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")  # as users have it: compiled once, printed when it is full
+    hidden += ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")  # as users have it
     kept = {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("MLFLOW_")}
     path = os.pathsep.join([str(Path(uv.find_uv_bin()).parent), os.environ["PATH"], *PYTHONS])
     quiet = {"UV_PYTHON_DOWNLOADS": "never", "MLFLOW_DISABLE_TELEMETRY": "true"}
