@@ -241,13 +241,15 @@ class Network(BaseEstimator):
         return np.concatenate(made)
 
     def _batches(self, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
-        """The numbers of `rows` in an order of that epoch's own, in batches of like size.
+        """The numbers of `rows` in an order of that epoch's own, in batches of like size, `batch_size` at most.
 
         With them its random numbers begin: so an epoch is the same whether those before it ran in this process or not.
         """
         draw = np.random.default_rng([self.random_state, epoch])
         self._seed(int(draw.integers(2**31)))
-        return np.array_split(draw.permutation(rows), -(-len(rows) // self.batch_size))
+        # Some 20 at least: else few rows are learned in so few steps that patience ends before anything is.
+        size = min(self.batch_size, max(16, len(rows) // 20))
+        return np.array_split(draw.permutation(rows), -(-len(rows) // size))
 
     @property
     def tags_(self) -> dict[str, str]:
