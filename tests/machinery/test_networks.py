@@ -183,6 +183,12 @@ def test_a_network_of_ones_own_says_what_it_takes():
         TorchRegressor(epochs=1).fit(X, X[:, 0])
 
 
+@pytest.mark.parametrize("rows, size, most", [(540, 256, 27), (100, 256, 15), (100, 8, 8), (20_000, 256, 254)])
+def test_an_epoch_of_few_rows_has_many_batches(rows, size, most):
+    batches = classifier("torch", batch_size=size)._batches(np.arange(rows), 0)
+    assert max(map(len, batches)) == most and sorted(np.concatenate(batches)) == list(range(rows))
+
+
 @pytest.mark.parametrize(
     "word, sentence",
     [
