@@ -12,6 +12,7 @@ from penguin_classifier.machinery.errors import ProjectError
 from penguin_classifier.machinery.evaluation import ensembles, estimators
 from penguin_classifier.machinery.mlflow import model_format
 from penguin_classifier.machinery.model import loader
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -21,6 +22,18 @@ LABELS = np.where(FRAME["n"] + FRAME["m"] > 5, "yes", "no")
 SETTINGS = {"max_categories": 10, "min_frequency": 0.01, "text_components": 3, "seed": 1}
 TWO = {"forest": RandomForestClassifier(5, random_state=1), "linear": LogisticRegression()}
 NUMBERS = {"forest": RandomForestRegressor(5, random_state=1), "linear": Ridge()}
+
+
+class Own(BaseEstimator):
+    """One of whose parameters is not among its own arguments."""
+
+    def __init__(self, *, depth=1, **more):
+        self.depth = depth
+        self.__dict__ |= more
+
+    @classmethod
+    def _get_param_names(cls):
+        return ["depth", "width"]
 
 
 def fitted(estimator, target=LABELS, kind="classification", transform=None):
@@ -87,6 +100,7 @@ def test_members_are_runs_within_that_of_evaluate_and_go_with_it(do):
 def test_estimators_are_printed_with_what_differs_from_their_defaults():
     few = RandomForestClassifier(5, random_state=1)
     assert estimators.printed(few) == "RandomForestClassifier(n_estimators=5, random_state=1)" == repr(few)
+    assert estimators.printed(Own(depth=3, width=8)) == "Own(depth=3, width=8)", "what a class hands on counts, too"
     whole = estimators.printed(fitted(models.blend(TWO, weights=[3, 1]))[-1])
     assert whole.startswith("VotingClassifier(estimators=[['forest', Pipeline(steps=[") and "weights=[3, 1]" in whole
     assert "['estimator', RandomForestClassifier(n_estimators=5, " in whole and "0x" not in whole

@@ -203,10 +203,9 @@ def printed(value: Any) -> str:
         return f"[{', '.join(map(printed, value))}]"
     if not hasattr(value, "get_params"):
         return repr(value)
-    usual = inspect.signature(type(value)).parameters
-    stated = {name: each for name, each in value.get_params(deep=False).items() if name in usual}
-    parts = {name: printed(each) for name, each in stated.items()}
-    changed = [f"{name}={text}" for name, text in parts.items() if text != repr(usual[name].default)]
+    usual = {name: repr(each.default) for name, each in inspect.signature(type(value)).parameters.items()}
+    parts = {name: printed(each) for name, each in value.get_params(deep=False).items()}
+    changed = [f"{name}={text}" for name, text in parts.items() if text != usual.get(name)]
     return f"{type(value).__name__}({', '.join(changed)})"
 
 
