@@ -269,7 +269,7 @@ def test_the_lower_bounds_are_good_enough(project: Path) -> None:
     done("uv", "run", "--no-sync", *line, folder=project)
     for file in (ROOT / "tests/machinery").glob("test_*.py"):
         shutil.copy(file, project / "tests")
-    where = "derived drift expectations models pages predict resamples tables tune".split()  # libraries at work
+    where = "derived drift expectations formats models pages resamples tables tune".split()  # libraries at work
     few = ["-k", "not whole_or_not and not wrong_input and not goes_on"]  # which take long, and ask our own code
     files = [f"tests/test_{name}.py" for name in where]
     done("uv", "run", "--no-sync", "pytest", "-q", *few, *files, folder=project)

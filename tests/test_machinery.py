@@ -18,7 +18,11 @@ def house(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
     path = bake(tmp_path_factory.mktemp("house"))
     for file in [*(HERE / "machinery").glob("*.py"), HERE / "traced.py"]:
         shutil.copy(file, path / "tests")
-    return Project(path, environment)
+    project = Project(path, environment)
+    for words in (["add", "--all"], ["commit", "--quiet", "--message", "More tests"]):  # every run reads what is not
+        done = project.run("git", "-c", "user.name=ana", "-c", "user.email=ana@localhost", *words)
+        assert done.code == 0, done.printed
+    return project
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -117,7 +117,7 @@ def test_the_same_table_gives_the_same_model_from_text_and_from_parquet(do, conf
     pl.from_pandas(table.to_pandas()).write_parquet(outputs / "binary.parquet")
     found = []
     for name in ("text.csv", "binary.parquet"):
-        assert do("profile", f"path={outputs / name}", "target=y")[0] == 0
+        assert do("profile", f"path={outputs / name}", "target=y", "trial_seconds=0")[0] == 0
         code, printed = do("train", f"data={name.partition('.')[0]}", "model=forest", "model.n_estimators=20")
         assert code == 0, printed
         found.append(json.loads((newest(outputs, "train") / "outcome.json").read_text())["outcome"]["facts"]["digest"])
@@ -161,7 +161,7 @@ def test_what_the_sample_does_not_show_is_seen_all_the_same(do, conf, outputs, m
     rows = [f"{at % 83},{at % 7}.5,{'ab'[at % 2]}" for at in range(1000)]
     rows[13], rows[17] = "NA,1.5,a", "5,soon,b"
     (outputs / "late.csv").write_text("size,price,y\n" + "\n".join(rows))
-    assert do("profile", f"path={outputs / 'late.csv'}", "target=y")[0] == 0
+    assert do("profile", f"path={outputs / 'late.csv'}", "target=y", "trial_seconds=0")[0] == 0
     types = yaml.safe_load((conf / "late.yaml").read_text())["types"]
     assert (types["size"]["kind"], types["price"]["kind"]) == ("integer", "text")
     code, printed = do("split", "data=late")
@@ -278,7 +278,7 @@ def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
     if "glob" in written:
         text = text.replace("Zürich b", 'Zürich 12" b', 1)
     (outputs / name).write_text(text, encoding=written.get("encoding", "utf-8"))
-    code, printed = do("profile", f"path={outputs / name}", "target=price")
+    code, printed = do("profile", f"path={outputs / name}", "target=price", "trial_seconds=0")
     assert code == 0, printed
     data = name.partition(".")[0].replace("[1]", "_1")
     source = yaml.safe_load((conf / f"{data}.yaml").read_text())["source"]
@@ -290,9 +290,11 @@ def test_a_text_is_read_as_it_is_written(do, conf, outputs, name, written):
 def test_what_is_typed_of_the_source_is_kept(do, conf, outputs):
     lines = ["size§price", *(f"{i % 9}§{i * 0.37:.2f}" for i in range(90))]
     (outputs / "signs.csv").write_text("\n".join(lines))
-    code, printed = do("profile", f"path={outputs / 'signs.csv'}", "target=price")
+    code, printed = do("profile", f"path={outputs / 'signs.csv'}", "target=price", "trial_seconds=0")
     assert code == 1 and "the text seems to have one column only: source.separator=... says what" in printed
-    assert do("profile", f"path={outputs / 'signs.csv'}", "target=price", "source.separator=§")[0] == 0
+    assert (
+        do("profile", f"path={outputs / 'signs.csv'}", "target=price", "source.separator=§", "trial_seconds=0")[0] == 0
+    )
     assert yaml.safe_load((conf / "signs.yaml").read_text())["source"]["separator"] == "§"
 
 
@@ -317,7 +319,7 @@ def test_names_that_yaml_and_hydra_would_misread_are_kept(do, conf, outputs):
     draw = random.Random(1)
     values = {name: [draw.random() for _ in range(200)] for name in names}
     pl.DataFrame(values | {"y": [draw.choice("pq") for _ in range(200)]}).write_csv(outputs / "odd.csv")
-    assert do("profile", f"path={outputs / 'odd.csv'}", "target=y")[0] == 0
+    assert do("profile", f"path={outputs / 'odd.csv'}", "target=y", "trial_seconds=0")[0] == 0
     code, printed = do("train", "data=odd", "model=logistic")
     assert code == 0 and "rows x 15 columns" in printed, printed
 
@@ -340,7 +342,7 @@ def test_a_file_that_the_line_cannot_load_is_not_kept(do, conf, outputs, monkeyp
     (outputs / "odd.csv").write_text("size,y\n" + "".join(f"{i % 9},{'ab'[i % 2]}\n" for i in range(90)))
     (conf / "odd.yaml").write_text("# mine\n")
     monkeypatch.setattr(profile.dataset_file, "text", lambda *_, **__: "# @package _global_\ncolumns: {target: x}\n")
-    code, printed = do("profile", f"path={outputs / 'odd.csv'}", "target=y", "force=true")
+    code, printed = do("profile", f"path={outputs / 'odd.csv'}", "target=y", "force=true", "trial_seconds=0")
     assert code == 1 and "conf/data/odd.yaml cannot be written: " in printed and "Traceback" not in printed, printed
     assert (conf / "odd.yaml").read_text() == "# mine\n"
 

@@ -143,7 +143,8 @@ def about() -> dict[str, str]:
 
 def dependencies() -> dict[str, Any]:
     """Python and all that is installed for it: {"python": "3.11.9", "packages": {"mlflow": "3.17.2", ...}}."""
-    packages = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    described = (each.metadata for each in metadata.distributions())  # once each: they are parsed anew each time
+    packages = {each["Name"]: each["Version"] for each in described}
     return {"python": platform.python_version(), "packages": dict(sorted(packages.items()))}
 
 
