@@ -53,8 +53,12 @@ def test_places_are_spread_evenly_in_each_class_and_one_for_what_belongs_togethe
         part = held_out.places(None, rows=200, seed=1)  # of a stack's member, which gets some of the rows
     assert (joint == joint[groups]).all() and len(np.unique(joint)) == 100 and (joint < 0.2).sum() == 60
     assert len(np.unique(part)) == 200
-    with together(np.zeros(300, int)):
-        assert (held_out.places(None, rows=300, seed=1) < 0.2).sum() == 60, "a single group has to be divided"
+    for few in (np.zeros(300, int), np.arange(300) // 100):
+        with together(few):
+            assert (held_out.places(None, rows=300, seed=1) < 0.2).sum() == 60, "few groups have to be divided"
+    with together(groups // 30):  # ten, each of one class
+        alike = held_out.places(groups // 30, rows=300, seed=1)
+        assert len(np.unique(alike)) == 10 and (alike < 0.2).sum() == 60
 
 
 @pytest.mark.parametrize("transformed", [False, True])

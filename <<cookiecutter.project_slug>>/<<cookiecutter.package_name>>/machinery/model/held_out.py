@@ -9,15 +9,16 @@ import numpy as np
 
 # Of the fit that goes on, a number (n,) for each row, the same for those that belong together. None: each is by itself.
 BELONGING: ContextVar[np.ndarray | None] = ContextVar("groups", default=None)
+FEW = 10  # groups, of which no share can be held out
 
 
 def places(classes: np.ndarray | None, *, rows: int, seed: int) -> np.ndarray:
     """A number between 0 and 1 for each of the `rows` (n,), spread evenly at random, in each of the `classes` (n,) too.
 
-    Rows that belong together get one; their class is that of the first.
+    Rows that belong together get one; their class is that of the first. Of few groups each row gets its own.
     """
     groups = BELONGING.get()
-    if groups is None or len(groups) != rows or (groups == groups[0]).all():  # a stack's member gets some of the rows
+    if groups is None or len(groups) != rows or len(np.unique(groups)) < FEW:  # a stack's member gets some of the rows
         groups = np.arange(rows)
     _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     label = np.zeros(len(first), int) if classes is None else np.unique(classes, return_inverse=True)[1][first]
@@ -25,4 +26,6 @@ def places(classes: np.ndarray | None, *, rows: int, seed: int) -> np.ndarray:
     made, total = np.empty(len(first)), np.bincount(label, sizes)
     middle = np.cumsum(sizes[order]) - sizes[order] / 2 - (np.cumsum(total) - total)[label[order]]
     made[order] = middle / total[label[order]]
+    if classes is not None and made.min() == made.max():  # each group is a class of its own
+        return places(None, rows=rows, seed=seed)
     return made[which]
