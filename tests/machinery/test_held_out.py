@@ -16,6 +16,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import TargetEncoder
 
 
 @contextmanager
@@ -119,3 +120,5 @@ def test_who_holds_rows_out_is_known_in_any_wrapping():
     blend = models.blend({"told": Told(), "ridge": Ridge()}, [1, 1])
     assert all(map(estimators.holds_out, (stack, blend, Told(), TransformedTargetRegressor(stack))))
     assert not estimators.holds_out(models.blend({"ridge": Ridge()}, [1]))
+    prepared = Pipeline([("means", TargetEncoder(cv=KFold(5))), ("ridge", Ridge())])
+    assert not estimators.holds_out(models.blend({"prepared": prepared}, [1])), "whose folds nobody changes"

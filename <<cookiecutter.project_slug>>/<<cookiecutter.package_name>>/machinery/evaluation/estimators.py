@@ -49,9 +49,9 @@ def labelled(estimator: Any) -> Any:
 
 
 def holds_out(estimator: Any) -> bool:
-    """Whether its fit holds rows out, to stop by or to learn from: of a network, of folds, or where one is a part."""
-    parts = [estimator, *estimator.get_params().values()]
-    return any(hasattr(part, "validation_share") or isinstance(part, SPLITTERS) for part in parts)
+    """Whether its fit holds rows out that `fit` can keep together: a stack's does, and that of any network in it."""
+    parts, stack = [estimator, *estimator.get_params().values()], getattr(estimator, "regressor", estimator)
+    return isinstance(getattr(stack, "cv", None), SPLITTERS) or any(hasattr(each, "validation_share") for each in parts)
 
 
 @contextmanager
