@@ -79,6 +79,19 @@ def test_a_stack_does_not_believe_a_member_that_knows_its_rows_by_heart(transfor
     assert weight(None) > 0.8 and abs(weight(np.arange(400) // 4)) < 0.3
 
 
+def test_the_line_tells_a_stack_what_belongs_together(do, monkeypatch):
+    seen, real = [], held_out.places
+    monkeypatch.setattr(
+        held_out, "places", lambda *given, **more: seen.append(held_out.BELONGING.get()) or real(*given, **more)
+    )
+    quick = ["model.folds=2", "model.members.forest.n_estimators=5", "model.members.boosting.max_iter=5"]
+    grouped = ["split=group", "columns.group=[bill_length_mm]"]
+    code, printed = do("train", "data=penguins", "model=stack", "expectations=[]", *quick, *grouped)
+    assert code == 0, printed
+    [groups] = seen
+    assert held_out.FEW < len(np.unique(groups)) < len(groups)
+
+
 class Told(Network):
     """Keeps which rows it would have been trained on, and by which it would have been stopped."""
 
